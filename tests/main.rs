@@ -1,0 +1,1 @@
+//! The end-to-end tests: real git, real containers, real clients.
