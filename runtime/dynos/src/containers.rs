@@ -1,11 +1,136 @@
 //! The seam between the cell and whatever makes containers: native, docker or the fake.
 
 use crate::spec::{DynoId, DynoSpec};
+use lathe_slug::SlugId;
+pub use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use tokio::sync::broadcast;
+
+/// An engine: makes containers, keeps them over our own death, and says how they ended.
+///
+/// Every call may be made at any time and from several tasks. Calls about a container that is
+/// not known answer `Unknown`; calls about one that has ended do nothing and answer `Ok`.
+pub trait Containers: Send + Sync + 'static {
+    /// Makes and launches one container. Refuses an id it has seen and not forgotten, so that
+    /// a repeated request never starts anything twice. After an error nothing is left behind.
+    fn start(&self, start: Start) -> impl Future<Output = Result<Started, StartError>> + Send;
+
+    /// All containers not yet forgotten, running and ended, also those of an earlier life of
+    /// this process.
+    fn list(&self) -> impl Future<Output = Result<Vec<Known>, EngineError>> + Send;
+
+    /// Ends from now on. A receiver that lags loses events: `list` has them all.
+    fn events(&self) -> broadcast::Receiver<Exited>;
+
+    /// Sends a signal to every process of the container.
+    fn signal(
+        &self,
+        id: DynoId,
+        signal: Signal,
+    ) -> impl Future<Output = Result<(), EngineError>> + Send;
+
+    /// Ends every process of the container at once; the end arrives as an event.
+    fn kill(&self, id: DynoId) -> impl Future<Output = Result<(), EngineError>> + Send;
+
+    /// Removes what is still kept about an ended container: record, output, directories.
+    fn forget(&self, id: DynoId) -> impl Future<Output = Result<(), EngineError>> + Send;
+
+    /// The read ends of a `Stdio::Logged` container's pipes. They end when it has ended and all
+    /// is read. Bytes that nobody has read yet are still in them, also after a restart of ours.
+    fn output(&self, id: DynoId) -> impl Future<Output = Result<Output, EngineError>> + Send;
+
+    /// Sets the window size of a `Stdio::Terminal` container.
+    fn resize(
+        &self,
+        id: DynoId,
+        rows: u16,
+        columns: u16,
+    ) -> impl Future<Output = Result<(), EngineError>> + Send;
+
+    /// The TCP ports on which a process of the container listens, sorted, on any address.
+    fn listening(&self, id: DynoId) -> impl Future<Output = Result<Vec<u16>, EngineError>> + Send;
+
+    /// What the container uses now.
+    fn usage(&self, id: DynoId) -> impl Future<Output = Result<Usage, EngineError>> + Send;
+}
+
+/// Why a container did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("dyno {0} has been started before")]
+    Repeated(DynoId),
+    #[error("slug {0} is not in the store")]
+    SlugMissing(SlugId),
+    #[error("slug {expected} has other content: {actual}")]
+    SlugChecksum { expected: SlugId, actual: SlugId },
+    #[error("slug {slug} could not be unpacked")]
+    SlugUnpack {
+        slug: SlugId,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// `step` names what was being done: `mount overlay`, `write pids.max`.
+    #[error("{step}")]
+    Step {
+        step: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// Why an engine did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error("dyno {0} is not known")]
+    Unknown(DynoId),
+    #[error("the container engine does not answer")]
+    Gone,
+    #[error("{step} of dyno {id}")]
+    Failed {
+        id: DynoId,
+        step: String,
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A container has ended; sent once, after its output pipes have been closed by all of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Exited {
+    pub id: DynoId,
+    pub ended: Ended,
+}
+
+/// Where a logged container's bytes come out.
+#[derive(Debug)]
+pub struct Output {
+    pub stdout: OwnedFd,
+    pub stderr: OwnedFd,
+    /// Bytes lost because the pipes were full while nobody read, since the last call.
+    pub dropped_bytes: u64,
+}
+
+/// One sample of a container's cgroups.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Usage {
+    pub memory_rss_bytes: u64,
+    pub memory_cache_bytes: u64,
+    pub memory_swap_bytes: u64,
+    pub memory_peak_bytes: u64,
+    pub cpu_ns: u64,
+    /// Processes and threads together.
+    pub pids: u32,
+    pub oom_kills: u64,
+    /// The directory in which a governor finds `cpu.cfs_quota_us` (v1) or `cpu.max` (v2).
+    pub cpu_cgroup: Option<PathBuf>,
+}
 
 /// What to start, beyond the dyno itself: where its bytes go and what else it may see.
 #[derive(Debug)]
