@@ -1,1 +1,4 @@
-//! placeholder
+//! The platform: apps, releases, builds, the API and the git endpoint, wired to the runtime.
+
+pub mod cli;
+pub mod config;

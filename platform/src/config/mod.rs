@@ -1,0 +1,261 @@
+//! What an operator may set, where it may be set, and the one place that reads the environment.
+//!
+//! A setting is looked up in this order, the first that has it wins: a flag (`--set key=value`),
+//! the environment (`LATHE_LISTEN_ROUTER` for `listen.router`), the file (`<data>/lathe.toml` or
+//! `--config FILE`), the default. [`settings::SETTINGS`] is the complete list.
+
+pub mod settings;
+pub mod surroundings;
+mod value;
+
+pub use settings::SETTINGS;
+pub use surroundings::Surroundings;
+pub use value::Network;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Everything an operator may set, checked. See [`SETTINGS`] for what each means.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Config {
+    /// The one directory that holds everything the platform must not lose.
+    pub data: PathBuf,
+    pub listen: Listen,
+    /// The host name in URLs given to clients.
+    pub api_host: String,
+    /// An app's URL is `http://NAME.<apps_domain>`.
+    pub apps_domain: String,
+    /// Addresses of dynos.
+    pub network: Network,
+    pub stacks: Stacks,
+    pub build: Build,
+    pub push: Push,
+    pub logs: Logs,
+    /// Pushes and slugs are refused while the data directory's file system has less left.
+    pub free_disk_floor_bytes: u64,
+}
+
+/// Where the platform listens. Port 0 asks the kernel for one; `run/endpoints.json` says which.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listen {
+    /// API, git and log sessions over TLS.
+    pub api_tls: SocketAddr,
+    /// The same in plain HTTP; loopback only.
+    pub api_plain: SocketAddr,
+    /// Where the clients of one-off dynos meet them; TLS.
+    pub rendezvous: SocketAddr,
+    /// Requests for apps.
+    pub router: SocketAddr,
+}
+
+/// Where base file systems are kept and made from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Stacks {
+    /// May be shared between data directories.
+    pub dir: PathBuf,
+    pub mirror: String,
+    pub security_mirror: String,
+    pub suite: String,
+    /// Debian packages beyond the list of the run stack.
+    pub extra_packages: Vec<String>,
+    /// Debian packages beyond the list of the build stack.
+    pub extra_build_packages: Vec<String>,
+}
+
+/// What a build may use, and what of the host it sees.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Build {
+    pub timeout: Duration,
+    pub memory_bytes: u64,
+    pub pids: u32,
+    pub disk_bytes: u64,
+    pub cache_bytes: u64,
+    /// Mounted read-only over the build stack's `/etc/ssl/certs/ca-certificates.crt`.
+    pub ca_bundle: Option<PathBuf>,
+    /// Added to a build's environment.
+    pub env: BTreeMap<String, String>,
+    /// A Rust toolchain of the host, mounted read-only.
+    pub rust_toolchain: Option<PathBuf>,
+    /// Buildpacks asked in this order when an app names none; empty: the bundled order.
+    pub buildpacks: Vec<String>,
+}
+
+/// Limits on what a client may send.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Push {
+    pub max_bytes: u64,
+}
+
+/// How much of an app's output is kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Logs {
+    /// Lines per app that a client can ask for; Heroku keeps 1500.
+    pub ring_lines: usize,
+    /// Longer lines are split; Heroku splits at 10000 bytes.
+    pub line_bytes: usize,
+}
+
+/// Where a value came from, for whoever has to mend it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Origin {
+    File(PathBuf),
+    Environment,
+    Flag,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Environment => f.write_str("the environment"),
+            Self::Flag => f.write_str("a flag"),
+        }
+    }
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("{name} = {value:?} from {origin} is not usable")]
+    Value { name: String, value: String, origin: Origin, remedy: String },
+    #[error("{name} from {origin} is not a setting")]
+    Unknown { name: String, origin: Origin, nearest: String },
+    #[error("{name} from {origin} holds a value that is not text, number, true, false or a list")]
+    Shape { name: String, origin: Origin },
+    #[error("cannot read the configuration file {}", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the configuration file {} is not TOML", path.display())]
+    Syntax {
+        path: PathBuf,
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+}
+
+impl ConfigError {
+    /// What whoever set it can do.
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::Value { remedy, .. } => remedy.clone(),
+            Self::Unknown { nearest, .. } => {
+                format!("The nearest setting is {nearest}; `lathe settings` lists them all.")
+            }
+            Self::Shape { name, .. } => format!("Write {name} = \"…\"; see `lathe settings`."),
+            Self::Read { .. } => "Check the path and that you may read it.".into(),
+            Self::Syntax { .. } => "Mend the line that is named.".into(),
+        }
+    }
+}
+
+/// The flags that every verb takes.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    pub data: Option<PathBuf>,
+    pub config: Option<PathBuf>,
+    /// `key=value` pairs, as given by `--set`.
+    pub set: Vec<(String, String)>,
+}
+
+impl Config {
+    /// Reads file and environment and puts the flags on top.
+    pub fn load(flags: &Flags) -> Result<Self, ConfigError> {
+        let around = Surroundings::of_this_process();
+        let mut config = Self::defaults(&around);
+        // The data directory says where the file is, so it is looked up first.
+        settings::apply_environment(&mut config, &around.environment)?;
+        if let Some(data) = &flags.data {
+            config.data.clone_from(data);
+        }
+        let data = config.data.clone();
+        let file = flags.config.clone().or_else(|| around.config_file()).or_else(|| {
+            let file = data.join("lathe.toml");
+            file.exists().then_some(file)
+        });
+
+        let mut config = Self::defaults(&around);
+        config.data = data;
+        if let Some(file) = file {
+            settings::apply_file(&mut config, &file)?;
+        }
+        settings::apply_environment(&mut config, &around.environment)?;
+        if let Some(data) = &flags.data {
+            config.data.clone_from(data);
+        }
+        settings::apply_flags(&mut config, &flags.set)?;
+        Ok(config)
+    }
+
+    /// What holds where nothing is set.
+    pub fn defaults(around: &Surroundings) -> Self {
+        let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        Self {
+            data: around.data_dir(),
+            listen: Listen {
+                api_tls: local(8443),
+                api_plain: local(8480),
+                rendezvous: local(8444),
+                router: SocketAddr::from(([0, 0, 0, 0], 8080)),
+            },
+            api_host: "localhost".into(),
+            apps_domain: "localhost".into(),
+            network: Network::DEFAULT,
+            stacks: Stacks {
+                dir: around.stacks_dir(),
+                mirror: "http://deb.debian.org/debian".into(),
+                security_mirror: "http://deb.debian.org/debian-security".into(),
+                suite: "bookworm".into(),
+                extra_packages: Vec::new(),
+                extra_build_packages: Vec::new(),
+            },
+            build: Build {
+                timeout: Duration::from_mins(15),
+                memory_bytes: 4 << 30,
+                pids: 4096,
+                disk_bytes: 8 << 30,
+                cache_bytes: 4 << 30,
+                ca_bundle: around.ca_bundle(),
+                env: BTreeMap::new(),
+                rust_toolchain: around.rust_toolchain(),
+                buildpacks: Vec::new(),
+            },
+            push: Push { max_bytes: 500 * 1000 * 1000 },
+            logs: Logs { ring_lines: 1500, line_bytes: 10_000 },
+            free_disk_floor_bytes: 1 << 30,
+        }
+    }
+
+    /// Sockets, pids and `endpoints.json`: what is true of the running platform only.
+    pub fn run_dir(&self) -> PathBuf {
+        self.data.join("run")
+    }
+
+    /// The local authority and the server's certificate.
+    pub fn tls_dir(&self) -> PathBuf {
+        self.data.join("tls")
+    }
+
+    /// The certificate a client must trust.
+    pub fn ca_certificate(&self) -> PathBuf {
+        self.tls_dir().join("ca.pem")
+    }
+
+    /// The token of the owner made at the first start; readable by its user only.
+    pub fn owner_token(&self) -> PathBuf {
+        self.data.join("owner-token")
+    }
+}
+
+/// Joins a relative path to the working directory, so that a later `chdir` changes nothing.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,303 @@
+//! The table of settings, and how file, environment and flags are applied through it.
+
+use super::{Config, ConfigError, Origin, value};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// One setting: its name in file and flags, and how to set and show it.
+#[derive(Debug)]
+pub struct Setting {
+    /// `listen.router` in the file and in `--set`; `LATHE_LISTEN_ROUTER` in the environment.
+    pub key: &'static str,
+    pub about: &'static str,
+    set: fn(&mut Config, &str) -> Result<(), String>,
+    pub show: fn(&Config) -> String,
+}
+
+impl Setting {
+    pub fn variable(&self) -> String {
+        format!("LATHE_{}", self.key.replace('.', "_").to_ascii_uppercase())
+    }
+}
+
+macro_rules! setting {
+    ($key:literal, $about:literal, $config:ident.$($field:ident).+ = $parse:expr, $show:expr) => {
+        Setting {
+            key: $key,
+            about: $about,
+            set: |$config, text| {
+                $config.$($field).+ = $parse(text)?;
+                Ok(())
+            },
+            show: |$config| $show(&$config.$($field).+),
+        }
+    };
+}
+
+/// All settings but `build.env.NAME`, which is one for each name.
+pub const SETTINGS: &[Setting] = &[
+    setting!(
+        "data",
+        "directory of everything that must not be lost",
+        c.data = value::directory,
+        path
+    ),
+    setting!(
+        "listen.api_tls",
+        "API, git and log sessions over TLS",
+        c.listen.api_tls = value::address,
+        text
+    ),
+    setting!(
+        "listen.api_plain",
+        "the same in plain HTTP; loopback only",
+        c.listen.api_plain = value::loopback,
+        text
+    ),
+    setting!(
+        "listen.rendezvous",
+        "where clients meet one-off dynos; TLS",
+        c.listen.rendezvous = value::address,
+        text
+    ),
+    setting!("listen.router", "requests for apps", c.listen.router = value::address, text),
+    setting!("api_host", "host name in URLs given to clients", c.api_host = value::host_name, text),
+    setting!(
+        "apps_domain",
+        "apps are served at NAME.<this>",
+        c.apps_domain = value::host_name,
+        text
+    ),
+    setting!("network", "addresses of dynos", c.network = value::network, text),
+    setting!(
+        "free_disk_floor",
+        "refuse pushes when less disk is free",
+        c.free_disk_floor_bytes = value::bytes,
+        text
+    ),
+    setting!(
+        "stacks.dir",
+        "where base file systems are kept",
+        c.stacks.dir = value::directory,
+        path
+    ),
+    setting!("stacks.mirror", "Debian mirror", c.stacks.mirror = value::http_url, text),
+    setting!(
+        "stacks.security_mirror",
+        "Debian mirror of security updates",
+        c.stacks.security_mirror = value::http_url,
+        text
+    ),
+    setting!("stacks.suite", "Debian release of the stacks", c.stacks.suite = value::suite, text),
+    setting!(
+        "stacks.extra_packages",
+        "more packages in the run stack",
+        c.stacks.extra_packages = value::packages,
+        joined
+    ),
+    setting!(
+        "stacks.extra_build_packages",
+        "more packages in the build stack",
+        c.stacks.extra_build_packages = value::packages,
+        joined
+    ),
+    setting!(
+        "build.timeout",
+        "seconds a build may take",
+        c.build.timeout = value::seconds,
+        seconds
+    ),
+    setting!("build.memory", "memory of a build", c.build.memory_bytes = value::bytes, text),
+    setting!("build.pids", "processes and threads of a build", c.build.pids = pids, text),
+    setting!("build.disk", "disk a build may write", c.build.disk_bytes = value::bytes, text),
+    setting!(
+        "build.cache",
+        "disk of an app's build cache",
+        c.build.cache_bytes = value::bytes,
+        text
+    ),
+    setting!(
+        "build.ca_bundle",
+        "certificates that builds trust; none: the stack's own",
+        c.build.ca_bundle = value::existing,
+        maybe_path
+    ),
+    setting!(
+        "build.rust_toolchain",
+        "Rust toolchain of the host for builds",
+        c.build.rust_toolchain = value::existing,
+        maybe_path
+    ),
+    setting!(
+        "build.buildpacks",
+        "buildpacks tried when an app names none; empty: all",
+        c.build.buildpacks = list,
+        joined
+    ),
+    setting!("push.max", "largest push or source archive", c.push.max_bytes = value::bytes, text),
+    setting!("logs.ring_lines", "lines kept for each app", c.logs.ring_lines = ring_lines, text),
+    setting!("logs.line_bytes", "longer lines are split", c.logs.line_bytes = line_bytes, text),
+];
+
+/// Variables that begin with `LATHE_` and are not settings: the file, the log filter.
+const OTHER_VARIABLES: &[&str] = &["LATHE_CONFIG", "LATHE_LOG"];
+const BUILD_ENV_KEY: &str = "build.env.";
+const BUILD_ENV_VARIABLE: &str = "LATHE_BUILD_ENV_";
+
+pub(super) fn apply_file(config: &mut Config, file: &Path) -> Result<(), ConfigError> {
+    let read = |source| ConfigError::Read { path: file.to_path_buf(), source };
+    let text = std::fs::read_to_string(file).map_err(read)?;
+    let table: toml::Table = toml::from_str(&text).map_err(|source| ConfigError::Syntax {
+        path: file.to_path_buf(),
+        source: Box::new(source),
+    })?;
+    let origin = Origin::File(file.to_path_buf());
+    let mut pairs = Vec::new();
+    flatten("", &table, &origin, &mut pairs)?;
+    pairs.iter().try_for_each(|(key, value)| apply(config, key, value, &origin))
+}
+
+/// Variables that begin with `LATHE_` and are no setting are left alone: they are somebody else's
+/// (a hook's, a service manager's), and refusing them would make the platform hard to embed.
+pub(super) fn apply_environment(
+    config: &mut Config,
+    environment: &BTreeMap<String, String>,
+) -> Result<(), ConfigError> {
+    for (variable, text) in environment.iter().filter(|(name, _)| name.starts_with("LATHE_")) {
+        let setting = SETTINGS.iter().find(|setting| setting.variable() == *variable);
+        let key = match setting {
+            _ if OTHER_VARIABLES.contains(&variable.as_str()) => continue,
+            Some(setting) => setting.key.to_owned(),
+            None => match variable.strip_prefix(BUILD_ENV_VARIABLE) {
+                Some(name) => format!("{BUILD_ENV_KEY}{name}"),
+                None => continue,
+            },
+        };
+        apply(config, &key, text, &Origin::Environment)
+            .map_err(|error| name_as(error, variable))?;
+    }
+    Ok(())
+}
+
+pub(super) fn apply_flags(
+    config: &mut Config,
+    flags: &[(String, String)],
+) -> Result<(), ConfigError> {
+    flags.iter().try_for_each(|(key, value)| apply(config, key, value, &Origin::Flag))
+}
+
+fn apply(config: &mut Config, key: &str, text: &str, origin: &Origin) -> Result<(), ConfigError> {
+    let refused = |remedy| ConfigError::Value {
+        name: key.to_owned(),
+        value: text.to_owned(),
+        origin: origin.clone(),
+        remedy,
+    };
+    if let Some(name) = key.strip_prefix(BUILD_ENV_KEY) {
+        value::env_name(name).map_err(refused)?;
+        config.build.env.insert(name.to_owned(), text.to_owned());
+        return Ok(());
+    }
+    match SETTINGS.iter().find(|setting| setting.key == key) {
+        Some(setting) => (setting.set)(config, text).map_err(refused),
+        None => Err(ConfigError::Unknown {
+            name: key.to_owned(),
+            origin: origin.clone(),
+            nearest: nearest(key).to_owned(),
+        }),
+    }
+}
+
+/// The setting a mistyped key most likely means: the longest common beginning and end.
+fn nearest(key: &str) -> &'static str {
+    let alike = |a: &str| {
+        let front = a.bytes().zip(key.bytes()).take_while(|(a, b)| a == b).count();
+        let back = a.bytes().rev().zip(key.bytes().rev()).take_while(|(a, b)| a == b).count();
+        front + back
+    };
+    SETTINGS.iter().map(|setting| setting.key).max_by_key(|known| alike(known)).unwrap_or_default()
+}
+
+/// Names the variable instead of the key, because that is what its author wrote.
+fn name_as(error: ConfigError, variable: &str) -> ConfigError {
+    match error {
+        ConfigError::Value { value, origin, remedy, .. } => {
+            ConfigError::Value { name: variable.to_owned(), value, origin, remedy }
+        }
+        other => other,
+    }
+}
+
+/// `[listen] router = "…"` as `listen.router`, everything as text.
+fn flatten(
+    prefix: &str,
+    table: &toml::Table,
+    origin: &Origin,
+    pairs: &mut Vec<(String, String)>,
+) -> Result<(), ConfigError> {
+    for (name, value) in table {
+        let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+        if let toml::Value::Table(inner) = value {
+            flatten(&key, inner, origin, pairs)?;
+            continue;
+        }
+        let text = match value {
+            toml::Value::Array(items) => {
+                items.iter().map(scalar).collect::<Option<Vec<_>>>().map(|items| items.join(","))
+            }
+            single => scalar(single),
+        };
+        match text {
+            Some(text) => pairs.push((key, text)),
+            None => return Err(ConfigError::Shape { name: key, origin: origin.clone() }),
+        }
+    }
+    Ok(())
+}
+
+fn scalar(value: &toml::Value) -> Option<String> {
+    match value {
+        toml::Value::String(text) => Some(text.clone()),
+        toml::Value::Integer(number) => Some(number.to_string()),
+        toml::Value::Boolean(flag) => Some(flag.to_string()),
+        _ => None,
+    }
+}
+
+fn pids(text: &str) -> Result<u32, String> {
+    value::count(text, &(64..=1 << 22))
+}
+
+fn ring_lines(text: &str) -> Result<usize, String> {
+    value::count(text, &(1..=100_000))
+}
+
+fn line_bytes(text: &str) -> Result<usize, String> {
+    value::count(text, &(256..=1 << 20))
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the table wants one shape for all")]
+fn list(text: &str) -> Result<Vec<String>, String> {
+    Ok(value::list(text))
+}
+
+fn text(value: &impl ToString) -> String {
+    value.to_string()
+}
+
+fn path(path: &Path) -> String {
+    path.display().to_string()
+}
+
+#[expect(clippy::ref_option, reason = "the table passes a reference to the field")]
+fn maybe_path(path: &Option<std::path::PathBuf>) -> String {
+    path.as_ref().map_or_else(|| "none".into(), |path| path.display().to_string())
+}
+
+fn joined(items: &[String]) -> String {
+    items.join(",")
+}
+
+fn seconds(duration: &std::time::Duration) -> String {
+    duration.as_secs().to_string()
+}

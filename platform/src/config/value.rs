@@ -1,0 +1,179 @@
+//! How the text of a setting becomes a value; a refusal is the remedy to show.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+/// An IPv4 network, `10.213.0.0/16`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Network {
+    pub address: Ipv4Addr,
+    pub prefix: u8,
+}
+
+impl Network {
+    pub const DEFAULT: Self = Self { address: Ipv4Addr::new(10, 213, 0, 0), prefix: 16 };
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+pub(super) fn network(text: &str) -> Result<Network, String> {
+    let remedy =
+        || "Write a private IPv4 network such as 10.213.0.0/16, from /8 to /24.".to_owned();
+    let (address, prefix) = text.split_once('/').ok_or_else(remedy)?;
+    let address = Ipv4Addr::from_str(address).map_err(|_| remedy())?;
+    let prefix = u8::from_str(prefix).map_err(|_| remedy())?;
+    let host_bits = u32::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
+    if !(8..=24).contains(&prefix) || !address.is_private() || address.to_bits() & host_bits != 0 {
+        return Err(remedy());
+    }
+    Ok(Network { address, prefix })
+}
+
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "Write address:port, such as 127.0.0.1:8443.".to_owned())
+}
+
+pub(super) fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address = address(text)?;
+    if address.ip().is_loopback() {
+        Ok(address)
+    } else {
+        Err("Tokens would cross the network unencrypted: use a loopback address here, \
+             and listen.api_tls for the network."
+            .into())
+    }
+}
+
+/// A DNS name of letters, digits, `-` and `.`, or an IPv4 address.
+pub(super) fn host_name(text: &str) -> Result<String, String> {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
+    if text.len() <= 253 && text.split('.').all(label) {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err("Write a host name without scheme or port, such as lathe.example.com.".into())
+    }
+}
+
+/// Plain bytes, or a number with `kB MB GB TB` (powers of 1000) or `KiB MiB GiB TiB` (of 1024).
+pub(super) fn bytes(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, u64); 10] = [
+        ("", 1),
+        ("B", 1),
+        ("kB", 1000),
+        ("MB", 1_000_000),
+        ("GB", 1_000_000_000),
+        ("TB", 1_000_000_000_000),
+        ("KiB", 1 << 10),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+        ("TiB", 1 << 40),
+    ];
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let factor = UNITS.iter().find(|(name, _)| *name == unit.trim()).map(|(_, factor)| *factor);
+    number
+        .parse::<u64>()
+        .ok()
+        .zip(factor)
+        .and_then(|(number, factor)| number.checked_mul(factor))
+        .ok_or_else(|| "Write a size such as 500MB or 8GiB.".into())
+}
+
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(seconds @ 1..=86_400) => Ok(Duration::from_secs(seconds)),
+        _ => Err("Write a number of seconds from 1 to 86400.".into()),
+    }
+}
+
+pub(super) fn count<T>(text: &str, allowed: &RangeInclusive<T>) -> Result<T, String>
+where
+    T: FromStr + PartialOrd + fmt::Display,
+{
+    let remedy = || format!("Write a number from {} to {}.", allowed.start(), allowed.end());
+    text.parse().ok().filter(|number| allowed.contains(number)).ok_or_else(remedy)
+}
+
+pub(super) fn directory(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() {
+        return Err("Write a path.".into());
+    }
+    Ok(super::absolute(Path::new(text)))
+}
+
+/// A path that must exist; nothing for `none` and the empty text.
+pub(super) fn existing(text: &str) -> Result<Option<PathBuf>, String> {
+    if text.is_empty() || text == "none" {
+        return Ok(None);
+    }
+    let path = super::absolute(Path::new(text));
+    if path.exists() {
+        Ok(Some(path))
+    } else {
+        Err(format!("{} does not exist; name one that does, or `none`.", path.display()))
+    }
+}
+
+pub(super) fn http_url(text: &str) -> Result<String, String> {
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    match rest {
+        Some(rest) if !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_graphic()) => {
+            Ok(text.trim_end_matches('/').to_owned())
+        }
+        _ => Err("Write a URL that begins with http:// or https://.".into()),
+    }
+}
+
+/// A comma-separated list.
+pub(super) fn list(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+}
+
+/// Debian package names, comma-separated.
+pub(super) fn packages(text: &str) -> Result<Vec<String>, String> {
+    let names = list(text);
+    let sound = |name: &String| {
+        name.len() >= 2
+            && name.as_bytes()[0].is_ascii_alphanumeric()
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b))
+    };
+    if names.iter().all(sound) {
+        Ok(names)
+    } else {
+        Err("Write names of Debian packages, separated by commas.".into())
+    }
+}
+
+/// A Debian suite, `bookworm`.
+pub(super) fn suite(text: &str) -> Result<String, String> {
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase()) {
+        Ok(text.to_owned())
+    } else {
+        Err("Write the code name of a Debian release, such as bookworm.".into())
+    }
+}
+
+pub(super) fn env_name(name: &str) -> Result<(), String> {
+    let mut bytes = name.bytes();
+    let first = bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+    if first && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+        Ok(())
+    } else {
+        Err("The name of an environment variable has letters, digits and _ only.".into())
+    }
+}
