@@ -1,7 +1,31 @@
 //! Lines in, tails and drains out; every line emitted is stored, delivered or counted as dropped.
 
+mod board;
+mod counts;
+pub mod drain;
+mod entry;
+mod filter;
+mod hub;
+mod human;
+mod intake;
 mod line;
+mod loss;
+mod policy;
+mod ring;
 mod sender;
+mod spool;
+pub mod sse;
+mod tail;
 
+pub use counts::Counts;
+pub use drain::{Drain, DrainTable};
+pub use entry::{Cursor, Entry};
+pub use filter::Filter;
+pub use hub::{Hub, TailError};
+pub use human::human;
+pub use intake::LINE_BYTES_MAX;
 pub use line::{AppId, Line, Source};
-pub use sender::{Sender, channel};
+pub use policy::Policy;
+pub use sender::{Receiver, Sender, channel};
+pub use spool::SpoolError;
+pub use tail::Tail;

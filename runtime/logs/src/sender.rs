@@ -1,34 +1,123 @@
 //! The way into the log hub: bounded, never blocking, counting what it drops.
 
-use crate::Line;
-use std::sync::Arc;
+use crate::loss::Loss;
+use crate::{AppId, Line};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
+
+/// Apps whose losses are remembered apart until the hub has told them; more are only summed.
+const LOSING_APPS_MAX: usize = 1024;
 
 /// A cheap handle that every part of the platform logs through.
 #[derive(Clone, Debug)]
 pub struct Sender {
     lines: mpsc::Sender<Line>,
     dropped: Arc<AtomicU64>,
+    losses: Losses,
 }
 
+/// The hub's end of the queue.
+#[derive(Debug)]
+pub struct Receiver {
+    lines: mpsc::Receiver<Line>,
+    losses: Losses,
+}
+
+/// Losses at the door by app, shared by all handles; touched only when a line is dropped.
+#[derive(Clone, Debug, Default)]
+struct Losses(Arc<Mutex<BTreeMap<AppId, Loss>>>);
+
 /// The queue between those who log and the hub. `bound` is in lines.
-pub fn channel(bound: usize) -> (Sender, mpsc::Receiver<Line>) {
-    let (lines, receiver) = mpsc::channel(bound);
-    (Sender { lines, dropped: Arc::default() }, receiver)
+pub fn channel(bound: usize) -> (Sender, Receiver) {
+    let (sender, receiver) = mpsc::channel(bound);
+    let losses = Losses::default();
+    let receiver = Receiver { lines: receiver, losses: losses.clone() };
+    (Sender { lines: sender, dropped: Arc::default(), losses }, receiver)
 }
 
 impl Sender {
     /// Hands over a line; when the queue is full the line is dropped and counted, because a
     /// dyno, the router and the API must never wait for the logs.
     pub fn send(&self, line: Line) {
-        if self.lines.try_send(line).is_err() {
+        use mpsc::error::TrySendError::{Closed, Full};
+        if let Err(Full(line) | Closed(line)) = self.lines.try_send(line) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
+            self.losses.add(line);
         }
     }
 
     /// Lines dropped at this door since the start.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+impl Receiver {
+    /// The next line; `None` once every `Sender` is gone and the queue is empty.
+    pub async fn recv(&mut self) -> Option<Line> {
+        self.lines.recv().await
+    }
+
+    pub fn try_recv(&mut self) -> Result<Line, mpsc::error::TryRecvError> {
+        self.lines.try_recv()
+    }
+
+    /// Waits for at least one line and moves up to `limit` into `batch`; 0 when the queue has ended.
+    pub(crate) async fn recv_many(&mut self, batch: &mut Vec<Line>, limit: usize) -> usize {
+        self.lines.recv_many(batch, limit).await
+    }
+
+    /// From now on every line is dropped at the door; what is queued can still be received.
+    pub(crate) fn close(&mut self) {
+        self.lines.close();
+    }
+
+    /// The losses since the last call, by app.
+    pub(crate) fn take_losses(&self) -> BTreeMap<AppId, Loss> {
+        std::mem::take(&mut *self.losses.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Losses {
+    fn add(&self, line: Line) {
+        let mut apps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if apps.len() < LOSING_APPS_MAX || apps.contains_key(&line.app) {
+            apps.entry(line.app).or_default().add(1, line.time);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Source;
+    use bytes::Bytes;
+    use jiff::Timestamp;
+
+    #[test]
+    fn a_full_queue_drops_and_counts_by_app() {
+        let (sender, mut receiver) = channel(2);
+        let line = |app: &str, second| Line {
+            app: AppId::new(app),
+            time: Timestamp::constant(second, 0),
+            source: Source::App,
+            process: Arc::from("web.1"),
+            text: Bytes::from_static(b"x"),
+        };
+        for second in 0..5 {
+            sender.send(line("a", second));
+        }
+        sender.send(line("b", 9));
+        assert_eq!(sender.dropped(), 4);
+        let losses = receiver.take_losses();
+        assert_eq!(
+            losses[&AppId::new("a")],
+            Loss { lines: 3, since: Some(Timestamp::constant(2, 0)) }
+        );
+        assert_eq!(losses[&AppId::new("b")].lines, 1);
+        assert!(receiver.take_losses().is_empty());
+        assert_eq!((0..3).filter(|_| receiver.try_recv().is_ok()).count(), 2);
     }
 }

@@ -1,0 +1,26 @@
+//! How many lines were lost, and since when: the two facts every loss message carries.
+
+use jiff::Timestamp;
+
+/// Lines lost and not yet told to the one who misses them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Loss {
+    pub(crate) lines: u64,
+    /// When the first of them was lost; `None` exactly when `lines` is 0.
+    pub(crate) since: Option<Timestamp>,
+}
+
+impl Loss {
+    pub(crate) fn add(&mut self, lines: u64, at: Timestamp) {
+        if lines > 0 {
+            self.lines += lines;
+            self.since.get_or_insert(at);
+        }
+    }
+
+    /// What is to be told, if anything; afterwards nothing is.
+    pub(crate) fn take(&mut self) -> Option<(u64, Timestamp)> {
+        let Self { lines, since } = std::mem::take(self);
+        since.map(|since| (lines, since))
+    }
+}

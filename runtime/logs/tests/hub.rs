@@ -1,0 +1,186 @@
+//! The hub as the platform uses it: lines in at the door, tails out, a restart in between.
+
+#![expect(clippy::unwrap_used, reason = "a helper of a test fails the test")]
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use lathe_logs::{
+    AppId, DrainTable, Filter, Hub, Line, Policy, Receiver, Sender, Source, SpoolError, Tail,
+    TailError, channel, human,
+};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+
+const ALL: Filter = Filter { source: None, process: None, lines: 1500, after: None };
+
+struct Running {
+    hub: Hub,
+    lines: Sender,
+    stop: oneshot::Sender<()>,
+    run: JoinHandle<Result<(), SpoolError>>,
+}
+
+fn start(spool: Option<PathBuf>, policy: Policy) -> Running {
+    let (lines, receiver) = channel(4096);
+    start_with(lines, receiver, spool, policy)
+}
+
+fn start_with(
+    lines: Sender,
+    receiver: Receiver,
+    spool: Option<PathBuf>,
+    policy: Policy,
+) -> Running {
+    let (_drains, drains) = watch::channel(Arc::new(DrainTable::default()));
+    let (stop, stopped) = oneshot::channel();
+    let shutdown = async { drop(stopped.await) };
+    let (hub, run) = Hub::start(receiver, spool, drains, policy, shutdown);
+    Running { hub, lines, stop, run: tokio::spawn(run) }
+}
+
+impl Running {
+    async fn stop(self) {
+        drop(self.stop);
+        self.run.await.unwrap().unwrap();
+    }
+}
+
+fn line(app: &AppId, text: impl ToString) -> Line {
+    Line {
+        app: app.clone(),
+        time: Timestamp::UNIX_EPOCH,
+        source: Source::App,
+        process: Arc::from("web.1"),
+        text: Bytes::from(text.to_string()),
+    }
+}
+
+async fn next(tail: &mut Tail) -> String {
+    let next = tokio::time::timeout(Duration::from_secs(10), tail.next()).await;
+    String::from_utf8(next.unwrap().unwrap().line.text.to_vec()).unwrap()
+}
+
+async fn rest(mut tail: Tail) -> Vec<String> {
+    let mut texts = Vec::new();
+    while let Some(entry) = tail.next().await {
+        texts.push(String::from_utf8(entry.line.text.to_vec()).unwrap());
+    }
+    texts
+}
+
+#[tokio::test]
+async fn backlog_then_what_comes_without_gap_or_repeat() {
+    let (running, app) = (start(None, Policy::default()), AppId::new("a"));
+    let mut first = running.hub.tail(&app, ALL, true).unwrap();
+    for n in 0..2000 {
+        running.lines.send(line(&app, n));
+        running.lines.send(line(&AppId::new("other"), n));
+        if n % 500 == 499 {
+            for n in n - 499..=n {
+                assert_eq!(next(&mut first).await, n.to_string());
+            }
+        }
+    }
+    let mut second = running.hub.tail(&app, Filter { lines: 3, ..ALL }, true).unwrap();
+    running.lines.send(line(&app, 2000));
+    for n in 1997..=2000 {
+        assert_eq!(next(&mut second).await, n.to_string());
+    }
+    let counts = running.hub.counts(&app);
+    assert_eq!((counts.emitted, counts.stored, counts.evicted), (2001, 1500, 501));
+    running.hub.forget(&app);
+    assert_eq!(second.next().await, None);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_restart_keeps_lines_and_cursors_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = dir.path().join("rings.jsonl");
+    let app = AppId::new("a");
+    let running = start(Some(spool.clone()), Policy::default());
+    for n in 0..10 {
+        running.lines.send(line(&app, n));
+    }
+    let mut tail = running.hub.tail(&app, ALL, true).unwrap();
+    let mut seen = None;
+    for _ in 0..6 {
+        seen = tail.next().await;
+    }
+    running.stop().await;
+
+    let running = start(Some(spool), Policy::default());
+    running.lines.send(line(&app, 10));
+    let after = seen.map(|entry| entry.cursor);
+    let mut tail = running.hub.tail(&app, Filter { after, lines: 0, ..ALL }, true).unwrap();
+    for n in 6..=10 {
+        assert_eq!(next(&mut tail).await, n.to_string());
+    }
+    assert_eq!(running.hub.counts(&app).stored, 11);
+    running.stop().await;
+    assert_eq!(tail.next().await, None);
+}
+
+#[tokio::test]
+async fn stopping_takes_in_what_was_queued_and_tells_what_was_lost() {
+    let (lines, receiver) = channel(100);
+    let app = AppId::new("a");
+    for n in 0..130 {
+        lines.send(line(&app, n));
+    }
+    let running = start_with(lines, receiver, None, Policy::default());
+    let (hub, lines) = (running.hub.clone(), running.lines.clone());
+    running.stop().await;
+    let texts = rest(hub.tail(&app, ALL, false).unwrap()).await;
+    assert_eq!(texts.len(), 101);
+    assert_eq!(texts[100], "Error L12: 30 messages dropped since 1970-01-01T00:00:00+00:00.");
+    let counts = hub.counts(&app);
+    assert_eq!((counts.emitted, counts.dropped, counts.stored), (131, 30, 101));
+    lines.send(line(&app, "late"));
+    assert_eq!(lines.dropped(), 31);
+}
+
+#[tokio::test]
+async fn one_flood_costs_itself_only() {
+    let policy = Policy { total_bytes: 1 << 20, ..Policy::default() };
+    let running = start(None, policy);
+    let (loud, quiet) = (AppId::new("loud"), AppId::new("quiet"));
+    running.lines.send(line(&quiet, "here"));
+    for _ in 0..500 {
+        running.lines.send(line(&loud, "x".repeat(25_000)));
+    }
+    running.lines.send(line(&quiet, "still"));
+    let mut tail = running.hub.tail(&quiet, ALL, true).unwrap();
+    assert_eq!(next(&mut tail).await, "here");
+    assert_eq!(next(&mut tail).await, "still");
+    let counts = running.hub.counts(&loud);
+    assert_eq!((counts.emitted, counts.stored + counts.evicted), (1500, 1500));
+    assert!(counts.stored < 100, "half of 1 MiB holds no {} lines", counts.stored);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn tails_of_one_app_are_bounded() {
+    let running = start(None, Policy { tails_per_app: 2, ..Policy::default() });
+    let app = AppId::new("a");
+    let tail = || running.hub.tail(&app, ALL, true);
+    let (first, _second) = (tail().unwrap(), tail().unwrap());
+    assert!(matches!(tail(), Err(TailError::TooMany { max: 2, .. })));
+    drop(first);
+    assert!(tail().is_ok());
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_hostile_line_stays_one_line_for_a_person() {
+    let (running, app) = (start(None, Policy::default()), AppId::new("a"));
+    running.lines.send(line(&app, "one\r\u{1b}[2J\ntwo"));
+    let mut tail = running.hub.tail(&app, ALL, true).unwrap();
+    let first = tail.next().await.unwrap();
+    assert_eq!(human(&first.line), "1970-01-01T00:00:00.000000+00:00 app[web.1]: one^M^[[2J");
+    assert_eq!(next(&mut tail).await, "two");
+    running.stop().await;
+}
