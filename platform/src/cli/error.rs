@@ -1,6 +1,7 @@
 //! Why a verb failed: what happened and what to do, for whoever typed it.
 
 use crate::config::ConfigError;
+use crate::stack::StackError;
 use std::error::Error;
 use std::process::ExitCode;
 
@@ -9,12 +10,15 @@ use std::process::ExitCode;
 pub enum CliError {
     #[error(transparent)]
     Config(#[from] ConfigError),
+    #[error(transparent)]
+    Stack(#[from] StackError),
 }
 
 impl CliError {
     fn remedy(&self) -> String {
         match self {
             Self::Config(error) => error.remedy(),
+            Self::Stack(error) => error.remedy(),
         }
     }
 
@@ -22,6 +26,8 @@ impl CliError {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) => 78,
+            Self::Stack(StackError::NotRoot) => 77,
+            Self::Stack(_) => 71,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod error;
 mod settings;
+mod stacks;
 
 pub use error::{CliError, report};
 
@@ -32,6 +33,11 @@ pub struct Cli {
 enum Command {
     /// List the settings: name, environment variable, value in force
     Settings,
+    /// List the stacks of this machine
+    Stacks,
+    /// Build both stacks anew from the Debian mirror
+    #[command(name = "stacks:build")]
+    StacksBuild,
 }
 
 /// Does what the command line says.
@@ -40,6 +46,8 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
     let config = Config::load(&flags)?;
     match cli.command {
         Command::Settings => settings::list(&config),
+        Command::Stacks => stacks::list(&config)?,
+        Command::StacksBuild => stacks::build(&config)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -59,6 +59,8 @@ pub struct Stacks {
     pub mirror: String,
     pub security_mirror: String,
     pub suite: String,
+    /// HTTP proxy through which packages are fetched.
+    pub proxy: Option<String>,
     /// Debian packages beyond the list of the run stack.
     pub extra_packages: Vec<String>,
     /// Debian packages beyond the list of the build stack.
@@ -211,6 +213,7 @@ impl Config {
                 mirror: "http://deb.debian.org/debian".into(),
                 security_mirror: "http://deb.debian.org/debian-security".into(),
                 suite: "bookworm".into(),
+                proxy: around.http_proxy(),
                 extra_packages: Vec::new(),
                 extra_build_packages: Vec::new(),
             },

@@ -88,6 +88,12 @@ pub const SETTINGS: &[Setting] = &[
         c.stacks.security_mirror = value::http_url,
         text
     ),
+    setting!(
+        "stacks.proxy",
+        "HTTP proxy for fetching packages",
+        c.stacks.proxy = value::proxy,
+        maybe
+    ),
     setting!("stacks.suite", "Debian release of the stacks", c.stacks.suite = value::suite, text),
     setting!(
         "stacks.extra_packages",
@@ -292,6 +298,11 @@ fn path(path: &Path) -> String {
 #[expect(clippy::ref_option, reason = "the table passes a reference to the field")]
 fn maybe_path(path: &Option<std::path::PathBuf>) -> String {
     path.as_ref().map_or_else(|| "none".into(), |path| path.display().to_string())
+}
+
+#[expect(clippy::ref_option, reason = "the table passes a reference to the field")]
+fn maybe(value: &Option<String>) -> String {
+    value.clone().unwrap_or_else(|| "none".into())
 }
 
 fn joined(items: &[String]) -> String {

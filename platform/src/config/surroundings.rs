@@ -44,6 +44,10 @@ impl Surroundings {
         self.home_dir("XDG_CACHE_HOME", ".cache", Path::new("/var/cache/lathe")).join("stacks")
     }
 
+    pub(super) fn http_proxy(&self) -> Option<String> {
+        self.environment.get("http_proxy").filter(|proxy| !proxy.is_empty()).cloned()
+    }
+
     fn home_dir(&self, variable: &str, below_home: &str, of_root: &Path) -> PathBuf {
         if self.root {
             return of_root.to_path_buf();

@@ -137,6 +137,11 @@ pub(super) fn http_url(text: &str) -> Result<String, String> {
     }
 }
 
+/// A URL; nothing for `none` and the empty text.
+pub(super) fn proxy(text: &str) -> Result<Option<String>, String> {
+    if text.is_empty() || text == "none" { Ok(None) } else { http_url(text).map(Some) }
+}
+
 /// A comma-separated list.
 pub(super) fn list(text: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()

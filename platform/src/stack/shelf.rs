@@ -1,0 +1,218 @@
+//! The folder of finished stacks: what is there, and how one comes to be there all at once.
+//!
+//! `<dir>/<name>/<digest>/root` is the tree, `lathe-stack.json` beside it says what it is.
+//! Stacks are made in `<dir>/building` and renamed into place when they are complete and on disk,
+//! so whatever is found under a digest can be used.
+
+use super::Stack;
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+const RECORD: &str = "lathe-stack.json";
+const BUILDING: &str = "building";
+/// Enough of a digest to name a directory.
+const DIGEST_LETTERS: usize = 16;
+
+/// What a stack is, kept beside its tree.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Record {
+    pub name: String,
+    pub digest: String,
+    /// Digest of the recipe it was built from.
+    pub recipe: String,
+    /// Digest of the run stack below a build stack.
+    pub base: Option<String>,
+    /// Debian's code name.
+    pub suite: String,
+    /// Unix time in seconds.
+    pub built_at: i64,
+    pub size_bytes: u64,
+    /// `name=version` of every package, sorted.
+    pub packages: BTreeSet<String>,
+}
+
+/// Why the folder of stacks could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ShelfError {
+    #[error("cannot read {}", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{} is not a stack's record", path.display())]
+    Record {
+        path: PathBuf,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error("cannot lock {}", path.display())]
+    Lock {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot make room for a new stack in {}", path.display())]
+    Prepare {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot put a finished stack in place at {}", path.display())]
+    Finish {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A finished stack and where it is.
+#[derive(Clone, Debug)]
+pub(super) struct Shelved {
+    pub(super) record: Record,
+    pub(super) root: PathBuf,
+}
+
+impl Shelved {
+    pub(super) fn into_stack(self) -> Stack {
+        Stack { name: self.record.name, digest: self.record.digest, root: self.root }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Shelf {
+    dir: PathBuf,
+}
+
+/// The right to build; given up when dropped, also by a killed process.
+#[derive(Debug)]
+pub(super) struct Lock {
+    shelf: Shelf,
+    _file: Flock<File>,
+}
+
+impl Shelf {
+    pub(super) fn at(dir: &Path) -> Self {
+        Self { dir: dir.to_path_buf() }
+    }
+
+    /// All finished stacks, newest first.
+    pub(super) fn list(&self) -> Result<Vec<Shelved>, ShelfError> {
+        let mut found = Vec::new();
+        for name in folders(&self.dir)? {
+            if name.ends_with(BUILDING) {
+                continue;
+            }
+            for stack in folders(&name)? {
+                let path = stack.join(RECORD);
+                let bytes = fs::read(&path)
+                    .map_err(|source| ShelfError::Read { path: path.clone(), source })?;
+                let record = serde_json::from_slice(&bytes)
+                    .map_err(|source| ShelfError::Record { path, source })?;
+                found.push(Shelved { record, root: stack.join("root") });
+            }
+        }
+        found.sort_by_key(|stack: &Shelved| std::cmp::Reverse(stack.record.built_at));
+        Ok(found)
+    }
+
+    /// Waits until no other process builds, then clears away what a killed one left.
+    pub(super) fn lock(&self, progress: &mut dyn FnMut(&str)) -> Result<Lock, ShelfError> {
+        let path = self.dir.join("lock");
+        let failed = |source| ShelfError::Lock { path: path.clone(), source };
+        fs::create_dir_all(&self.dir).map_err(failed)?;
+        let file = File::create(&path).map_err(failed)?;
+        let held = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(held) => held,
+            Err((file, nix::errno::Errno::EWOULDBLOCK)) => {
+                progress("another process is building the stacks; waiting for it");
+                Flock::lock(file, FlockArg::LockExclusive)
+                    .map_err(|(_, errno)| failed(errno.into()))?
+            }
+            Err((_, errno)) => return Err(failed(errno.into())),
+        };
+        let lock = Lock { shelf: self.clone(), _file: held };
+        lock.sweep()?;
+        Ok(lock)
+    }
+
+    fn building(&self) -> PathBuf {
+        self.dir.join(BUILDING)
+    }
+}
+
+impl Lock {
+    /// An empty directory for a stack to be built in.
+    pub(super) fn prepare(&self, name: &str) -> Result<PathBuf, ShelfError> {
+        let path = self.shelf.building().join(name);
+        match fs::create_dir_all(path.join("root")) {
+            Ok(()) => Ok(path),
+            Err(source) => Err(ShelfError::Prepare { path, source }),
+        }
+    }
+
+    /// Removes whatever is half built. Its mounts are gone already: they lived in a mount
+    /// namespace that ended with the process that built.
+    pub(super) fn sweep(&self) -> Result<(), ShelfError> {
+        let path = self.shelf.building();
+        match fs::remove_dir_all(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(ShelfError::Prepare { path, source })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes the record, brings everything to disk and renames the stack into place. When a
+    /// stack of the same content is there already, that one stays and counts as built now.
+    pub(super) fn finish(&self, built: &Path, record: Record) -> Result<Shelved, ShelfError> {
+        let folder = self.shelf.dir.join(&record.name);
+        let path = folder.join(&record.digest[..DIGEST_LETTERS]);
+        let put = || -> io::Result<()> {
+            let bytes = serde_json::to_vec_pretty(&record)?;
+            fs::create_dir_all(&folder)?;
+            if path.exists() {
+                replace(&path.join(RECORD), &bytes)?;
+            } else {
+                fs::write(built.join(RECORD), &bytes)?;
+                rustix::fs::syncfs(File::open(built)?)?;
+                fs::rename(built, &path)?;
+            }
+            File::open(&folder)?.sync_all()?;
+            File::open(&self.shelf.dir)?.sync_all()
+        };
+        put().map_err(|source| ShelfError::Finish { path: path.clone(), source })?;
+        Ok(Shelved { record, root: path.join("root") })
+    }
+}
+
+/// Writes a file so that a reader, or a machine that lost power, sees the old or the new whole.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    File::open(folder)?.sync_all()
+}
+
+/// The folders in a folder; none when it does not exist.
+fn folders(dir: &Path) -> Result<Vec<PathBuf>, ShelfError> {
+    let failed = |source| ShelfError::Read { path: dir.to_path_buf(), source };
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed)?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        if entry.file_type().map_err(failed)?.is_dir() {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
