@@ -1,0 +1,86 @@
+//! Why a release did not boot, in words for whoever pushed it.
+
+use lathe_dynos::spec::{End, EndCause};
+use std::fmt::Write;
+
+/// At most this many of the dyno's last lines are shown.
+pub const LINES_MAX: usize = 8;
+
+/// `port` is what `$PORT` was; `lines` are the dyno's last log lines, oldest first.
+pub fn boot_failure(dyno: &str, end: Option<&End>, port: Option<u16>, lines: &[String]) -> String {
+    let mut text = match end {
+        None => format!("{dyno} did not start"),
+        Some(end) => reason(dyno, end, port),
+    };
+    if !lines.is_empty() {
+        text.push_str("\nIts last lines:");
+        let from = lines.len().saturating_sub(LINES_MAX);
+        for line in &lines[from..] {
+            drop(write!(text, "\n    {line}"));
+        }
+    }
+    text
+}
+
+fn reason(dyno: &str, end: &End, port: Option<u16>) -> String {
+    let peak = format!("memory peak {} MB", end.memory_peak_bytes / (1024 * 1024));
+    match &end.cause {
+        EndCause::BootTimeout => {
+            let opened = match end.listened.as_slice() {
+                [] => "It opened no port".to_owned(),
+                ports => {
+                    let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+                    format!("It listens on port {} instead", ports.join(", "))
+                }
+            };
+            let wanted = port.map(|port| format!(" ({port})")).unwrap_or_default();
+            format!(
+                "{dyno} did not listen on $PORT{wanted} within 60 seconds (R10), {peak}\n\
+                 {opened}: make the web process bind 0.0.0.0:$PORT"
+            )
+        }
+        EndCause::OutOfMemory => format!(
+            "{dyno} used more memory than its dyno type has (R15), {peak}\n\
+             Use a larger one: heroku ps:type, or make the process smaller"
+        ),
+        EndCause::StartFailed(step) => format!("{dyno} could not be started: {step}"),
+        EndCause::Exit | EndCause::Stopped | EndCause::Killed => {
+            format!("{dyno} {}, {peak}", exit(end.status))
+        }
+    }
+}
+
+fn exit(status: u8) -> String {
+    match status {
+        0 => "ended by itself with status 0; a web process has to stay".into(),
+        126 => "exited with status 126: the command is not executable".into(),
+        127 => "exited with status 127: the command was not found".into(),
+        129.. => format!("was ended by signal {} (status {status})", status - 128),
+        _ => format!("exited with status {status}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_the_reason_the_ports_and_the_last_lines() {
+        let end = |status, cause, listened: &[u16]| End {
+            status,
+            cause,
+            memory_peak_bytes: 21 << 20,
+            listened: listened.to_vec(),
+        };
+        let lines = ["one".to_owned(), "two".to_owned()];
+        let cases = [
+            (end(127, EndCause::Exit, &[]), "web.1 exited with status 127: the command was not found, memory peak 21 MB\nIts last lines:\n    one\n    two"),
+            (end(139, EndCause::Exit, &[]), "web.1 was ended by signal 11 (status 139), memory peak 21 MB\nIts last lines:\n    one\n    two"),
+            (end(137, EndCause::BootTimeout, &[3000]), "web.1 did not listen on $PORT (12345) within 60 seconds (R10), memory peak 21 MB\nIt listens on port 3000 instead: make the web process bind 0.0.0.0:$PORT\nIts last lines:\n    one\n    two"),
+        ];
+        for (end, expected) in cases {
+            assert_eq!(boot_failure("web.1", Some(&end), Some(12345), &lines), expected);
+        }
+        assert_eq!(boot_failure("web.1", None, None, &[]), "web.1 did not start");
+    }
+}

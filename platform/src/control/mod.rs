@@ -1,0 +1,218 @@
+//! The control loop: reads the state and what the cell observes, and says what shall be.
+//!
+//! All choices are in [`plan`]; here they are carried out: routes first, then dynos, then the
+//! steps of releases. Nothing is remembered that a restart could not do without.
+
+mod explain;
+mod phase;
+pub mod plan;
+pub mod slots;
+pub mod snapshot;
+mod verdict;
+pub mod wanted;
+
+use crate::services::Services;
+use crate::state::model::{Release, ReleaseStatus};
+use crate::state::{StateError, releases};
+use jiff::Timestamp;
+use lathe_dynos::spec::{Desired, End};
+use lathe_logs::{AppId, Filter, Source};
+use lathe_router::Routes;
+use plan::{Facts, Plan, Turn, plan};
+use slots::Place;
+use snapshot::Snapshot;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// While dynos drain, somebody has to look at the clock.
+const DRAIN_TICK: Duration = Duration::from_millis(250);
+/// Otherwise changes wake the loop; this only bounds what a lost wake-up could cost.
+const IDLE_TICK: Duration = Duration::from_secs(10);
+
+/// Where the decisions go, and what the loop cannot see by itself.
+pub struct Wires {
+    pub desired: watch::Sender<Arc<Desired>>,
+    pub routes: watch::Sender<Arc<Routes>>,
+    /// Identities of the dynos that have requests in flight.
+    pub busy: Box<dyn Fn() -> BTreeSet<String> + Send + Sync>,
+    /// Everything sent is numbered above this.
+    pub generation_floor: u64,
+}
+
+impl fmt::Debug for Wires {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wires").finish_non_exhaustive()
+    }
+}
+
+/// Runs until `shutdown`. Dynos and routes stay as they are afterwards.
+pub async fn run(services: Services, wires: Wires, shutdown: impl Future<Output = ()>) {
+    let mut changes = services.store.changes();
+    let mut observed = services.observed.clone();
+    let generation = wires.generation_floor;
+    let previous = wires.desired.borrow().clone();
+    let mut control = Control {
+        services,
+        wires,
+        generation,
+        previous,
+        draining: BTreeMap::new(),
+        phases: JoinSet::new(),
+        phasing: HashSet::new(),
+        observed_once: false,
+    };
+    tokio::pin!(shutdown);
+    loop {
+        if let Err(error) = control.step().await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the control loop cannot read the state");
+        }
+        let tick = if control.draining.is_empty() { IDLE_TICK } else { DRAIN_TICK };
+        tokio::select! {
+            () = &mut shutdown => break,
+            _ = changes.changed() => {}
+            _ = observed.changed() => control.observed_once = true,
+            Some(ended) = control.phases.join_next() => control.phase_ended(ended),
+            () = tokio::time::sleep(tick) => {}
+        }
+    }
+}
+
+struct Control {
+    services: Services,
+    wires: Wires,
+    generation: u64,
+    previous: Arc<Desired>,
+    draining: BTreeMap<lathe_dynos::spec::Slot, u64>,
+    /// Release phases that run now, and of which releases.
+    phases: JoinSet<(String, u32)>,
+    phasing: HashSet<(String, u32)>,
+    /// Until the cell has spoken, the router's last table is better than one without dynos.
+    observed_once: bool,
+}
+
+impl Control {
+    async fn step(&mut self) -> Result<(), StateError> {
+        let snapshot = self.services.store.read(Snapshot::read).await?;
+        let plan = self.decide(&snapshot);
+        self.draining.clone_from(&plan.draining);
+        let turns = plan.turns.clone();
+        self.publish(plan);
+        for turn in turns {
+            self.turn(turn).await?;
+        }
+        Ok(())
+    }
+
+    fn decide(&self, snapshot: &Snapshot) -> Plan {
+        let observed = self.services.observed.borrow().clone();
+        let facts = Facts {
+            snapshot,
+            observed: &observed,
+            previous: &self.previous,
+            draining: &self.draining,
+            busy: &(self.wires.busy)(),
+            apps_domain: &self.services.config.apps_domain,
+            now_ms: u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0),
+        };
+        plan(&facts, &|stack| self.services.stack_root(stack))
+    }
+
+    /// Sends what has changed. Routes go first: a dyno loses its route before it loses its life.
+    fn publish(&mut self, mut plan: Plan) {
+        let dynos = std::mem::take(&mut plan.dynos);
+        self.generation += 1;
+        let routes = plan.into_routes(self.generation);
+        if self.observed_once {
+            self.wires.routes.send_if_modified(|last| {
+                let changed = last.hosts != routes.hosts || last.apps != routes.apps;
+                if changed {
+                    *last = Arc::new(routes);
+                }
+                changed
+            });
+        }
+        if self.previous.dynos != dynos || self.previous.generation == 0 {
+            self.previous = Arc::new(Desired { generation: self.generation, dynos });
+            self.wires.desired.send_replace(self.previous.clone());
+        }
+    }
+
+    async fn turn(&mut self, turn: Turn) -> Result<(), StateError> {
+        match turn {
+            Turn::RunReleasePhase { app, version } => {
+                if self.phasing.insert((app.clone(), version)) {
+                    self.phases.spawn(phase::run(self.services.clone(), app, version));
+                }
+                Ok(())
+            }
+            Turn::Promote { app, version } => {
+                self.services.store.write(move |tx| releases::promote(tx, &app, version)).await
+            }
+            Turn::Fail { app, version, dyno, end } => self.fail(app, version, &dyno, end).await,
+        }
+    }
+
+    async fn fail(
+        &self,
+        app: String,
+        version: u32,
+        dyno: &str,
+        end: Option<End>,
+    ) -> Result<(), StateError> {
+        let port = self.previous.dynos.iter().find_map(|(slot, wanted)| {
+            let place = Place::parse(slot)?;
+            let it = place.app == app && place.release == version && place.dyno_name() == dyno;
+            it.then_some(wanted.spec.port)?
+        });
+        let lines = self.last_lines(&app, dyno).await;
+        let reason = explain::boot_failure(dyno, end.as_ref(), port, &lines);
+        let first = reason.lines().next().unwrap_or_default().to_owned();
+        self.services.say(&app, Source::App, "api", &format!("Release v{version} failed: {first}"));
+        self.services.store.write(move |tx| releases::fail(tx, &app, version, &reason)).await
+    }
+
+    async fn last_lines(&self, app: &str, dyno: &str) -> Vec<String> {
+        let filter = Filter {
+            source: Some(Source::App),
+            process: Some(dyno.to_owned()),
+            lines: explain::LINES_MAX,
+            after: None,
+        };
+        let mut lines = Vec::new();
+        if let Ok(mut tail) = self.services.hub.tail(&AppId::new(app), filter, false) {
+            while let Some(entry) = tail.next().await {
+                lines.push(String::from_utf8_lossy(&entry.line.text).into_owned());
+            }
+        }
+        lines
+    }
+
+    fn phase_ended(&mut self, ended: Result<(String, u32), tokio::task::JoinError>) {
+        match ended {
+            Ok(key) => drop(self.phasing.remove(&key)),
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "a release phase panicked");
+            }
+        }
+    }
+}
+
+/// Waits until a release serves, has failed, or has been overtaken, and gives it back.
+pub async fn settled(services: &Services, app: &str, version: u32) -> Result<Release, StateError> {
+    let mut changes = services.store.changes();
+    loop {
+        let id = app.to_owned();
+        let release =
+            services.store.read(move |tx| releases::by_version(tx, &id, version)).await?;
+        if release.status != ReleaseStatus::Pending {
+            return Ok(release);
+        }
+        if changes.changed().await.is_err() {
+            return Err(StateError::Closed);
+        }
+    }
+}

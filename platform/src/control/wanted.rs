@@ -1,0 +1,120 @@
+//! Release and formation → the dynos that shall run.
+
+use super::slots::Place;
+use super::snapshot::AppState;
+use crate::state::model::{App, Phase, Release};
+use lathe_dynos::class::Class;
+use lathe_dynos::spec::{DynoSpec, Slot, Wanted};
+use lathe_logs::AppId;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Heroku Dev Center, "Error codes", R10 and R12.
+const BOOT_TIMEOUT: Duration = Duration::from_secs(60);
+const STOP_GRACE: Duration = Duration::from_secs(30);
+
+/// Where a stack's files are on this machine; none when it is not here.
+pub type StackRoot<'a> = &'a dyn Fn(&str) -> Option<PathBuf>;
+
+/// The dynos of the serving release and, while it boots, of the next one.
+pub fn of_app(state: &AppState, stack_root: StackRoot<'_>) -> BTreeMap<Slot, Wanted> {
+    let booting = state.candidate.iter().filter(|release| release.phase == Phase::Booting);
+    state
+        .current
+        .iter()
+        .chain(booting)
+        .flat_map(|release| of_release(state, release, stack_root))
+        .collect()
+}
+
+/// Every dyno of one release, with its place.
+pub fn of_release(
+    state: &AppState,
+    release: &Release,
+    stack_root: StackRoot<'_>,
+) -> Vec<(Slot, Wanted)> {
+    places(state, release)
+        .into_iter()
+        .filter_map(|place| {
+            let formation = state.formation.iter().find(|f| f.process_type == place.process_type)?;
+            let command = release.slug.as_ref()?.command(&place.process_type)?;
+            let spec = spec(
+                &state.app,
+                release,
+                place.dyno_name(),
+                command.to_owned(),
+                Class::named(&formation.size)?,
+                stack_root,
+            )?;
+            let port = (place.process_type == "web").then(|| place.port());
+            let wanted = Wanted {
+                spec: DynoSpec { port, ..spec },
+                boot_timeout: BOOT_TIMEOUT,
+                stop_grace: STOP_GRACE,
+            };
+            Some((place.slot(), wanted))
+        })
+        .collect()
+}
+
+/// The places of a release's dynos: those types that the slug has, as many as the formation says.
+pub fn places(state: &AppState, release: &Release) -> Vec<Place> {
+    let Some(slug) = release.slug.as_ref().filter(|slug| slug.digest.is_some()) else {
+        return Vec::new();
+    };
+    let types = state.formation.iter().filter(|f| slug.command(&f.process_type).is_some());
+    types
+        .flat_map(|formation| {
+            (1..=formation.quantity).map(|index| {
+                let name = format!("{}.{index}", formation.process_type);
+                Place {
+                    app: state.app.id.clone(),
+                    release: release.version,
+                    process_type: formation.process_type.clone(),
+                    index,
+                    restarts: (
+                        formation.restarts,
+                        state.dyno_restarts.get(&name).copied().unwrap_or(0),
+                    ),
+                }
+            })
+        })
+        .collect()
+}
+
+/// One dyno of a release that runs `command`; none without a slug or without its stack.
+pub fn spec(
+    app: &App,
+    release: &Release,
+    name: String,
+    command: String,
+    class: Class,
+    stack_root: StackRoot<'_>,
+) -> Option<DynoSpec> {
+    let slug = release.slug.as_ref()?;
+    Some(DynoSpec {
+        app: AppId::new(&app.id),
+        name,
+        uid: app.uid,
+        stack: stack_root(&slug.stack)?,
+        slug: Some(slug.digest?),
+        command,
+        env: release.config.clone(),
+        class,
+        port: None,
+    })
+}
+
+/// A one-off's command line: when its first word is a process type, that type's command with the
+/// other words appended (Heroku Dev Center, "One-off dynos"). The Heroku CLI may glue a `;` to the
+/// word when it asks for the exit code.
+pub fn expand(command: &str, release: &Release) -> String {
+    let trimmed = command.trim_start();
+    let end = trimmed.find([' ', '\t', ';']).unwrap_or(trimmed.len());
+    let (word, rest) = trimmed.split_at(end);
+    match release.slug.as_ref().and_then(|slug| slug.command(word)) {
+        Some(expanded) => format!("{expanded}{rest}"),
+        None => command.to_owned(),
+    }
+}

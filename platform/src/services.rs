@@ -1,0 +1,49 @@
+//! What every part of the control plane works with, made once at start.
+
+use crate::config::Config;
+use crate::stack::Stacks;
+use crate::state::Store;
+use lathe_dynos::native::NativeEngine;
+use lathe_dynos::oneoff::OneOffs;
+use lathe_dynos::spec::Observed;
+use bytes::Bytes;
+use jiff::Timestamp;
+use lathe_logs::{AppId, Line, Source};
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Cheap to clone; all parts share the same state, store, engine and logs.
+#[derive(Clone, Debug)]
+pub struct Services {
+    pub config: Arc<Config>,
+    pub store: Store,
+    pub slugs: Arc<lathe_slug::Store>,
+    pub engine: Arc<NativeEngine>,
+    pub oneoffs: Arc<OneOffs<NativeEngine>>,
+    /// The way in for log lines.
+    pub logs: lathe_logs::Sender,
+    /// The way out: tails and counts.
+    pub hub: lathe_logs::Hub,
+    pub stacks: Arc<Stacks>,
+    /// What the cell saw last.
+    pub observed: watch::Receiver<Arc<Observed>>,
+}
+
+impl Services {
+    /// Puts a line of the platform's own into an app's log.
+    pub fn say(&self, app: &str, source: Source, process: &str, text: &str) {
+        self.logs.send(Line {
+            app: AppId::new(app),
+            time: Timestamp::now(),
+            source,
+            process: Arc::from(process),
+            text: Bytes::copy_from_slice(text.as_bytes()),
+        });
+    }
+
+    /// Where the stack that a slug was compiled for is on this machine.
+    pub fn stack_root(&self, stack: &str) -> Option<PathBuf> {
+        self.stacks.root(stack)
+    }
+}

@@ -1,0 +1,100 @@
+//! Accounts and their tokens. A token is stored as its SHA-256 only.
+
+use super::model::{Account, Token};
+use super::secrets::random_token;
+use super::{StateError, Tx, ms, time};
+use jiff::Timestamp;
+use rusqlite::{OptionalExtension, Row, params};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+pub fn find_or_create(tx: &Tx<'_>, email: &str) -> Result<Account, StateError> {
+    if let Some(account) = by_email(tx, email)? {
+        return Ok(account);
+    }
+    let account =
+        Account { id: Uuid::new_v4().to_string(), email: email.to_owned(), created_at: tx.now };
+    tx.sql.execute(
+        "INSERT INTO accounts VALUES (?1, ?2, ?3)",
+        params![account.id, account.email, ms(tx.now)],
+    )?;
+    Ok(account)
+}
+
+pub fn by_email(tx: &Tx<'_>, email: &str) -> Result<Option<Account>, StateError> {
+    Ok(tx
+        .sql
+        .query_row("SELECT id, email, created_ms FROM accounts WHERE email = ?1", [email], |row| {
+            account_at(row, 0)
+        })
+        .optional()?)
+}
+
+/// A new token for `account`; its plain text is in the answer and nowhere else.
+pub fn issue_token(
+    tx: &Tx<'_>,
+    account: &Account,
+    description: &str,
+    expires_at: Option<Timestamp>,
+) -> Result<(Token, String), StateError> {
+    let plain = random_token("lth_");
+    let token = Token {
+        id: Uuid::new_v4().to_string(),
+        account: account.clone(),
+        description: description.to_owned(),
+        created_at: tx.now,
+        expires_at,
+    };
+    tx.sql.execute(
+        "INSERT INTO tokens VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![token.id, account.id, hash(&plain), description, ms(tx.now), expires_at.map(ms)],
+    )?;
+    Ok((token, plain))
+}
+
+/// Whose token this is, unless it is unknown or over. The look-up is by hash, so its time says
+/// nothing about how much of a guess was right.
+pub fn authenticate(tx: &Tx<'_>, plain: &str) -> Result<Option<Token>, StateError> {
+    let sql = format!("{TOKENS} WHERE t.hash = ?1 AND (t.expires_ms IS NULL OR t.expires_ms > ?2)");
+    Ok(tx.sql.query_row(&sql, params![hash(plain), ms(tx.now)], token_of).optional()?)
+}
+
+pub fn tokens_of(tx: &Tx<'_>, account: &str) -> Result<Vec<Token>, StateError> {
+    let sql = format!("{TOKENS} WHERE t.account = ?1 ORDER BY t.created_ms, t.id");
+    let mut statement = tx.sql.prepare(&sql)?;
+    let rows = statement.query_map([account], token_of)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Ends a token of `account`; somebody else's does not exist for them.
+pub fn revoke_token(tx: &Tx<'_>, account: &str, id: &str) -> Result<Token, StateError> {
+    let sql = format!("{TOKENS} WHERE t.account = ?1 AND t.id = ?2");
+    let token = tx
+        .sql
+        .query_row(&sql, [account, id], token_of)
+        .map_err(StateError::missing("authorization"))?;
+    tx.sql.execute("DELETE FROM tokens WHERE id = ?1", [id])?;
+    Ok(token)
+}
+
+const TOKENS: &str = "SELECT t.id, t.description, t.created_ms, t.expires_ms, \
+    a.id, a.email, a.created_ms FROM tokens t JOIN accounts a ON a.id = t.account";
+
+fn token_of(row: &Row<'_>) -> rusqlite::Result<Token> {
+    Ok(Token {
+        id: row.get(0)?,
+        description: row.get(1)?,
+        created_at: time(row.get(2)?),
+        expires_at: row.get::<_, Option<i64>>(3)?.map(time),
+        account: account_at(row, 4)?,
+    })
+}
+
+/// An account from three columns `id, email, created_ms` that begin at `at`.
+pub(super) fn account_at(row: &Row<'_>, at: usize) -> rusqlite::Result<Account> {
+    Ok(Account { id: row.get(at)?, email: row.get(at + 1)?, created_at: time(row.get(at + 2)?) })
+}
+
+fn hash(plain: &str) -> Vec<u8> {
+    Sha256::digest(plain).to_vec()
+}

@@ -1,0 +1,134 @@
+//! The formation: how many dynos of which size each process type has.
+
+use super::model::{Formation, Slug};
+use super::{StateError, Tx, ms, time};
+use rusqlite::{OptionalExtension, Row, params};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// Heroku's default limit on dynos of one app.
+pub const DYNOS_MAX: u32 = 100;
+
+/// What a type gets when it first appears.
+const FIRST_SIZE: &str = "Standard-1X";
+
+/// Types that never have dynos of the formation.
+fn runs_only_on_demand(process_type: &str) -> bool {
+    matches!(process_type, "release" | "console" | "rake")
+}
+
+/// Gives each process type of a slug its place: `web` starts with one dyno, others with none.
+pub fn adopt(tx: &Tx<'_>, app: &str, slug: &Slug) -> Result<(), StateError> {
+    for (process_type, _) in &slug.process_types {
+        if runs_only_on_demand(process_type) {
+            continue;
+        }
+        tx.sql.execute(
+            "INSERT OR IGNORE INTO formation (app, type, id, quantity, size, updated_ms) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            params![
+                app,
+                process_type,
+                Uuid::new_v4().to_string(),
+                u32::from(process_type == "web"),
+                FIRST_SIZE,
+                ms(tx.now)
+            ],
+        )?;
+    }
+    Ok(())
+}
+
+pub fn all(tx: &Tx<'_>, app: &str) -> Result<Vec<Formation>, StateError> {
+    let mut statement = tx.sql.prepare(
+        "SELECT id, type, quantity, size, restarts, updated_ms FROM formation \
+         WHERE app = ?1 ORDER BY type",
+    )?;
+    let rows = statement.query_map([app], formation_of)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Sets quantity and size of one type. Another size means other dynos.
+pub fn scale(
+    tx: &Tx<'_>,
+    app: &str,
+    process_type: &str,
+    quantity: u32,
+    size: &str,
+) -> Result<(), StateError> {
+    if of_type(tx, app, process_type)?.is_none() {
+        return Err(StateError::NotFound("process type"));
+    }
+    let sum: u32 = tx.sql.query_row(
+        "SELECT COALESCE(SUM(quantity), 0) FROM formation WHERE app = ?1 AND type <> ?2",
+        [app, process_type],
+        |row| row.get(0),
+    )?;
+    if sum.saturating_add(quantity) > DYNOS_MAX {
+        return Err(StateError::Refused(format!(
+            "Cannot scale to more than {DYNOS_MAX} dynos per app"
+        )));
+    }
+    tx.sql.execute(
+        "UPDATE formation SET quantity = ?3, restarts = restarts + (size <> ?4), size = ?4, \
+         updated_ms = ?5 WHERE app = ?1 AND type = ?2",
+        params![app, process_type, quantity, size, ms(tx.now)],
+    )?;
+    Ok(())
+}
+
+/// Marks dynos for replacement: all, those of a type, or the one of that name.
+pub fn restart(tx: &Tx<'_>, app: &str, which: Restart<'_>) -> Result<(), StateError> {
+    let by_type = "UPDATE formation SET restarts = restarts + 1 WHERE app = ?1";
+    match which {
+        Restart::All => tx.sql.execute(by_type, [app])?,
+        Restart::Type(name) => tx.sql.execute(&format!("{by_type} AND type = ?2"), [app, name])?,
+        Restart::Dyno(name) => tx.sql.execute(
+            "INSERT INTO restarts VALUES (?1, ?2, 1) \
+             ON CONFLICT (app, dyno) DO UPDATE SET count = count + 1",
+            [app, name],
+        )?,
+    };
+    Ok(())
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Restart<'a> {
+    All,
+    Type(&'a str),
+    Dyno(&'a str),
+}
+
+/// How often each dyno was restarted by name.
+pub fn dyno_restarts(tx: &Tx<'_>, app: &str) -> Result<BTreeMap<String, u32>, StateError> {
+    let mut statement = tx.sql.prepare("SELECT dyno, count FROM restarts WHERE app = ?1")?;
+    let rows = statement.query_map([app], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+pub fn of_type(
+    tx: &Tx<'_>,
+    app: &str,
+    process_type: &str,
+) -> Result<Option<Formation>, StateError> {
+    Ok(tx
+        .sql
+        .query_row(
+            "SELECT id, type, quantity, size, restarts, updated_ms FROM formation \
+             WHERE app = ?1 AND (type = ?2 OR id = ?2)",
+            [app, process_type],
+            formation_of,
+        )
+        .optional()?)
+}
+
+fn formation_of(row: &Row<'_>) -> rusqlite::Result<Formation> {
+    Ok(Formation {
+        id: row.get(0)?,
+        process_type: row.get(1)?,
+        quantity: row.get(2)?,
+        size: row.get(3)?,
+        restarts: row.get(4)?,
+        updated_at: time(row.get(5)?),
+    })
+}

@@ -1,0 +1,132 @@
+//! What the platform knows: one `SQLite` file, one writer, nothing acknowledged that is not on disk.
+//!
+//! WAL with `synchronous=FULL`: the only setting that lost no acknowledged commit in power cuts.
+
+pub mod accounts;
+pub mod apps;
+pub mod buildpacks;
+pub mod builds;
+pub mod domains;
+pub mod drains;
+mod error;
+pub mod formation;
+pub mod lock;
+pub mod model;
+pub mod oneoffs;
+pub mod releases;
+mod schema;
+pub mod secrets;
+pub mod slugs;
+pub mod sources;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::StateError;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use secrets::Secrets;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// How many operations may wait for the writer before callers wait for a place.
+const QUEUE_MAX: usize = 1024;
+
+type Job = Box<dyn FnOnce(&mut Connection, &Secrets) + Send>;
+
+/// A cheap handle on the state. Every operation runs on the one thread that owns the file.
+#[derive(Clone, Debug)]
+pub struct Store {
+    jobs: mpsc::Sender<Job>,
+    changed: Arc<watch::Sender<u64>>,
+}
+
+/// One transaction: all of it or nothing. Time is part of what goes in.
+#[derive(Debug)]
+pub struct Tx<'a> {
+    pub sql: Transaction<'a>,
+    pub secrets: &'a Secrets,
+    pub now: Timestamp,
+}
+
+impl Store {
+    /// Opens or creates the state below `dir`, checks it, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// A damaged file is refused and left as it is; so is a schema newer than this program.
+    pub fn open(dir: &Path) -> Result<Self, StateError> {
+        let secrets = Secrets::open(&dir.join("state.key"))?;
+        let mut connection = schema::open(&dir.join("state.db"))?;
+        let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE_MAX);
+        std::thread::Builder::new()
+            .name("state".into())
+            .spawn(move || {
+                while let Some(job) = queue.blocking_recv() {
+                    job(&mut connection, &secrets);
+                }
+            })
+            .map_err(StateError::Thread)?;
+        Ok(Self { jobs, changed: Arc::new(watch::Sender::new(0)) })
+    }
+
+    /// Runs `work` in one transaction and answers when it is durable. Watchers are woken after.
+    pub async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Tx<'_>) -> Result<T, StateError> + Send + 'static,
+    ) -> Result<T, StateError> {
+        let result = self
+            .call(move |connection, secrets| {
+                let sql = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                let tx = Tx { sql, secrets, now: Timestamp::now() };
+                let value = work(&tx)?;
+                tx.sql.commit()?;
+                Ok(value)
+            })
+            .await?;
+        self.changed.send_modify(|generation| *generation += 1);
+        Ok(result)
+    }
+
+    /// Runs `work` on one consistent view; it cannot change anything.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Tx<'_>) -> Result<T, StateError> + Send + 'static,
+    ) -> Result<T, StateError> {
+        self.call(move |connection, secrets| {
+            let sql = connection.transaction()?;
+            // Dropped without commit: whatever a reader wrote by mistake is rolled back.
+            work(&Tx { sql, secrets, now: Timestamp::now() })
+        })
+        .await
+    }
+
+    /// Counts committed writes; wait on it to see every change.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    async fn call<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection, &Secrets) -> Result<T, StateError> + Send + 'static,
+    ) -> Result<T, StateError> {
+        let (answer, answered) = oneshot::channel();
+        let job: Job = Box::new(move |connection, secrets| {
+            // The caller may have gone; the work is done all the same.
+            drop(answer.send(work(connection, secrets)));
+        });
+        self.jobs.send(job).await.map_err(|_| StateError::Closed)?;
+        answered.await.map_err(|_| StateError::Closed)?
+    }
+}
+
+/// Unix milliseconds, as times are stored.
+fn ms(time: Timestamp) -> i64 {
+    time.as_millisecond()
+}
+
+/// A stored time; one out of range (a damaged row) reads as the epoch.
+fn time(ms: i64) -> Timestamp {
+    Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH)
+}

@@ -1,0 +1,229 @@
+//! The nouns of the platform, as they are stored.
+
+use jiff::Timestamp;
+use lathe_slug::SlugId;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+pub type Config = BTreeMap<String, String>;
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Account {
+    pub id: String,
+    pub email: String,
+    pub created_at: Timestamp,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Token {
+    pub id: String,
+    pub account: Account,
+    pub description: String,
+    pub created_at: Timestamp,
+    pub expires_at: Option<Timestamp>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct App {
+    pub id: String,
+    pub name: String,
+    pub owner: Account,
+    /// The Unix user and group that every dyno of this app runs as; never given to another app.
+    pub uid: u32,
+    pub maintenance: bool,
+    /// The release that serves.
+    pub current: Option<u32>,
+    /// The release that is about to serve, if it boots.
+    pub candidate: Option<u32>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Slug {
+    pub id: String,
+    pub app: String,
+    /// None while the blob of an API-made slug has not been uploaded yet.
+    pub digest: Option<SlugId>,
+    pub diff_id: Option<SlugId>,
+    pub bytes: u64,
+    pub commit: Option<String>,
+    pub stack: String,
+    /// In Procfile order.
+    pub process_types: Vec<(String, String)>,
+    pub buildpacks: Vec<UsedBuildpack>,
+    /// Defaults from `bin/release`, applied to the first release only.
+    pub config_defaults: Config,
+    pub created_at: Timestamp,
+}
+
+impl Slug {
+    pub fn command(&self, process_type: &str) -> Option<&str> {
+        let found = self.process_types.iter().find(|(name, _)| name == process_type);
+        found.map(|(_, command)| command.as_str())
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct UsedBuildpack {
+    pub name: String,
+    pub url: String,
+    pub commit: Option<String>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Release {
+    pub id: String,
+    pub app: String,
+    pub version: u32,
+    pub slug: Option<Slug>,
+    pub config: Config,
+    pub description: String,
+    pub status: ReleaseStatus,
+    pub phase: Phase,
+    /// Why it failed, for the user.
+    pub failure: Option<String>,
+    pub account: Account,
+    /// What the release phase printed.
+    pub output: Option<String>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+/// Heroku's release statuses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReleaseStatus {
+    Pending,
+    Succeeded,
+    Failed,
+    /// A newer release came before this one had booted.
+    Expired,
+}
+
+/// How far a pending release has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Phase {
+    /// The `release` process type has to run first.
+    Releasing,
+    /// Its dynos start beside the old ones.
+    Booting,
+    Done,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Formation {
+    pub id: String,
+    pub process_type: String,
+    pub quantity: u32,
+    /// A class name in canonical capitalisation.
+    pub size: String,
+    /// Raised by each restart of the whole type; part of a dyno's slot.
+    pub restarts: u32,
+    pub updated_at: Timestamp,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BuildStatus {
+    Pending,
+    Succeeded,
+    Failed,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Build {
+    pub id: String,
+    pub app: String,
+    pub account: Account,
+    pub status: BuildStatus,
+    pub source_version: String,
+    pub buildpacks: Vec<UsedBuildpack>,
+    pub stack: String,
+    pub slug: Option<String>,
+    pub release: Option<String>,
+    /// The secret part of `output_stream_url`.
+    pub output_token: String,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OneOff {
+    /// The dyno's identity.
+    pub id: String,
+    pub app: String,
+    /// `run.1234`.
+    pub name: String,
+    pub process_type: String,
+    pub command: String,
+    pub size: String,
+    pub release: u32,
+    pub attached: bool,
+    pub state: OneOffState,
+    pub status: Option<u8>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OneOffState {
+    Starting,
+    Up,
+    Complete,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Domain {
+    pub id: String,
+    pub app: String,
+    pub hostname: String,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Drain {
+    pub id: String,
+    pub app: String,
+    pub url: String,
+    pub token: String,
+    pub created_at: Timestamp,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Collaborator {
+    pub id: String,
+    pub account: Account,
+    pub owner: bool,
+    pub created_at: Timestamp,
+}
+
+/// The stored words of an enum, in one place for both directions.
+macro_rules! stored_as {
+    ($kind:ty { $($variant:ident = $word:literal),+ $(,)? }) => {
+        impl $kind {
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
+
+        impl rusqlite::types::FromSql for $kind {
+            fn column_result(value: rusqlite::types::ValueRef<'_>) -> rusqlite::types::FromSqlResult<Self> {
+                match value.as_str()? {
+                    $($word => Ok(Self::$variant),)+
+                    _ => Err(rusqlite::types::FromSqlError::InvalidType),
+                }
+            }
+        }
+
+        impl rusqlite::ToSql for $kind {
+            fn to_sql(&self) -> rusqlite::Result<rusqlite::types::ToSqlOutput<'_>> {
+                Ok(self.as_str().into())
+            }
+        }
+    };
+}
+
+stored_as!(ReleaseStatus { Pending = "pending", Succeeded = "succeeded", Failed = "failed", Expired = "expired" });
+stored_as!(Phase { Releasing = "releasing", Booting = "booting", Done = "done" });
+stored_as!(BuildStatus { Pending = "pending", Succeeded = "succeeded", Failed = "failed" });
+stored_as!(OneOffState { Starting = "starting", Up = "up", Complete = "complete" });

@@ -1,0 +1,212 @@
+//! Releases: slug and config under one number, and which of them serves.
+
+use super::accounts::account_at;
+use super::model::{Account, App, Config, Phase, Release, ReleaseStatus, Slug};
+use super::{StateError, Tx, apps, formation, ms, slugs, time};
+use rusqlite::{OptionalExtension, Row, params};
+use uuid::Uuid;
+
+const RELEASES: &str = "SELECT r.id, r.app, r.version, r.slug, r.config, r.description, r.status, \
+    r.phase, r.failure, r.output, r.created_ms, r.updated_ms, a.id, a.email, a.created_ms \
+    FROM releases r JOIN accounts a ON a.id = r.account";
+
+/// Heroku's limit on all config vars of an app together.
+pub const CONFIG_BYTES_MAX: usize = 64 * 1024;
+
+/// A release about to be made from the newest one: what changes.
+#[derive(Clone, Debug)]
+pub struct Change {
+    pub description: String,
+    /// None keeps the slug.
+    pub slug: Option<Slug>,
+    /// None keeps the config.
+    pub config: Option<Config>,
+}
+
+/// Numbers and records the next release, all in the caller's transaction. With a slug it becomes
+/// the candidate and has to boot before it serves; without one there is nothing to boot.
+pub fn append(
+    tx: &Tx<'_>,
+    app: &App,
+    account: &Account,
+    change: Change,
+) -> Result<Release, StateError> {
+    let head = head(tx, &app.id)?;
+    let first_slug = head.as_ref().is_none_or(|release| release.slug.is_none());
+    let slug = change.slug.or_else(|| head.as_ref().and_then(|release| release.slug.clone()));
+    let mut config =
+        change.config.or_else(|| head.map(|release| release.config)).unwrap_or_default();
+    if let Some(slug) = &slug {
+        if first_slug {
+            for (name, value) in &slug.config_defaults {
+                config.entry(name.clone()).or_insert_with(|| value.clone());
+            }
+        }
+        formation::adopt(tx, &app.id, slug)?;
+    }
+    check_config(&config)?;
+    let boots = slug.is_some();
+    let (status, phase) = match &slug {
+        None => (ReleaseStatus::Succeeded, Phase::Done),
+        Some(slug) if slug.command("release").is_some() => {
+            (ReleaseStatus::Pending, Phase::Releasing)
+        }
+        Some(_) => (ReleaseStatus::Pending, Phase::Booting),
+    };
+    let version = next_version(tx, &app.id)?;
+    let id = Uuid::new_v4().to_string();
+    tx.sql.execute(
+        "INSERT INTO releases (id, app, version, slug, config, description, status, phase, \
+         account, created_ms, updated_ms) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?10)",
+        params![
+            id,
+            app.id,
+            version,
+            slug.map(|slug| slug.id),
+            tx.secrets.seal(&app.id, &serde_json::to_vec(&config)?),
+            change.description,
+            status,
+            phase,
+            account.id,
+            ms(tx.now)
+        ],
+    )?;
+    if boots {
+        supersede(tx, &app.id)?;
+        apps::set_candidate(tx, &app.id, Some(version))?;
+    } else {
+        apps::set_current(tx, &app.id, version)?;
+    }
+    by_identity(tx, &app.id, &id)
+}
+
+fn check_config(config: &Config) -> Result<(), StateError> {
+    let bytes: usize = config.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if bytes > CONFIG_BYTES_MAX {
+        return Err(StateError::Refused(format!(
+            "Config vars are {bytes} bytes together, the limit is {CONFIG_BYTES_MAX}"
+        )));
+    }
+    Ok(())
+}
+
+/// Whatever was still pending has been overtaken.
+fn supersede(tx: &Tx<'_>, app: &str) -> Result<(), StateError> {
+    let sql = "UPDATE releases SET status = 'expired', phase = 'done', updated_ms = ?2, \
+        failure = 'a newer release came before this one had booted' \
+        WHERE app = ?1 AND status = 'pending' \
+        AND version = (SELECT candidate FROM apps WHERE id = ?1)";
+    tx.sql.execute(sql, params![app, ms(tx.now)])?;
+    Ok(())
+}
+
+/// The release phase has passed: its dynos may start.
+pub fn start_booting(tx: &Tx<'_>, release: &str) -> Result<(), StateError> {
+    tx.sql.execute(
+        "UPDATE releases SET phase = 'booting', updated_ms = ?2 WHERE id = ?1 AND status = 'pending'",
+        params![release, ms(tx.now)],
+    )?;
+    Ok(())
+}
+
+pub fn set_output(tx: &Tx<'_>, release: &str, output: &str) -> Result<(), StateError> {
+    tx.sql.execute("UPDATE releases SET output = ?2 WHERE id = ?1", [release, output])?;
+    Ok(())
+}
+
+/// The candidate has booted and serves from now on. Does nothing when it is no longer the candidate.
+pub fn promote(tx: &Tx<'_>, app: &str, version: u32) -> Result<(), StateError> {
+    if end(tx, app, version, ReleaseStatus::Succeeded, None)? {
+        apps::set_current(tx, app, version)?;
+    }
+    Ok(())
+}
+
+/// The candidate will not serve; whatever served before goes on.
+pub fn fail(tx: &Tx<'_>, app: &str, version: u32, reason: &str) -> Result<(), StateError> {
+    end(tx, app, version, ReleaseStatus::Failed, Some(reason))?;
+    Ok(())
+}
+
+fn end(
+    tx: &Tx<'_>,
+    app: &str,
+    version: u32,
+    status: ReleaseStatus,
+    failure: Option<&str>,
+) -> Result<bool, StateError> {
+    let ended = tx.sql.execute(
+        "UPDATE releases SET status = ?3, phase = 'done', failure = ?4, updated_ms = ?5 \
+         WHERE app = ?1 AND version = ?2 AND status = 'pending'",
+        params![app, version, status, failure, ms(tx.now)],
+    )?;
+    if ended == 1 {
+        apps::set_candidate(tx, app, None)?;
+    }
+    Ok(ended == 1)
+}
+
+/// The release that the next one builds on: the newest that did not fail.
+pub fn head(tx: &Tx<'_>, app: &str) -> Result<Option<Release>, StateError> {
+    let sql = format!(
+        "{RELEASES} WHERE r.app = ?1 AND r.status <> 'failed' ORDER BY r.version DESC LIMIT 1"
+    );
+    let row = tx.sql.query_row(&sql, [app], raw).optional()?;
+    row.map(|raw| complete(tx, raw)).transpose()
+}
+
+/// By id or version number (`7`; a leading `v` is accepted).
+pub fn by_identity(tx: &Tx<'_>, app: &str, identity: &str) -> Result<Release, StateError> {
+    let version: Option<u32> = identity.strip_prefix('v').unwrap_or(identity).parse().ok();
+    let sql = format!("{RELEASES} WHERE r.app = ?1 AND (r.id = ?2 OR r.version = ?3)");
+    let row = tx
+        .sql
+        .query_row(&sql, params![app, identity, version], raw)
+        .map_err(StateError::missing("release"))?;
+    complete(tx, row)
+}
+
+pub fn by_version(tx: &Tx<'_>, app: &str, version: u32) -> Result<Release, StateError> {
+    by_identity(tx, app, &version.to_string())
+}
+
+/// All releases, oldest first.
+pub fn all(tx: &Tx<'_>, app: &str) -> Result<Vec<Release>, StateError> {
+    let sql = format!("{RELEASES} WHERE r.app = ?1 ORDER BY r.version");
+    let mut statement = tx.sql.prepare(&sql)?;
+    let rows = statement.query_map([app], raw)?.collect::<Result<Vec<_>, _>>()?;
+    rows.into_iter().map(|row| complete(tx, row)).collect()
+}
+
+fn next_version(tx: &Tx<'_>, app: &str) -> Result<u32, StateError> {
+    let sql = "SELECT COALESCE(MAX(version), 0) + 1 FROM releases WHERE app = ?1";
+    Ok(tx.sql.query_row(sql, [app], |row| row.get(0))?)
+}
+
+/// A row before its slug is looked up and its config opened.
+type Raw = (Release, Option<String>, Vec<u8>);
+
+fn raw(row: &Row<'_>) -> rusqlite::Result<Raw> {
+    let release = Release {
+        id: row.get(0)?,
+        app: row.get(1)?,
+        version: row.get(2)?,
+        slug: None,
+        config: Config::new(),
+        description: row.get(5)?,
+        status: row.get(6)?,
+        phase: row.get(7)?,
+        failure: row.get(8)?,
+        output: row.get(9)?,
+        created_at: time(row.get(10)?),
+        updated_at: time(row.get(11)?),
+        account: account_at(row, 12)?,
+    };
+    Ok((release, row.get(3)?, row.get(4)?))
+}
+
+fn complete(tx: &Tx<'_>, (mut release, slug, config): Raw) -> Result<Release, StateError> {
+    release.slug = slug.map(|id| slugs::by_id(tx, &release.app, &id)).transpose()?;
+    release.config = serde_json::from_slice(&tx.secrets.open_sealed(&release.app, &config)?)?;
+    Ok(release)
+}

@@ -1,0 +1,112 @@
+//! Slugs as the platform knows them: what is in them and which blob they are.
+
+use super::model::{Config, Slug, UsedBuildpack};
+use super::{StateError, Tx, ms, time};
+use lathe_slug::SlugId;
+use rusqlite::{Row, params};
+use std::collections::BTreeSet;
+use uuid::Uuid;
+
+/// A slug about to be recorded. `digest` is none for one whose blob is still to be uploaded.
+#[derive(Clone, Debug)]
+pub struct NewSlug {
+    pub digest: Option<SlugId>,
+    pub diff_id: Option<SlugId>,
+    pub bytes: u64,
+    pub commit: Option<String>,
+    pub stack: String,
+    pub process_types: Vec<(String, String)>,
+    pub buildpacks: Vec<UsedBuildpack>,
+    pub config_defaults: Config,
+}
+
+const COLUMNS: &str = "id, app, digest, diff_id, bytes, commit_id, stack, process_types, \
+    buildpacks, config_defaults, created_ms";
+
+pub fn insert(tx: &Tx<'_>, app: &str, new: &NewSlug) -> Result<Slug, StateError> {
+    let id = Uuid::new_v4().to_string();
+    tx.sql.execute(
+        "INSERT INTO slugs (id, app, digest, diff_id, bytes, commit_id, stack, process_types, \
+         buildpacks, config_defaults, created_ms) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)",
+        params![
+            id,
+            app,
+            new.digest.map(|d| d.to_string()),
+            new.diff_id.map(|d| d.to_string()),
+            i64::try_from(new.bytes).unwrap_or(i64::MAX),
+            new.commit,
+            new.stack,
+            serde_json::to_string(&new.process_types)?,
+            serde_json::to_string(&new.buildpacks)?,
+            serde_json::to_string(&new.config_defaults)?,
+            ms(tx.now),
+        ],
+    )?;
+    by_id(tx, app, &id)
+}
+
+/// The blob of an API-made slug has arrived.
+pub fn set_blob(
+    tx: &Tx<'_>,
+    app: &str,
+    id: &str,
+    digest: SlugId,
+    diff_id: SlugId,
+    bytes: u64,
+) -> Result<(), StateError> {
+    tx.sql.execute(
+        "UPDATE slugs SET digest = ?1, diff_id = ?2, bytes = ?3 WHERE app = ?4 AND id = ?5",
+        params![
+            digest.to_string(),
+            diff_id.to_string(),
+            i64::try_from(bytes).unwrap_or(i64::MAX),
+            app,
+            id
+        ],
+    )?;
+    Ok(())
+}
+
+pub fn by_id(tx: &Tx<'_>, app: &str, id: &str) -> Result<Slug, StateError> {
+    let sql = format!("SELECT {COLUMNS} FROM slugs WHERE app = ?1 AND id = ?2");
+    tx.sql.query_row(&sql, [app, id], slug_of).map_err(StateError::missing("slug"))
+}
+
+/// Every blob that some release may still need.
+pub fn digests_in_use(tx: &Tx<'_>) -> Result<BTreeSet<SlugId>, StateError> {
+    let mut statement = tx.sql.prepare(
+        "SELECT DISTINCT digest FROM slugs WHERE digest IS NOT NULL \
+         AND id IN (SELECT slug FROM releases WHERE slug IS NOT NULL)",
+    )?;
+    let rows = statement.query_map([], |row| row.get::<_, String>(0))?;
+    let digests: Vec<String> = rows.collect::<Result<_, _>>()?;
+    Ok(digests.iter().filter_map(|text| text.parse().ok()).collect())
+}
+
+fn slug_of(row: &Row<'_>) -> rusqlite::Result<Slug> {
+    let digest =
+        |at| row.get::<_, Option<String>>(at).map(|text| text.and_then(|t| t.parse().ok()));
+    Ok(Slug {
+        id: row.get(0)?,
+        app: row.get(1)?,
+        digest: digest(2)?,
+        diff_id: digest(3)?,
+        bytes: row.get::<_, Option<i64>>(4)?.and_then(|n| n.try_into().ok()).unwrap_or(0),
+        commit: row.get(5)?,
+        stack: row.get(6)?,
+        process_types: json(row, 7)?,
+        buildpacks: json(row, 8)?,
+        config_defaults: json(row, 9)?,
+        created_at: time(row.get(10)?),
+    })
+}
+
+/// A JSON text column.
+pub(super) fn json<T: serde::de::DeserializeOwned>(
+    row: &Row<'_>,
+    at: usize,
+) -> rusqlite::Result<T> {
+    serde_json::from_str(&row.get::<_, String>(at)?).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(at, rusqlite::types::Type::Text, Box::new(error))
+    })
+}

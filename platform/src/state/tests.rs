@@ -1,0 +1,252 @@
+//! The state as its callers use it: releases turn, names are exclusive, nothing leaks.
+
+use super::model::{Account, App, Config, Phase, ReleaseStatus};
+use super::releases::Change;
+use super::slugs::NewSlug;
+use super::{
+    StateError, Store, Tx, accounts, apps, builds, drains, formation, oneoffs, releases, slugs,
+};
+use lathe_slug::SlugId;
+
+struct Fixture {
+    store: Store,
+    _dir: tempfile::TempDir,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self { store: Store::open(dir.path()).unwrap(), _dir: dir }
+    }
+
+    async fn in_app<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Tx<'_>, &App, &Account) -> Result<T, StateError> + Send + 'static,
+    ) -> Result<T, StateError> {
+        self.store
+            .write(|tx| {
+                let owner = accounts::find_or_create(tx, "owner@example.com")?;
+                let app = match apps::for_account(tx, &owner.id, "demo") {
+                    Ok(app) => app,
+                    Err(_) => apps::create(tx, "demo", &owner)?,
+                };
+                work(tx, &app, &owner)
+            })
+            .await
+    }
+}
+
+fn new_slug(types: &[(&str, &str)]) -> NewSlug {
+    NewSlug {
+        digest: Some(SlugId::from_digest([7; 32])),
+        diff_id: None,
+        bytes: 10,
+        commit: None,
+        stack: "lathe-12".into(),
+        process_types: types.iter().map(|(a, b)| ((*a).into(), (*b).into())).collect(),
+        buildpacks: Vec::new(),
+        config_defaults: Config::from([("LANG".into(), "C.UTF-8".into())]),
+    }
+}
+
+fn change(description: &str) -> Change {
+    Change { description: description.into(), slug: None, config: None }
+}
+
+#[tokio::test]
+async fn a_release_serves_only_after_it_booted_and_a_failed_one_never_does() {
+    let fixture = Fixture::new();
+    let first = fixture
+        .in_app(|tx, app, account| {
+            let config = Config::from([("KEY".into(), "value".into())]);
+            let set = releases::append(
+                tx,
+                app,
+                account,
+                Change { config: Some(config), ..change("Set KEY") },
+            )?;
+            assert_eq!((set.version, set.status), (1, ReleaseStatus::Succeeded));
+            let slug = slugs::insert(tx, &app.id, &new_slug(&[("web", "run")]))?;
+            releases::append(tx, app, account, Change { slug: Some(slug), ..change("Deploy") })
+        })
+        .await
+        .unwrap();
+    assert_eq!(
+        (first.version, first.status, first.phase),
+        (2, ReleaseStatus::Pending, Phase::Booting)
+    );
+    assert_eq!(first.config["KEY"], "value");
+    assert_eq!(first.config["LANG"], "C.UTF-8", "defaults of the first slug");
+    let (app, bad) = fixture
+        .in_app(|tx, app, account| {
+            releases::promote(tx, &app.id, 2)?;
+            let config = Config::from([("KEY".into(), "broken".into())]);
+            let bad = releases::append(
+                tx,
+                app,
+                account,
+                Change { config: Some(config), ..change("Set KEY") },
+            )?;
+            releases::fail(tx, &app.id, bad.version, "web.1 exited")?;
+            Ok((apps::by_id(tx, &app.id)?, releases::by_version(tx, &app.id, 3)?))
+        })
+        .await
+        .unwrap();
+    assert_eq!((app.current, app.candidate), (Some(2), None));
+    assert_eq!(bad.failure.as_deref(), Some("web.1 exited"));
+    let head = fixture.in_app(|tx, app, _| releases::head(tx, &app.id)).await.unwrap().unwrap();
+    assert_eq!((head.version, head.config["KEY"].as_str()), (2, "value"));
+}
+
+#[tokio::test]
+async fn a_newer_release_overtakes_one_that_is_still_booting() {
+    let fixture = Fixture::new();
+    let statuses = fixture
+        .in_app(|tx, app, account| {
+            let slug = slugs::insert(tx, &app.id, &new_slug(&[("web", "a"), ("release", "b")]))?;
+            let one =
+                releases::append(tx, app, account, Change { slug: Some(slug), ..change("one") })?;
+            assert_eq!(one.phase, Phase::Releasing);
+            releases::append(tx, app, account, change("two"))?;
+            releases::promote(tx, &app.id, 1)?; // too late: it is not the candidate any more
+            assert_eq!(apps::by_id(tx, &app.id)?.candidate, Some(2));
+            assert_eq!(apps::by_id(tx, &app.id)?.current, None);
+            Ok(releases::all(tx, &app.id)?.iter().map(|r| r.status).collect::<Vec<_>>())
+        })
+        .await
+        .unwrap();
+    assert_eq!(statuses, [ReleaseStatus::Expired, ReleaseStatus::Pending]);
+}
+
+#[tokio::test]
+async fn what_is_refused_changes_nothing() {
+    let fixture = Fixture::new();
+    fixture.in_app(|_, _, _| Ok(())).await.unwrap();
+    for name in ["demo", "Demo", "x", "-abc", "abc-", "a/../b", "a b", "ünï", &"a".repeat(31)] {
+        let name = name.to_owned();
+        let result =
+            fixture.in_app(move |tx, _, owner| apps::create(tx, &name, owner).map(drop)).await;
+        assert!(matches!(result, Err(StateError::Refused(_))));
+    }
+    let too_much = Config::from([("A".into(), "x".repeat(releases::CONFIG_BYTES_MAX))]);
+    let result = fixture
+        .in_app(|tx, app, account| {
+            releases::append(tx, app, account, Change { config: Some(too_much), ..change("Set A") })
+        })
+        .await;
+    assert!(matches!(result, Err(StateError::Refused(_))));
+    assert_eq!(
+        fixture.in_app(|tx, app, _| Ok(releases::all(tx, &app.id)?.len())).await.unwrap(),
+        0
+    );
+}
+
+#[tokio::test]
+async fn what_is_not_yours_does_not_exist_and_a_destroyed_apps_user_is_not_given_again() {
+    let fixture = Fixture::new();
+    fixture
+        .in_app(|tx, app, owner| {
+            let stranger = accounts::find_or_create(tx, "stranger@example.com")?;
+            assert!(matches!(
+                apps::for_account(tx, &stranger.id, "demo"),
+                Err(StateError::NotFound("app"))
+            ));
+            apps::add_collaborator(tx, app, &stranger)?;
+            assert_eq!(apps::for_account(tx, &stranger.id, &app.id)?.name, "demo");
+            let slug = slugs::insert(tx, &app.id, &new_slug(&[("web", "run")]))?;
+            releases::append(tx, app, owner, Change { slug: Some(slug), ..change("Deploy") })?;
+            apps::destroy(tx, &app.id)?;
+            let again = apps::create(tx, "demo", owner)?;
+            assert!(again.uid > app.uid);
+            assert!(matches!(
+                apps::for_account(tx, &stranger.id, "demo"),
+                Err(StateError::NotFound(_))
+            ));
+            Ok(())
+        })
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn tokens_are_found_by_their_plain_text_and_kept_only_as_a_hash() {
+    let fixture = Fixture::new();
+    let plain = fixture
+        .in_app(|tx, _, owner| {
+            let (token, plain) = accounts::issue_token(tx, owner, "laptop", None)?;
+            let (_, over) = accounts::issue_token(tx, owner, "old", Some(tx.now))?;
+            assert_eq!(accounts::authenticate(tx, &plain)?.unwrap().id, token.id);
+            assert!(accounts::authenticate(tx, &over)?.is_none(), "expired");
+            assert!(accounts::authenticate(tx, "lth_guess")?.is_none());
+            Ok(plain)
+        })
+        .await
+        .unwrap();
+    let found = fixture
+        .store
+        .read(move |tx| {
+            let sql = "SELECT COUNT(*) FROM tokens WHERE instr(CAST(hash AS TEXT), ?1) OR instr(description, ?1)";
+            Ok(tx.sql.query_row(sql, [&plain], |row| row.get::<_, i64>(0))?)
+        })
+        .await
+        .unwrap();
+    assert_eq!(found, 0);
+}
+
+#[tokio::test]
+async fn one_build_at_a_time_and_limits_hold() {
+    let fixture = Fixture::new();
+    fixture
+        .in_app(|tx, app, owner| {
+            let build = builds::begin(tx, &app.id, owner, "abc", "lathe-12")?;
+            assert!(matches!(
+                builds::begin(tx, &app.id, owner, "abc", "lathe-12"),
+                Err(StateError::Refused(_))
+            ));
+            builds::fail(tx, &build.id)?;
+            builds::begin(tx, &app.id, owner, "abc", "lathe-12")?;
+            assert_eq!(builds::fail_interrupted(tx)?, 1);
+            let slug =
+                slugs::insert(tx, &app.id, &new_slug(&[("web", "run"), ("worker", "work")]))?;
+            formation::adopt(tx, &app.id, &slug)?;
+            formation::scale(tx, &app.id, "web", 99, "Standard-1X")?;
+            formation::scale(tx, &app.id, "worker", 1, "Standard-2X")?;
+            assert!(formation::scale(tx, &app.id, "worker", 2, "Standard-2X").is_err());
+            assert!(matches!(
+                formation::scale(tx, &app.id, "nothing", 1, "Standard-1X"),
+                Err(StateError::NotFound(_))
+            ));
+            for n in 0..5 {
+                drains::add(tx, &app.id, &format!("https://u:p{n}@example.com/"))?;
+            }
+            assert!(drains::add(tx, &app.id, "https://example.com/6").is_err());
+            Ok(())
+        })
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn one_off_names_are_free_numbers() {
+    let fixture = Fixture::new();
+    let names = fixture
+        .in_app(|tx, app, owner| {
+            let new = |id: &str| oneoffs::NewOneOff {
+                id: id.into(),
+                process_type: "run".into(),
+                command: "bash".into(),
+                size: "Standard-1X".into(),
+                release: 1,
+                attached: true,
+                account: owner.id.clone(),
+            };
+            let one = oneoffs::create(tx, &app.id, &new("1"), 9998)?;
+            let two = oneoffs::create(tx, &app.id, &new("2"), 9998)?;
+            oneoffs::complete(tx, &one.id, 3)?;
+            assert_eq!(oneoffs::running(tx)?.len(), 1);
+            Ok([one.name, two.name])
+        })
+        .await
+        .unwrap();
+    assert_eq!(names, ["run.9999", "run.1"]);
+}
