@@ -1,5 +1,6 @@
 //! Everything the hub holds, by app: rings, readers and counts.
 
+use crate::drain::Routes;
 use crate::loss::Loss;
 use crate::ring::{Bounds, Ring};
 use crate::tail::Mailbox;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 pub(crate) struct Board {
     policy: Policy,
     channels: HashMap<AppId, Channel>,
+    drains: Routes,
 }
 
 #[derive(Debug, Default)]
@@ -25,7 +27,7 @@ struct Channel {
 
 impl Board {
     pub(crate) fn new(policy: Policy) -> Self {
-        Self { policy, channels: HashMap::new() }
+        Self { policy, channels: HashMap::new(), drains: Routes::new() }
     }
 
     /// Takes a line of a producer in.
@@ -46,7 +48,7 @@ impl Board {
         self.post(Line { app, time: now, source: Source::App, process, text }, now);
     }
 
-    /// One clean line to ring and readers.
+    /// One clean line to ring, readers and drains.
     fn post(&mut self, line: Line, now: Timestamp) {
         let tail_lines = self.policy.tail_lines;
         let app = line.app.clone();
@@ -58,6 +60,14 @@ impl Board {
         for mailbox in &channel.tails {
             mailbox.offer(&entry, tail_lines, now);
         }
+        for (_, queue) in self.drains.get(&app).into_iter().flatten() {
+            queue.offer(&entry, now);
+        }
+    }
+
+    /// From now on lines go to these drains.
+    pub(crate) fn route(&mut self, drains: Routes) {
+        self.drains = drains;
     }
 
     /// Backlog and following begin under one borrow, so nothing falls between them or comes twice.
@@ -105,10 +115,14 @@ impl Board {
     }
 
     pub(crate) fn counts(&self, app: &AppId) -> Counts {
-        let Some(channel) = self.channels.get(app) else { return Counts::default() };
+        let queues = self.drains.get(app).into_iter().flatten();
+        let drains = queues.map(|(id, queue)| (id.clone(), queue.counts())).collect();
+        let Some(channel) = self.channels.get(app) else {
+            return Counts { drains, ..Counts::default() };
+        };
         let (dropped, stored, evicted) =
             (channel.dropped, channel.ring.stored(), channel.ring.evicted());
-        Counts { emitted: dropped + stored + evicted, dropped, stored, evicted }
+        Counts { emitted: dropped + stored + evicted, dropped, stored, evicted, drains }
     }
 
     /// Every entry held, by app in order, for the spool.

@@ -1,14 +1,15 @@
 //! The log hub: takes every line in, keeps the newest, and hands them to tails and drains.
 
 use crate::board::Board;
-use crate::drain::DrainTable;
-use crate::{AppId, Counts, Filter, Policy, Receiver, SpoolError, Tail, spool};
+use crate::drain::{Crew, DrainTable};
+use crate::spool::{self, Spooled};
+use crate::{AppId, Counts, Filter, Line, Policy, Receiver, SpoolError, Tail};
 use jiff::Timestamp;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 /// Lines taken in under one lock.
 const BATCH_LINES: usize = 256;
@@ -19,6 +20,15 @@ const TICK: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub struct Hub {
     board: Arc<Mutex<Board>>,
+}
+
+/// Everything the loop waits for.
+#[derive(Debug)]
+struct Inputs {
+    lines: Receiver,
+    /// What drains have to tell their apps.
+    notices: mpsc::Receiver<Line>,
+    drains: watch::Receiver<Arc<DrainTable>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -39,12 +49,15 @@ impl Hub {
         policy: Policy,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> (Self, impl Future<Output = Result<(), SpoolError>> + Send + 'static) {
+        let Spooled { entries, left, .. } = spool.as_deref().map(load).unwrap_or_default();
+        let (crew, notices) = Crew::new(policy.drain.clone(), left);
         let mut board = Board::new(policy);
-        if let Some(path) = &spool {
-            restore(&mut board, path);
+        for entry in entries {
+            board.restore(entry);
         }
         let hub = Self { board: Arc::new(Mutex::new(board)) };
-        let run = hub.clone().run(lines, spool, drains, shutdown);
+        let inputs = Inputs { lines, notices, drains };
+        let run = hub.clone().run(inputs, crew, spool, shutdown);
         (hub, run)
     }
 
@@ -64,49 +77,69 @@ impl Hub {
 
     async fn run(
         self,
-        mut lines: Receiver,
+        mut inputs: Inputs,
+        mut crew: Crew,
         spool: Option<PathBuf>,
-        mut drains: watch::Receiver<Arc<DrainTable>>,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), SpoolError> {
+        inputs.drains.mark_changed();
+        self.serve(&mut inputs, &mut crew, shutdown).await;
+        self.take_rest(inputs.lines).await;
+        self.lock().finish_tails();
+        let left = crew.land().await;
+        let Some(path) = spool else { return Ok(()) };
+        let entries = self.lock().entries();
+        let save = move || spool::save(&path, &entries, &left);
+        let saved = tokio::task::spawn_blocking(save).await;
+        saved.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    }
+
+    /// Until `shutdown` or until every `Sender` is gone.
+    async fn serve(
+        &self,
+        inputs: &mut Inputs,
+        crew: &mut Crew,
+        shutdown: impl Future<Output = ()>,
+    ) {
         let mut shutdown = pin!(shutdown);
         let mut tick = tokio::time::interval(TICK);
         let mut batch = Vec::with_capacity(BATCH_LINES);
+        let Inputs { lines, notices, drains } = inputs;
         loop {
             tokio::select! {
-                () = &mut shutdown => break,
+                () = &mut shutdown => return,
                 taken = lines.recv_many(&mut batch, BATCH_LINES) => match taken {
-                    0 => break,
-                    _ => self.take(&mut batch, &lines),
+                    0 => return,
+                    _ => self.take(&mut batch, lines),
                 },
-                Ok(()) = drains.changed() => {}
+                Some(notice) = notices.recv() => self.lock().take(notice, Timestamp::now()),
+                Ok(()) = drains.changed() => {
+                    let table = Arc::clone(&drains.borrow_and_update());
+                    if let Some(routes) = crew.apply(&table) {
+                        self.lock().route(routes);
+                    }
+                }
                 _ = tick.tick() => self.lock().tick(Timestamp::now()),
             }
         }
+    }
+
+    /// Closes the door and takes in what is queued.
+    async fn take_rest(&self, mut lines: Receiver) {
+        let mut batch = Vec::with_capacity(BATCH_LINES);
         lines.close();
         while lines.recv_many(&mut batch, BATCH_LINES).await > 0 {
             self.take(&mut batch, &lines);
         }
         // Once more, for what was turned away while the last lines were taken in.
         self.take(&mut batch, &lines);
-        self.lock().finish_tails();
-        match spool {
-            Some(path) => self.save(path).await,
-            None => Ok(()),
-        }
     }
 
-    fn take(&self, batch: &mut Vec<crate::Line>, lines: &Receiver) {
+    fn take(&self, batch: &mut Vec<Line>, lines: &Receiver) {
         let now = Timestamp::now();
         let mut board = self.lock();
         batch.drain(..).for_each(|line| board.take(line, now));
         lines.take_losses().into_iter().for_each(|(app, loss)| board.lost(app, loss, now));
-    }
-
-    async fn save(&self, path: PathBuf) -> Result<(), SpoolError> {
-        let entries = self.lock().entries();
-        let saved = tokio::task::spawn_blocking(move || spool::save(&path, &entries)).await;
-        saved.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     }
 
     fn lock(&self) -> MutexGuard<'_, Board> {
@@ -115,14 +148,14 @@ impl Hub {
 }
 
 /// A spool that cannot be read must not keep new lines from being taken in.
-fn restore(board: &mut Board, path: &Path) {
-    match spool::load(path) {
-        Ok((entries, unreadable)) => {
-            tracing::info!(lines = entries.len(), unreadable, "log spool taken back");
-            for entry in entries {
-                board.restore(entry);
-            }
-        }
-        Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "log spool lost"),
-    }
+fn load(path: &Path) -> Spooled {
+    spool::load(path)
+        .inspect(|spooled| {
+            let (lines, unreadable) = (spooled.entries.len(), spooled.rows_unreadable);
+            tracing::info!(lines, unreadable, "log spool taken back");
+        })
+        .inspect_err(|error| {
+            tracing::warn!(error = error as &dyn std::error::Error, "log spool lost");
+        })
+        .unwrap_or_default()
 }

@@ -18,7 +18,7 @@ pub mod sse;
 mod tail;
 
 pub use counts::Counts;
-pub use drain::{Drain, DrainTable};
+pub use drain::{Drain, DrainCounts, DrainTable};
 pub use entry::{Cursor, Entry};
 pub use filter::Filter;
 pub use hub::{Hub, TailError};

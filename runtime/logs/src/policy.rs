@@ -1,5 +1,6 @@
 //! The hub's limits.
 
+use crate::drain;
 use jiff::SignedDuration;
 
 /// Every bound of the hub; the defaults are Heroku's numbers where Heroku has one.
@@ -19,6 +20,7 @@ pub struct Policy {
     pub tail_lines: usize,
     /// A reader that reads nothing for this long is ended.
     pub tail_stall: SignedDuration,
+    pub drain: drain::Policy,
 }
 
 impl Default for Policy {
@@ -31,6 +33,7 @@ impl Default for Policy {
             tails_per_app: 64,
             tail_lines: 1024,
             tail_stall: SignedDuration::from_secs(300),
+            drain: drain::Policy::default(),
         }
     }
 }

@@ -1,9 +1,29 @@
 //! Drains: every line of an app, sent on to a server of the owner's choice.
 
+mod address;
+mod backoff;
+mod connect;
+mod crew;
+mod http;
+mod message;
+mod outbox;
+mod policy;
+mod queue;
+mod syslog;
+mod target;
+mod worker;
+
+pub use address::{Network, ParseNetworkError, Reach};
+pub(crate) use crew::{Crew, Routes};
+pub use policy::Policy;
+pub(crate) use queue::Left;
+pub use target::{Target, TargetError};
+
 use crate::AppId;
 use std::fmt;
 
 /// All drains there are: a later generation replaces an earlier one as a whole.
+/// Generation 0 means that nothing is known yet.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct DrainTable {
     pub generation: u64,
@@ -16,6 +36,7 @@ pub struct Drain {
     pub app: AppId,
     /// `d.<uuid>`, by which the receiver knows the drain.
     pub token: String,
+    /// See [`Target`] for what is understood.
     pub url: String,
 }
 
@@ -27,4 +48,13 @@ impl fmt::Debug for Drain {
             .field("app", &self.app)
             .finish_non_exhaustive()
     }
+}
+
+/// Where a drain's lines went: `taken = delivered + dropped + pending`, always.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct DrainCounts {
+    pub taken: u64,
+    pub delivered: u64,
+    pub dropped: u64,
+    pub pending: u64,
 }

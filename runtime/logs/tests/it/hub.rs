@@ -1,83 +1,15 @@
 //! The hub as the platform uses it: lines in at the door, tails out, a restart in between.
 
-#![expect(clippy::unwrap_used, reason = "a helper of a test fails the test")]
-
-use bytes::Bytes;
-use jiff::Timestamp;
-use lathe_logs::{
-    AppId, DrainTable, Filter, Hub, Line, Policy, Receiver, Sender, Source, SpoolError, Tail,
-    TailError, channel, human,
-};
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::{oneshot, watch};
-use tokio::task::JoinHandle;
-
-const ALL: Filter = Filter { source: None, process: None, lines: 1500, after: None };
-
-struct Running {
-    hub: Hub,
-    lines: Sender,
-    stop: oneshot::Sender<()>,
-    run: JoinHandle<Result<(), SpoolError>>,
-}
-
-fn start(spool: Option<PathBuf>, policy: Policy) -> Running {
-    let (lines, receiver) = channel(4096);
-    start_with(lines, receiver, spool, policy)
-}
-
-fn start_with(
-    lines: Sender,
-    receiver: Receiver,
-    spool: Option<PathBuf>,
-    policy: Policy,
-) -> Running {
-    let (_drains, drains) = watch::channel(Arc::new(DrainTable::default()));
-    let (stop, stopped) = oneshot::channel();
-    let shutdown = async { drop(stopped.await) };
-    let (hub, run) = Hub::start(receiver, spool, drains, policy, shutdown);
-    Running { hub, lines, stop, run: tokio::spawn(run) }
-}
-
-impl Running {
-    async fn stop(self) {
-        drop(self.stop);
-        self.run.await.unwrap().unwrap();
-    }
-}
-
-fn line(app: &AppId, text: impl ToString) -> Line {
-    Line {
-        app: app.clone(),
-        time: Timestamp::UNIX_EPOCH,
-        source: Source::App,
-        process: Arc::from("web.1"),
-        text: Bytes::from(text.to_string()),
-    }
-}
-
-async fn next(tail: &mut Tail) -> String {
-    let next = tokio::time::timeout(Duration::from_secs(10), tail.next()).await;
-    String::from_utf8(next.unwrap().unwrap().line.text.to_vec()).unwrap()
-}
-
-async fn rest(mut tail: Tail) -> Vec<String> {
-    let mut texts = Vec::new();
-    while let Some(entry) = tail.next().await {
-        texts.push(String::from_utf8(entry.line.text.to_vec()).unwrap());
-    }
-    texts
-}
+use crate::support::{ALL, line, next, rest, start, start_with};
+use lathe_logs::{AppId, Filter, Policy, TailError, channel, human};
 
 #[tokio::test]
 async fn backlog_then_what_comes_without_gap_or_repeat() {
     let (running, app) = (start(None, Policy::default()), AppId::new("a"));
     let mut first = running.hub.tail(&app, ALL, true).unwrap();
     for n in 0..2000 {
-        running.lines.send(line(&app, n));
-        running.lines.send(line(&AppId::new("other"), n));
+        running.lines.send(line(&app, &n));
+        running.lines.send(line(&AppId::new("other"), &n));
         if n % 500 == 499 {
             for n in n - 499..=n {
                 assert_eq!(next(&mut first).await, n.to_string());
@@ -85,7 +17,7 @@ async fn backlog_then_what_comes_without_gap_or_repeat() {
         }
     }
     let mut second = running.hub.tail(&app, Filter { lines: 3, ..ALL }, true).unwrap();
-    running.lines.send(line(&app, 2000));
+    running.lines.send(line(&app, &2000));
     for n in 1997..=2000 {
         assert_eq!(next(&mut second).await, n.to_string());
     }
@@ -103,7 +35,7 @@ async fn a_restart_keeps_lines_and_cursors_go_on() {
     let app = AppId::new("a");
     let running = start(Some(spool.clone()), Policy::default());
     for n in 0..10 {
-        running.lines.send(line(&app, n));
+        running.lines.send(line(&app, &n));
     }
     let mut tail = running.hub.tail(&app, ALL, true).unwrap();
     let mut seen = None;
@@ -113,7 +45,7 @@ async fn a_restart_keeps_lines_and_cursors_go_on() {
     running.stop().await;
 
     let running = start(Some(spool), Policy::default());
-    running.lines.send(line(&app, 10));
+    running.lines.send(line(&app, &10));
     let after = seen.map(|entry| entry.cursor);
     let mut tail = running.hub.tail(&app, Filter { after, lines: 0, ..ALL }, true).unwrap();
     for n in 6..=10 {
@@ -129,7 +61,7 @@ async fn stopping_takes_in_what_was_queued_and_tells_what_was_lost() {
     let (lines, receiver) = channel(100);
     let app = AppId::new("a");
     for n in 0..130 {
-        lines.send(line(&app, n));
+        lines.send(line(&app, &n));
     }
     let running = start_with(lines, receiver, None, Policy::default());
     let (hub, lines) = (running.hub.clone(), running.lines.clone());
@@ -150,7 +82,7 @@ async fn one_flood_costs_itself_only() {
     let (loud, quiet) = (AppId::new("loud"), AppId::new("quiet"));
     running.lines.send(line(&quiet, "here"));
     for _ in 0..500 {
-        running.lines.send(line(&loud, "x".repeat(25_000)));
+        running.lines.send(line(&loud, &"x".repeat(25_000)));
     }
     running.lines.send(line(&quiet, "still"));
     let mut tail = running.hub.tail(&quiet, ALL, true).unwrap();

@@ -1,0 +1,130 @@
+//! The workers of all drains, made to match the latest table.
+
+use super::connect::Connector;
+use super::queue::{Left, Queue};
+use super::worker::{self, Worker};
+use super::{Drain, DrainTable, Policy, Target};
+use crate::{AppId, Line};
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+/// Notices on their way to the apps' logs; more are not sent.
+const NOTICES_MAX: usize = 64;
+
+/// By app, the queues its lines go to.
+pub(crate) type Routes = HashMap<AppId, Vec<(String, Arc<Queue>)>>;
+
+#[derive(Debug)]
+pub(crate) struct Crew {
+    policy: Arc<Policy>,
+    connector: Arc<Connector>,
+    generation: u64,
+    posts: HashMap<String, Post>,
+    /// What drains of an earlier run had not delivered, by drain id, until the first table comes.
+    left: HashMap<String, Left>,
+    notices: mpsc::Sender<Line>,
+}
+
+/// A drain and the one who serves it.
+#[derive(Debug)]
+struct Post {
+    drain: Drain,
+    queue: Arc<Queue>,
+    /// Dropping it ends the worker.
+    worker: JoinSet<()>,
+}
+
+impl Crew {
+    /// The crew, and what it has to tell the apps.
+    pub(crate) fn new(policy: Policy, left: HashMap<String, Left>) -> (Self, mpsc::Receiver<Line>) {
+        let policy = Arc::new(policy);
+        let connector = Arc::new(Connector::new(Arc::clone(&policy)));
+        let (notices, told) = mpsc::channel(NOTICES_MAX);
+        let posts = HashMap::new();
+        let crew = Self { policy, connector, generation: 0, posts, left, notices };
+        (crew, told)
+    }
+
+    /// Starts, changes and ends workers; the routes that now hold, or `None` for an old table.
+    /// What a drain that is gone had pending goes with it.
+    pub(crate) fn apply(&mut self, table: &DrainTable) -> Option<Routes> {
+        if table.generation <= self.generation {
+            return None;
+        }
+        self.generation = table.generation;
+        let mut before = std::mem::take(&mut self.posts);
+        for drain in &table.drains {
+            let post = match before.remove(&drain.id) {
+                Some(post) if post.drain == *drain => Some(post),
+                Some(post) if post.drain.app == drain.app && post.drain.token == drain.token => {
+                    self.post(drain, Some(post.queue))
+                }
+                _ => self.post(drain, None),
+            };
+            if let Some(post) = post {
+                self.posts.insert(drain.id.clone(), post);
+            }
+        }
+        self.left.clear();
+        Some(self.routes())
+    }
+
+    /// A worker for the drain, which takes over `queue` when only the URL has changed.
+    fn post(&mut self, drain: &Drain, queue: Option<Arc<Queue>>) -> Option<Post> {
+        let target: Target = match drain.url.parse() {
+            Ok(target) => target,
+            Err(error) => {
+                let text = format!("Drain {} is not served: {error}.", drain.id);
+                tracing::warn!(drain.id = %drain.id, %error, "drain not served");
+                drop(self.notices.try_send(worker::line(drain, text)));
+                return None;
+            }
+        };
+        let wire = worker::wire(drain, &target);
+        let queue = match queue {
+            Some(queue) => {
+                queue.rewire(wire);
+                queue
+            }
+            None => Arc::new(Queue::new(drain.token.clone(), wire, Arc::clone(&self.policy))),
+        };
+        if let Some(left) = self.left.remove(&drain.id) {
+            queue.restore(left);
+        }
+        let (connector, notices) = (Arc::clone(&self.connector), self.notices.clone());
+        let served = Worker::new(drain.clone(), target, Arc::clone(&queue), connector, notices);
+        let mut worker = JoinSet::new();
+        worker.spawn(served.run());
+        Some(Post { drain: drain.clone(), queue, worker })
+    }
+
+    fn routes(&self) -> Routes {
+        let mut routes = Routes::new();
+        for (id, post) in &self.posts {
+            let queue = (id.clone(), Arc::clone(&post.queue));
+            routes.entry(post.drain.app.clone()).or_default().push(queue);
+        }
+        routes
+    }
+
+    /// Lets drains that work finish within the grace, ends all workers, and returns what is left.
+    pub(crate) async fn land(self) -> HashMap<String, Left> {
+        let finish = async {
+            for post in self.posts.values() {
+                post.queue.empty_or_failing().await;
+            }
+        };
+        if timeout(self.policy.grace, finish).await.is_err() {
+            tracing::warn!("drains were still busy when the hub stopped");
+        }
+        let mut left = self.left;
+        for (id, mut post) in self.posts {
+            post.worker.shutdown().await;
+            left.insert(id, post.queue.leave());
+        }
+        left
+    }
+}

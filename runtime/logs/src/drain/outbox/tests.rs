@@ -1,0 +1,197 @@
+//! The outbox against given times and outcomes.
+
+use super::*;
+use crate::{AppId, Cursor, Line, Source};
+use proptest::prelude::*;
+
+fn entry(at: u64, length: usize) -> Entry {
+    let line = Line {
+        app: AppId::new("a"),
+        time: Timestamp::UNIX_EPOCH,
+        source: Source::App,
+        process: Arc::from("web.1"),
+        text: Bytes::from(vec![b'x'; length]),
+    };
+    Entry { cursor: Cursor(at), line: Arc::new(line) }
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn outbox() -> Outbox {
+    Outbox::new("d.1".to_owned(), Wire::Http)
+}
+
+fn filled(lines: u64) -> Outbox {
+    let mut outbox = outbox();
+    for n in 0..lines {
+        outbox.offer(entry(n, 5), at(0), &Policy::default());
+    }
+    outbox
+}
+
+fn body(frame: &Frame) -> &str {
+    std::str::from_utf8(&frame.body).unwrap()
+}
+
+#[test]
+fn a_stalled_drain_keeps_the_newest_1024_and_tells_how_many_went() {
+    let mut outbox = filled(1100);
+    assert_eq!(
+        outbox.counts(),
+        DrainCounts { taken: 1100, delivered: 0, dropped: 76, pending: 1024 }
+    );
+    let frame = outbox.frame(at(7)).unwrap();
+    assert!(body(&frame).contains(
+        "Error L10 (output buffer overflow): 76 messages dropped since 1970-01-01T00:00:00+00:00."
+    ));
+    assert!(body(&frame).contains("<172>1 1970-01-01T00:00:07+00:00 host heroku logplex - "));
+    assert_eq!(frame.messages, 1025);
+    outbox.settle(Outcome::Delivered, at(8), &Policy::default());
+    assert_eq!(
+        outbox.counts(),
+        DrainCounts { taken: 1100, delivered: 1024, dropped: 76, pending: 0 }
+    );
+    outbox.offer(entry(2000, 5), at(9), &Policy::default());
+    assert!(!body(&outbox.frame(at(9)).unwrap()).contains("L10"));
+}
+
+#[test]
+fn three_tries_with_one_id_then_the_loss_is_told() {
+    let (mut outbox, policy) = (filled(3), Policy::default());
+    let first = outbox.frame(at(1)).unwrap();
+    for second in 1..=3 {
+        let frame = outbox.frame(at(second)).unwrap();
+        assert_eq!((&frame.id, &frame.body), (&first.id, &first.body));
+        outbox.settle(Outcome::Failed, at(second), &policy);
+    }
+    assert!(outbox.frame(at(4)).is_none());
+    assert_eq!(outbox.counts().dropped, 3);
+    outbox.offer(entry(9, 5), at(5), &policy);
+    let frame = outbox.frame(at(5)).unwrap();
+    assert_ne!(frame.id, first.id);
+    assert_eq!(frame.messages, 2);
+    assert!(body(&frame).contains("3 messages dropped since 1970-01-01T00:00:03+00:00."));
+}
+
+#[test]
+fn a_loss_is_told_until_the_telling_arrives() {
+    let (mut outbox, policy) = (filled(1), Policy::default());
+    outbox.frame(at(1));
+    outbox.settle(Outcome::Refused, at(1), &policy);
+    for n in 2..5 {
+        outbox.offer(entry(n, 5), at(5), &policy);
+        let frame = outbox.frame(at(5)).unwrap();
+        let told = format!("{} messages dropped since 1970-01-01T00:00:01+00:00.", n - 1);
+        assert!(body(&frame).contains(&told), "{}", body(&frame));
+        outbox.settle(Outcome::Refused, at(5), &policy);
+    }
+    assert_eq!(outbox.failures(), 0);
+}
+
+#[test]
+fn a_drain_failing_for_five_minutes_keeps_ten() {
+    let (mut outbox, policy) = (filled(1000), Policy::default());
+    outbox.settle(Outcome::Unreachable, at(100), &policy);
+    outbox.settle(Outcome::Unreachable, at(399), &policy);
+    assert_eq!(outbox.counts().pending, 1000);
+    outbox.settle(Outcome::Unreachable, at(400), &policy);
+    assert_eq!(outbox.counts().pending, 10);
+    assert_eq!(outbox.failures(), 3);
+    outbox.frame(at(401));
+    outbox.settle(Outcome::Delivered, at(401), &policy);
+    (0..50).for_each(|n| outbox.offer(entry(5000 + n, 5), at(402), &policy));
+    assert_eq!(outbox.counts().pending, 50);
+}
+
+#[test]
+fn frames_are_filled_to_their_target() {
+    let policy = Policy::default();
+    let mut outbox = filled(0);
+    (0..60).for_each(|n| outbox.offer(entry(n, 10_000), at(0), &policy));
+    let frame = outbox.frame(at(0)).unwrap();
+    assert_eq!(frame.messages, 10);
+    assert!(frame.body.len() <= 102_400);
+
+    outbox.rewire(Wire::Syslog { token: "d.1".to_owned() });
+    assert_eq!(outbox.counts().pending, 60);
+    let frame = outbox.frame(at(0)).unwrap();
+    assert_eq!(frame.messages, 1, "a message larger than the target still goes");
+    assert!(body(&frame).contains(" d.1 app web.1 - - x"));
+}
+
+#[test]
+fn what_is_left_is_taken_up_again() {
+    let (mut before, policy) = (filled(1030), Policy::default());
+    before.frame(at(1));
+    before.settle(Outcome::Failed, at(1), &policy);
+    let (entries, loss) = before.leave();
+    assert_eq!((entries.len(), loss.lines), (1024, 6));
+    let mut after = outbox();
+    after.offer(entry(9000, 5), at(2), &policy);
+    after.restore(entries, loss, &policy);
+    assert_eq!(
+        after.counts(),
+        DrainCounts { taken: 1031, delivered: 0, dropped: 7, pending: 1024 }
+    );
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Offer(usize),
+    Frame,
+    Settle(Outcome),
+    Rewire,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    use Outcome::{Delivered, Failed, Refused, Unreachable};
+    prop_oneof![
+        6 => (0usize..20_000).prop_map(Step::Offer),
+        3 => Just(Step::Frame),
+        1 => proptest::sample::select(vec![Delivered, Refused, Failed, Failed, Unreachable])
+            .prop_map(Step::Settle),
+        1 => Just(Step::Rewire),
+    ]
+}
+
+proptest! {
+    /// Whatever happens: taken = delivered + dropped + pending, the bounds hold, and a receiver
+    /// that adds up lines and L10 counts misses nothing.
+    #[test]
+    fn nothing_is_unaccounted_for(
+        steps in proptest::collection::vec((step(), 0i64..200), 0..200),
+    ) {
+        let policy = Policy { lines: 20, bytes: 100_000, lines_failing: 3, ..Policy::default() };
+        let (mut outbox, mut now, mut taken, mut received, mut told) = (outbox(), 0, 0, 0, 0);
+        for (step, seconds) in steps {
+            now += seconds;
+            match step {
+                Step::Offer(length) => {
+                    outbox.offer(entry(taken, length), at(now), &policy);
+                    taken += 1;
+                }
+                Step::Frame => drop(outbox.frame(at(now))),
+                Step::Settle(outcome) => {
+                    if let (Outcome::Delivered, Some(sent)) = (outcome, &outbox.under_way) {
+                        received += sent.entries.len() as u64;
+                        told += sent.told.lines;
+                    }
+                    outbox.settle(outcome, at(now), &policy);
+                }
+                Step::Rewire => outbox.rewire(Wire::Http),
+            }
+            let counts = outbox.counts();
+            prop_assert_eq!(counts.taken, taken);
+            prop_assert_eq!(counts.delivered, received);
+            prop_assert_eq!(counts.taken, counts.delivered + counts.dropped + counts.pending);
+            let untold = outbox.loss.lines + outbox.under_way.as_ref().map_or(0, |f| f.told.lines);
+            prop_assert_eq!(counts.dropped, told + untold);
+            prop_assert_eq!(
+                outbox.bytes,
+                outbox.waiting.iter().map(|entry| entry.line.text.len()).sum::<usize>()
+            );
+        }
+    }
+}
