@@ -1,0 +1,1 @@
+//! The store, and what crashes leave it.
