@@ -1,1 +1,98 @@
-//! compiler
+//! Source tree to slug, by the Heroku Buildpack API; nothing about servers or releases.
+
+mod build;
+mod buildpack;
+mod detect;
+mod environment;
+mod error;
+mod failure;
+mod job;
+mod mask;
+mod package;
+mod program;
+mod release;
+mod report;
+mod site;
+mod source;
+mod transcript;
+pub mod wire;
+mod worker;
+
+pub use buildpack::{FetchError, ParseReferenceError, Reference};
+pub use environment::{FROM_MACHINE, PATH};
+pub use error::{CompileError, Failed};
+pub use job::{Cancel, Compiled, Job, UsedBuildpack};
+pub use release::ReleaseError;
+pub use source::copy_tree;
+pub use transcript::Transcript;
+pub use worker::run_worker;
+
+use detect::Chosen;
+use site::Site;
+use std::io::Write;
+
+/// Builds the source in `job.build_dir` and writes its slug to `slug`. `out` tells the pusher what
+/// happens, and in the end why it failed and what to do. The build folder is changed in place and
+/// is the caller's to remove.
+pub fn compile(
+    job: &Job,
+    out: &mut Transcript,
+    slug: impl Write,
+) -> Result<Compiled, CompileError> {
+    out.hide(&job.env);
+    let result = steps(job, out, slug);
+    if let Err(error) = &result {
+        explain(error, out);
+    }
+    result
+}
+
+fn steps(job: &Job, out: &mut Transcript, slug: impl Write) -> Result<Compiled, CompileError> {
+    let mut site = Site::open(job)?;
+    let removed = source::prune(&job.build_dir)?;
+    if removed > 0 {
+        out.step(&format!("Removed {removed} files and folders listed in .slugignore"));
+    }
+    // Told now rather than after minutes of building.
+    package::procfile(&job.build_dir)?;
+
+    out.step(&format!("Building on the {} stack", job.stack));
+    let chosen = detect::choose(&site, out)?;
+    let built = build::build(&mut site, &chosen, out);
+    let buildpacks = chosen.iter().map(|chosen| used(&site, chosen)).collect();
+    built?;
+
+    let last = chosen.last();
+    let release = last.map(|last| release::release(&site, &last.pack)).transpose()?;
+    let release = release.unwrap_or_default();
+    let declared = package::procfile(&job.build_dir)?;
+    let process_types = package::process_types(declared, &release, out);
+    let manifest = package::package(&site, out, slug)?;
+    package::bound_cache(&site, out);
+    Ok(Compiled {
+        manifest,
+        process_types,
+        config_vars: release.config_vars,
+        buildpacks,
+        detected: last.map(|last| last.app.clone()).unwrap_or_default(),
+        stack: job.stack.clone(),
+    })
+}
+
+fn used(site: &Site<'_>, Chosen { pack, .. }: &Chosen) -> UsedBuildpack {
+    UsedBuildpack {
+        name: pack.name.clone(),
+        url: pack.url.clone(),
+        commit: pack.commit.clone(),
+        report: report::report(site, pack),
+    }
+}
+
+fn explain(error: &CompileError, out: &mut Transcript) {
+    out.error(&error.reason());
+    out.error(error.remedy());
+    match error.app() {
+        Some(app) => out.error(&format!("Push rejected, failed to compile {app} app.")),
+        None => out.error("Push rejected."),
+    }
+}

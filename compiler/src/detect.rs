@@ -1,0 +1,147 @@
+//! Chooses the buildpacks of a build: those given, those `.buildpacks` names, or the first that detects the app.
+
+use crate::buildpack::{Buildpack, Catalogue, Reference, fetch};
+use crate::error::CompileError;
+use crate::program::Ending;
+use crate::site::{Folders, Site};
+use crate::source::read_small;
+use crate::transcript::{Transcript, plain};
+use std::time::Duration;
+
+const DETECT_TIMEOUT: Duration = Duration::from_secs(60);
+const OUTPUT_BYTES_MAX: usize = 64 << 10;
+const NAME_CHARS_MAX: usize = 80;
+const BUILDPACKS_MAX: usize = 20;
+
+/// A buildpack that is to build this app, and what it calls it.
+#[derive(Clone, Debug)]
+pub(crate) struct Chosen {
+    pub(crate) pack: Buildpack,
+    pub(crate) app: String,
+}
+
+pub(crate) fn choose(site: &Site<'_>, out: &mut Transcript) -> Result<Vec<Chosen>, CompileError> {
+    let catalogue = Catalogue::open(&site.job.builtin_dir)?;
+    let given = given(site)?;
+    if given.is_empty() {
+        out.step("Determining which buildpack to use for this app");
+        return first_to_detect(site, &catalogue).map(|chosen| vec![chosen]);
+    }
+    list(&given, out);
+    given
+        .iter()
+        .enumerate()
+        .map(|(index, reference)| {
+            let name = reference.to_string();
+            let fetched = fetch(reference, &catalogue, &site.buildpack_dir(index), &site.errand());
+            let pack = fetched.map_err(|source| CompileError::Fetch { name, source })?.check()?;
+            must_detect(site, pack, out)
+        })
+        .collect()
+}
+
+/// What the app was told to use, or else its own `.buildpacks` file: one reference a line.
+fn given(site: &Site<'_>) -> Result<Vec<Reference>, CompileError> {
+    let mut texts = site.job.buildpacks.clone();
+    if texts.is_empty() {
+        let read = |source| CompileError::ReadSource { path: ".buildpacks".into(), source };
+        let bytes = read_small(&site.job.build_dir.join(".buildpacks")).map_err(read)?;
+        let text = String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned();
+        let lines = text.lines().map(str::trim);
+        let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+        texts = lines.map(str::to_owned).collect();
+    }
+    if texts.len() > BUILDPACKS_MAX {
+        return Err(CompileError::TooManyBuildpacks { count: texts.len(), max: BUILDPACKS_MAX });
+    }
+    texts.iter().map(|text| text.parse().map_err(CompileError::Reference)).collect()
+}
+
+fn list(given: &[Reference], out: &mut Transcript) {
+    if let [only] = given {
+        out.step(&format!("Using buildpack: {only}"));
+        return;
+    }
+    out.step("Using buildpacks:");
+    for (index, reference) in given.iter().enumerate() {
+        out.detail(&format!("{}. {reference}", index + 1));
+    }
+}
+
+/// In a list every buildpack must fit the app, as with heroku-buildpack-multi.
+fn must_detect(
+    site: &Site<'_>,
+    pack: Buildpack,
+    out: &mut Transcript,
+) -> Result<Chosen, CompileError> {
+    match detect(site, &pack)? {
+        Detected::Yes(app) => Ok(Chosen { pack, app }),
+        Detected::No(said) => {
+            out.detail(&said);
+            Err(CompileError::NotDetected { buildpack: pack.name })
+        }
+    }
+}
+
+fn first_to_detect(site: &Site<'_>, catalogue: &Catalogue) -> Result<Chosen, CompileError> {
+    for (index, name) in catalogue.order().iter().enumerate() {
+        let reference = Reference::Name(name.clone());
+        let pack = fetch(&reference, catalogue, &site.buildpack_dir(index), &site.errand())
+            .map_err(|source| CompileError::Fetch { name: name.clone(), source })?
+            .check()?;
+        if let Detected::Yes(app) = detect(site, &pack)? {
+            return Ok(Chosen { pack, app });
+        }
+    }
+    Err(CompileError::NoneDetected { tried: catalogue.order().join(", ") })
+}
+
+enum Detected {
+    Yes(String),
+    /// With what it said about that.
+    No(String),
+}
+
+/// `bin/detect BUILD_DIR`: exit status 0 and a name on stdout, or anything else for "not mine".
+fn detect(site: &Site<'_>, pack: &Buildpack) -> Result<Detected, CompileError> {
+    let path = pack.dir.join("bin/detect");
+    let program = site.program(pack, &path, Folders::Build);
+    let seen = site.ask(&program, DETECT_TIMEOUT, OUTPUT_BYTES_MAX).map_err(|source| {
+        CompileError::Run { buildpack: pack.name.clone(), program: "detect", source }
+    })?;
+    match seen.ending {
+        Ending::Exited(0) => Ok(Detected::Yes(app_name(&seen.stdout, &pack.name))),
+        Ending::Cancelled => Err(CompileError::Cancelled),
+        Ending::TimedOut => Ok(Detected::No("bin/detect did not answer in time".to_owned())),
+        Ending::Exited(_) | Ending::Signaled(_) => {
+            Ok(Detected::No(String::from_utf8_lossy(&seen.stderr).into_owned()))
+        }
+    }
+}
+
+/// The first line of its output, made fit for a sentence.
+fn app_name(stdout: &[u8], pack: &str) -> String {
+    let text = String::from_utf8_lossy(stdout);
+    let line = plain(text.lines().next().unwrap_or_default());
+    let name: String = line.chars().take(NAME_CHARS_MAX).collect();
+    if name.is_empty() { pack.to_owned() } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_apps() {
+        let cases: [(&[u8], &str); 4] = [
+            (b"Python\n", "Python"),
+            (b"", "fallback"),
+            (b"\x1b[31mRed\x1b[0m\nmore", "Red"),
+            (b"\xff\n", "\u{fffd}"),
+        ];
+        for (stdout, expected) in cases {
+            assert_eq!(app_name(stdout, "fallback"), expected);
+        }
+        assert_eq!(app_name(&[b'x'; 5000], "f").len(), NAME_CHARS_MAX);
+    }
+}

@@ -1,0 +1,193 @@
+//! Why a build failed: one variant per step, and the sentences a pusher reads.
+
+use crate::buildpack::{FetchError, ParseReferenceError};
+use crate::program::Ending;
+use crate::release::ReleaseError;
+use lathe_slug::{IgnoreError, PackError, ProcfileError};
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    #[error("could not prepare {}", path.display())]
+    Prepare {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("config var {name:?} cannot be handed to a buildpack")]
+    ConfigVar { name: String },
+    #[error("could not read {}", path.display())]
+    ReadSource {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the .slugignore is not valid")]
+    SlugIgnore(#[source] IgnoreError),
+    #[error("the Procfile is not valid")]
+    Procfile(#[source] ProcfileError),
+    #[error("buildpack reference is not valid")]
+    Reference(#[source] ParseReferenceError),
+    #[error("{count} buildpacks are more than {max}")]
+    TooManyBuildpacks { count: usize, max: usize },
+    #[error("could not fetch buildpack {name}")]
+    Fetch {
+        name: String,
+        #[source]
+        source: FetchError,
+    },
+    #[error("buildpack {name} has no bin/{program}")]
+    NotABuildpack { name: String, program: &'static str },
+    #[error("no default language could be detected for this app (tried {tried})")]
+    NoneDetected { tried: String },
+    #[error("app not compatible with buildpack: {buildpack}")]
+    NotDetected { buildpack: String },
+    #[error("could not run bin/{program} of {buildpack}")]
+    Run {
+        buildpack: String,
+        program: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    #[error("failed to compile {app} app: {}", how(*ending))]
+    Compile { app: String, ending: Failed, last_line: Option<String>, advice: Option<&'static str> },
+    #[error("{step} did not finish within {} seconds", limit.as_secs())]
+    TimedOut { step: String, limit: Duration },
+    #[error("the build was cancelled")]
+    Cancelled,
+    #[error("the export file of {buildpack} could not be sourced: {said}")]
+    Export { buildpack: String, said: String },
+    #[error("bin/release of {buildpack} is not usable")]
+    Release {
+        buildpack: String,
+        #[source]
+        source: ReleaseError,
+    },
+    #[error("Compiled slug size: {size} is too large (max is {max}).")]
+    TooLarge { size: String, max: String },
+    #[error("could not make a slug of the app")]
+    Pack(#[source] PackError),
+}
+
+/// How `bin/compile` itself failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failed {
+    Exit(i32),
+    Signal(i32),
+}
+
+impl Failed {
+    /// `Err` for endings that are no failure of the program.
+    pub(crate) fn from_ending(ending: Ending) -> Option<Self> {
+        match ending {
+            Ending::Exited(0) | Ending::TimedOut | Ending::Cancelled => None,
+            Ending::Exited(code) => Some(Self::Exit(code)),
+            Ending::Signaled(signal) => Some(Self::Signal(signal)),
+        }
+    }
+}
+
+fn how(failed: Failed) -> String {
+    match failed {
+        // A shell reports a child killed by signal N as 128 + N (POSIX, "Exit Status for Commands").
+        Failed::Exit(137) | Failed::Signal(9) => {
+            "killed (SIGKILL), most often for using too much memory".to_owned()
+        }
+        Failed::Exit(code @ 129..=159) => format!("ended by signal {}", code - 128),
+        Failed::Exit(code) => format!("bin/compile exited with status {code}"),
+        Failed::Signal(signal) => format!("ended by signal {signal}"),
+    }
+}
+
+impl CompileError {
+    /// The step that failed, one word.
+    pub fn step(&self) -> &'static str {
+        match self {
+            Self::Prepare { .. } | Self::ConfigVar { .. } => "prepare",
+            Self::ReadSource { .. } | Self::SlugIgnore(_) | Self::Procfile(_) => "source",
+            Self::Reference(_) | Self::TooManyBuildpacks { .. } | Self::Fetch { .. } => "fetch",
+            Self::NotABuildpack { .. } => "fetch",
+            Self::NoneDetected { .. } | Self::NotDetected { .. } => "detect",
+            Self::Run { program, .. } => program,
+            Self::Compile { .. } | Self::TimedOut { .. } | Self::Cancelled => "compile",
+            Self::Export { .. } => "export",
+            Self::Release { .. } => "release",
+            Self::TooLarge { .. } | Self::Pack(_) => "pack",
+        }
+    }
+
+    /// What happened, with every cause, for people.
+    pub fn reason(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        if let Self::Compile { last_line: Some(line), .. } = self {
+            text.push_str("\nIts last words: ");
+            text.push_str(line);
+        }
+        text
+    }
+
+    /// What to do about it.
+    pub fn remedy(&self) -> &str {
+        match self {
+            Self::Prepare { .. } | Self::Run { .. } => {
+                "This is a fault of the build machine rather than of your app: push again, and tell \
+                 its operator if it stays."
+            }
+            Self::ConfigVar { .. } => "Unset it, and use letters, digits and _ only.",
+            Self::ReadSource { .. } => "Make it a plain file of moderate size and push again.",
+            Self::SlugIgnore(_) => "Mend the named line of .slugignore and push again.",
+            Self::Procfile(_) => {
+                "Each line of a Procfile is `type: command`. Mend it and push again."
+            }
+            Self::Reference(_) => {
+                "A buildpack is a built-in name, an https:// git URL with an optional #ref, or the \
+                 URL of a .tgz."
+            }
+            Self::TooManyBuildpacks { .. } => "Remove those the app does not need.",
+            Self::Fetch { source, .. } => source.remedy(),
+            Self::NotABuildpack { .. } => "Check the URL and its #ref.",
+            Self::NoneDetected { .. } => {
+                "Add the file a buildpack looks for (package.json, requirements.txt, Cargo.toml, \
+                 index.html or a Procfile) to the top folder and commit it, or name a buildpack: \
+                 heroku buildpacks:set <name or URL>"
+            }
+            Self::NotDetected { .. } => {
+                "Is the file it looks for in the top folder and committed? Otherwise remove or \
+                 replace the buildpack: heroku buildpacks"
+            }
+            Self::Compile { advice, .. } => advice.unwrap_or(
+                "The lines above are the buildpack's own; mend what they name and push again.",
+            ),
+            Self::TimedOut { .. } => {
+                "Cached downloads make the next try faster: push again. If it stays slow, leave out \
+                 what the build does not need."
+            }
+            Self::Cancelled => "Push again when you are ready.",
+            Self::Export { .. } | Self::Release { .. } => {
+                "This is a fault of the buildpack: try another version of it."
+            }
+            Self::TooLarge { .. } => {
+                "Name files the app does not need at run time in .slugignore, and keep assets and \
+                 data elsewhere."
+            }
+            Self::Pack(_) => "Remove what the message names, or name it in .slugignore.",
+        }
+    }
+
+    /// The app as its buildpack calls it, where one was found.
+    pub(crate) fn app(&self) -> Option<&str> {
+        match self {
+            Self::Compile { app, .. } => Some(app),
+            _ => None,
+        }
+    }
+}

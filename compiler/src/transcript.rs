@@ -1,0 +1,242 @@
+//! What the pusher reads: Heroku's arrows and indents, line by line, bounded, without secrets.
+
+use crate::mask::Mask;
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::io::{self, Write};
+
+/// A longer line is shown in pieces of this size.
+const LINE_BYTES_MAX: usize = 10_000;
+/// Of all output together; the rest is counted, not shown.
+const BYTES_MAX: u64 = 16 << 20;
+/// Lines kept to explain a failure with.
+const TAIL_LINES_MAX: usize = 60;
+const TAIL_LINE_BYTES_MAX: usize = 500;
+
+/// Writes whole lines and flushes each, so that a push shows a build as it happens.
+pub struct Transcript {
+    out: Box<dyn Write + Send>,
+    mask: Mask,
+    pending: Vec<u8>,
+    written: u64,
+    dropped: u64,
+    /// The reader is gone: the build goes on, and its outcome tells what happened.
+    deaf: bool,
+    tail: VecDeque<String>,
+}
+
+impl fmt::Debug for Transcript {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transcript")
+            .field("written", &self.written)
+            .field("dropped", &self.dropped)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Transcript {
+    pub fn new(out: impl Write + Send + 'static) -> Self {
+        Self {
+            out: Box::new(out),
+            mask: Mask::default(),
+            pending: Vec::new(),
+            written: 0,
+            dropped: 0,
+            deaf: false,
+            tail: VecDeque::new(),
+        }
+    }
+
+    /// From here on the values of `env` are shown as `<NAME>`.
+    pub fn hide(&mut self, env: &BTreeMap<String, String>) {
+        self.mask = Mask::new(env);
+    }
+
+    /// `-----> text`
+    pub fn step(&mut self, text: &str) {
+        self.say("-----> ", text);
+    }
+
+    /// Each line of `text` indented by seven spaces.
+    pub fn detail(&mut self, text: &str) {
+        self.say("       ", text);
+    }
+
+    /// Each line of `text` after ` !     `, as Heroku marks what went wrong.
+    pub fn error(&mut self, text: &str) {
+        self.say(" !     ", text);
+    }
+
+    fn say(&mut self, prefix: &str, text: &str) {
+        self.end_line();
+        for line in text.lines() {
+            self.raw(format!("{prefix}{line}").trim_end().as_bytes());
+            self.raw(b"\n");
+        }
+    }
+
+    /// Output of a program, in whatever pieces it comes.
+    pub fn raw(&mut self, bytes: &[u8]) {
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.pending.extend_from_slice(piece);
+            if self.pending.last() == Some(&b'\n') {
+                self.emit(self.pending.len());
+            }
+            self.break_overlong();
+        }
+    }
+
+    /// Ends a line its program left open.
+    pub fn end_line(&mut self) {
+        if !self.pending.is_empty() {
+            self.raw(b"\n");
+        }
+    }
+
+    /// Bytes that were not shown because the build wrote too much.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// The last lines, oldest first.
+    pub(crate) fn tail(&self) -> impl DoubleEndedIterator<Item = &str> {
+        self.tail.iter().map(String::as_str)
+    }
+
+    /// Programs that never end their line must not grow our memory. As much is held back as the
+    /// longest secret, so that none is cut in two and missed.
+    fn break_overlong(&mut self) {
+        let held = self.mask.longest().saturating_sub(1);
+        while self.pending.len() >= LINE_BYTES_MAX + held {
+            self.pending = self.mask.apply(&self.pending);
+            self.emit(LINE_BYTES_MAX.min(self.pending.len().saturating_sub(held)));
+        }
+    }
+
+    fn emit(&mut self, count: usize) {
+        let rest = self.pending.split_off(count);
+        let mut line = self.mask.apply(&self.pending);
+        self.pending = rest;
+        if line.last() != Some(&b'\n') {
+            line.push(b'\n');
+        }
+        self.remember(&line);
+        let size = line.len() as u64;
+        if self.written + size > BYTES_MAX {
+            if self.dropped == 0 {
+                self.write(b" !     Output is cut here: the build wrote more than 16 MB.\n");
+            }
+            self.dropped += size;
+            return;
+        }
+        self.written += size;
+        self.write(&line);
+    }
+
+    fn write(&mut self, line: &[u8]) {
+        if !self.deaf {
+            let result: io::Result<()> = self.out.write_all(line).and_then(|()| self.out.flush());
+            self.deaf = result.is_err();
+        }
+    }
+
+    fn remember(&mut self, line: &[u8]) {
+        if self.tail.len() == TAIL_LINES_MAX {
+            self.tail.pop_front();
+        }
+        let line = line.get(..TAIL_LINE_BYTES_MAX).unwrap_or(line);
+        self.tail.push_back(plain(&String::from_utf8_lossy(line)));
+    }
+}
+
+/// Without terminal colours and control characters, which say nothing in a sentence.
+pub(crate) fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        if c == '\u{1b}' {
+            // A control sequence ends with its first letter (ECMA-48, 5.4).
+            chars.by_ref().find(char::is_ascii_alphabetic);
+        } else if !c.is_control() {
+            out.push(c);
+        }
+    }
+    out.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn transcript() -> (Transcript, Shared) {
+        let shared = Shared::default();
+        (Transcript::new(shared.clone()), shared)
+    }
+
+    fn text(shared: &Shared) -> String {
+        String::from_utf8(shared.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn speaks_as_heroku_does() {
+        let (mut out, shared) = transcript();
+        out.step("Python app detected");
+        out.detail("Installing\n\ndependencies");
+        out.raw(b"half a line");
+        out.error("no");
+        let expected = "-----> Python app detected\n       Installing\n\n       dependencies\n\
+                        half a line\n !     no\n";
+        assert_eq!(text(&shared), expected);
+    }
+
+    #[test]
+    fn a_secret_across_pieces_is_hidden() {
+        let (mut out, shared) = transcript();
+        out.hide(&BTreeMap::from([("TOKEN".to_owned(), "correct horse".to_owned())]));
+        out.raw(b"is correct ");
+        out.raw(b"horse\n");
+        let mut long = vec![b'.'; LINE_BYTES_MAX - 5];
+        long.extend_from_slice(b"correct horse");
+        long.extend(vec![b'.'; 2 * LINE_BYTES_MAX]);
+        long.iter().for_each(|byte| out.raw(&[*byte]));
+        out.end_line();
+        assert!(text(&shared).starts_with("is <TOKEN>\n"));
+        assert!(!text(&shared).contains("correct"));
+        assert!(text(&shared).lines().all(|line| line.len() <= LINE_BYTES_MAX + 20));
+    }
+
+    #[test]
+    fn too_much_is_counted_not_shown() {
+        let (mut out, shared) = transcript();
+        for _ in 0..20 {
+            out.raw(&vec![b'x'; 1 << 20]);
+        }
+        out.end_line();
+        let shown = text(&shared);
+        assert!(shown.len() < (BYTES_MAX as usize) + 200);
+        assert_eq!(shown.matches("Output is cut here").count(), 1);
+        assert!(out.dropped() > 3 << 20);
+    }
+
+    #[test]
+    fn the_tail_is_plain_text() {
+        let (mut out, _) = transcript();
+        (0..100).for_each(|n| out.raw(format!("\x1b[31;1mline {n}\x1b[0m\r\n").as_bytes()));
+        assert_eq!(out.tail().count(), TAIL_LINES_MAX);
+        assert_eq!(out.tail().last(), Some("line 99"));
+    }
+}

@@ -1,0 +1,51 @@
+//! The compiler inside a build dyno: job and source on stdin, slug and outcome on pipes of their own.
+
+use crate::job::{Cancel, Job};
+use crate::transcript::Transcript;
+use crate::wire::{Outcome, WireError, read_job};
+use lathe_slug::{Layout, UnpackError, UnpackLimits, unpack_tar};
+use std::io::{Read, Write};
+
+#[derive(Debug, thiserror::Error)]
+enum WorkerError {
+    #[error("the job could not be understood")]
+    Job(#[source] WireError),
+    #[error("the source could not be unpacked")]
+    Source(#[source] UnpackError),
+}
+
+/// Does one job and returns the exit status: 0 with a slug written, 1 without. What happened is in
+/// `outcome` either way, unless its reader is gone.
+pub fn run_worker(
+    mut input: impl Read,
+    mut out: Transcript,
+    slug: impl Write,
+    mut outcome: impl Write,
+    cancel: Cancel,
+) -> u8 {
+    let result = match receive(&mut input, cancel) {
+        Ok(job) => crate::compile(&job, &mut out, slug).into(),
+        Err(error) => refused(&error, &mut out),
+    };
+    let done = matches!(result, Outcome::Compiled(_));
+    let told = serde_json::to_writer(&mut outcome, &result).is_ok() && outcome.flush().is_ok();
+    u8::from(!(done && told))
+}
+
+/// Reads the job and unpacks its source to the build folder, times set to now: build tools take an
+/// old time for "unchanged".
+fn receive(input: &mut impl Read, cancel: Cancel) -> Result<Job, WorkerError> {
+    let job = read_job(input).map_err(WorkerError::Job)?.into_job(cancel);
+    unpack_tar(input, &job.build_dir, Layout::Tree, &UnpackLimits::default(), None)
+        .map_err(WorkerError::Source)?;
+    Ok(job)
+}
+
+fn refused(error: &WorkerError, out: &mut Transcript) -> Outcome {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+    let reason = format!("{error}{}", cause.unwrap_or_default());
+    let remedy = "Remove what the message names from the repository and push again.".to_owned();
+    out.error(&reason);
+    out.error(&remedy);
+    Outcome::Failed { step: "source".to_owned(), reason, remedy }
+}
