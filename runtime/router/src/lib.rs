@@ -1,5 +1,30 @@
 //! Requests in, dynos out. Knows hosts, routes and addresses; no users, no releases.
 
+mod access;
+mod backend;
+mod board;
+mod config;
+mod dial;
+mod error;
+mod exchange;
+mod fault;
+mod headers;
+mod host;
+mod index;
+mod page;
+mod pick;
+mod policy;
+mod proxy;
+mod reply;
+mod saved;
+mod serve;
+mod session;
 mod table;
+mod tunnel;
+mod upload;
+mod wire;
 
+pub use config::{RouterConfig, Scheme};
+pub use error::RouterError;
+pub use serve::run;
 pub use table::{AppRoute, Availability, Routes, Target};

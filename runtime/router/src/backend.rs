@@ -1,0 +1,74 @@
+//! One dyno as the router sees it: its address, its quarantine, its idle connections.
+
+use crate::Target;
+use crate::upload::Upload;
+use hyper::client::conn::http1::SendRequest;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Kept across route tables for as long as the dyno is in them; keyed by the dyno's identity, so
+/// nothing here outlives the dyno even if its address is given to another.
+#[derive(Debug)]
+pub(crate) struct Backend {
+    pub(crate) target: Target,
+    quarantined_until: Mutex<Option<Instant>>,
+    idle: Mutex<Vec<Idle>>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    sender: SendRequest<Upload>,
+    since: Instant,
+}
+
+impl Backend {
+    pub(crate) fn new(target: Target) -> Self {
+        Self { target, quarantined_until: Mutex::default(), idle: Mutex::default() }
+    }
+
+    pub(crate) fn is_quarantined(&self, now: Instant) -> bool {
+        lock(&self.quarantined_until).is_some_and(|until| now < until)
+    }
+
+    pub(crate) fn quarantine(&self, until: Instant) {
+        *lock(&self.quarantined_until) = Some(until);
+        lock(&self.idle).clear();
+    }
+
+    pub(crate) fn clear_quarantine(&self) {
+        *lock(&self.quarantined_until) = None;
+    }
+
+    /// An idle connection the dyno has not closed, the most recently used first.
+    pub(crate) fn take_idle(
+        &self,
+        now: Instant,
+        keep_alive: Duration,
+    ) -> Option<SendRequest<Upload>> {
+        let mut idle = lock(&self.idle);
+        while let Some(Idle { sender, since }) = idle.pop() {
+            if sender.is_ready() && now.duration_since(since) < keep_alive {
+                return Some(sender);
+            }
+        }
+        None
+    }
+
+    pub(crate) fn put_idle(&self, sender: SendRequest<Upload>, now: Instant, bound: usize) {
+        let mut idle = lock(&self.idle);
+        if !sender.is_closed() && idle.len() < bound {
+            idle.push(Idle { sender, since: now });
+        }
+    }
+
+    /// Closes connections nobody has used for `keep_alive`.
+    pub(crate) fn sweep(&self, now: Instant, keep_alive: Duration) {
+        lock(&self.idle)
+            .retain(|idle| !idle.sender.is_closed() && now.duration_since(idle.since) < keep_alive);
+    }
+}
+
+/// A panic while one of these is held leaves the data whole: every critical section is one call.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

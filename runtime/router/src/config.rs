@@ -1,0 +1,90 @@
+//! The router's limits and time-outs; the defaults are Heroku's published figures.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How a router behaves. Figures: Heroku Dev Center, "HTTP Routing", "Router 2.0" and "Limits".
+#[derive(Clone, Debug)]
+pub struct RouterConfig {
+    /// What clients spoke to reach us; told to apps as `X-Forwarded-Proto` and `-Port`.
+    pub scheme: Scheme,
+    pub public_port: u16,
+    /// Where the last applied route table is kept, so that a router can start alone.
+    pub last_table: Option<PathBuf>,
+    /// Open client connections; beyond it new ones wait in the kernel's backlog.
+    pub max_connections: usize,
+    /// Requests in flight or waiting, per dyno of an app (H11).
+    pub backlog_per_dyno: usize,
+    pub max_request_line_bytes: usize,
+    pub max_header_value_bytes: usize,
+    pub max_headers: usize,
+    /// Idle connections kept to one dyno.
+    pub max_idle_per_dyno: usize,
+    /// From the first byte of a request to the end of its head.
+    pub header_timeout: Duration,
+    /// A fresh connection that sends nothing.
+    pub silent_timeout: Duration,
+    /// Between two requests of one connection.
+    pub keep_alive_timeout: Duration,
+    /// For one connection attempt to a dyno (H19).
+    pub connect_timeout: Duration,
+    /// For all connection attempts of one request (H99).
+    pub connect_budget: Duration,
+    pub connect_attempts: u32,
+    /// How long a dyno that could not be reached is not tried again.
+    pub quarantine: Duration,
+    /// How long a request waits for a starting app (H20).
+    pub boot_timeout: Duration,
+    /// From the end of the request to the head of the response (H12).
+    pub first_byte_timeout: Duration,
+    /// Between two bytes of a body or a tunnel (H15, H28).
+    pub idle_timeout: Duration,
+    /// How long an idle connection to a dyno is worth keeping.
+    pub dyno_keep_alive: Duration,
+    /// After shutdown begins: how long requests in flight may take (then H24).
+    pub shutdown_grace: Duration,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scheme {
+    Http,
+    Https,
+}
+
+impl Scheme {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+impl Default for RouterConfig {
+    fn default() -> Self {
+        Self {
+            scheme: Scheme::Http,
+            public_port: 80,
+            last_table: None,
+            max_connections: 10_000,
+            backlog_per_dyno: 200,
+            max_request_line_bytes: 8192,
+            max_header_value_bytes: 8192,
+            // Heroku takes 1000; beyond 100 hyper allocates two arrays for every request.
+            max_headers: 100,
+            max_idle_per_dyno: 64,
+            header_timeout: Duration::from_secs(10),
+            silent_timeout: Duration::from_mins(1),
+            keep_alive_timeout: Duration::from_secs(90),
+            connect_timeout: Duration::from_secs(5),
+            connect_budget: Duration::from_secs(75),
+            connect_attempts: 10,
+            quarantine: Duration::from_secs(5),
+            boot_timeout: Duration::from_secs(75),
+            first_byte_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(55),
+            dyno_keep_alive: Duration::from_secs(30),
+            shutdown_grace: Duration::from_secs(30),
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What is known of one request from arrival to end; says it in one log line when it is dropped.
+
+use crate::RouterConfig;
+use crate::access::{self, Access};
+use crate::fault::Fault;
+use crate::headers;
+use crate::index::Place;
+use crate::session::Session;
+use http::request::Parts;
+use http::{HeaderValue, Method, Uri};
+use lathe_logs::{AppId, Line, Sender, Source};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    logs: Sender,
+    session: Arc<Session>,
+    app: AppId,
+    protocol: &'static str,
+    method: Method,
+    uri: Uri,
+    host: Box<str>,
+    pub(crate) request_id: HeaderValue,
+    pub(crate) forwarded_for: HeaderValue,
+    dyno: Option<String>,
+    connect: Option<Duration>,
+    /// When a dyno got the request.
+    handed: Option<Instant>,
+    status: Option<u16>,
+    bytes: u64,
+    end: End,
+    place: Option<Place>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum End {
+    /// Dropped in this state, the client or the router has cut it off.
+    Open,
+    Done,
+    Failed(Fault),
+}
+
+impl Exchange {
+    pub(crate) fn begin(
+        head: &Parts,
+        host: &str,
+        app: AppId,
+        session: &Arc<Session>,
+        logs: &Sender,
+        config: &RouterConfig,
+    ) -> Self {
+        Self {
+            logs: logs.clone(),
+            session: Arc::clone(session),
+            app,
+            protocol: config.scheme.as_str(),
+            method: head.method.clone(),
+            uri: head.uri.clone(),
+            host: host.into(),
+            request_id: headers::request_id(&head.headers),
+            forwarded_for: headers::forwarded_for(&head.headers, session.client.ip()),
+            dyno: None,
+            connect: None,
+            handed: None,
+            status: None,
+            bytes: 0,
+            end: End::Open,
+            place: None,
+        }
+    }
+
+    /// Holds a place in the app's backlog until the end.
+    pub(crate) fn hold(&mut self, place: Place) {
+        self.place = Some(place);
+    }
+
+    pub(crate) fn tried(&mut self, dyno: &str, connect: Duration) {
+        self.dyno = Some(dyno.to_owned());
+        self.connect = Some(connect);
+    }
+
+    pub(crate) fn handed_over(&mut self, now: Instant) {
+        self.handed = Some(now);
+    }
+
+    pub(crate) fn answered(&mut self, status: u16) {
+        self.status = Some(status);
+    }
+
+    pub(crate) fn sent(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+    }
+
+    pub(crate) fn finish(&mut self) {
+        if self.end == End::Open {
+            self.end = End::Done;
+        }
+    }
+
+    /// The first fault stands: what follows is its consequence.
+    pub(crate) fn fail(&mut self, fault: Fault) {
+        if self.end == End::Open {
+            self.end = End::Failed(fault);
+        }
+    }
+
+    fn fault(&self) -> Option<Fault> {
+        match self.end {
+            End::Done => None,
+            End::Failed(fault) => Some(fault),
+            End::Open if self.session.is_forced() => Some(Fault::ForcedClose),
+            End::Open if self.session.is_stalled() => Some(Fault::ClientIdle),
+            End::Open => Some(Fault::ClientInterrupted),
+        }
+    }
+
+    fn line(&self, now: Instant) -> Line {
+        let fault = self.fault();
+        let text = access::line(&Access {
+            fault,
+            method: self.method.as_str(),
+            path: self.uri.path_and_query().map_or("", |path| path.as_str()),
+            host: &self.host,
+            request_id: self.request_id.as_bytes(),
+            forwarded_for: self.forwarded_for.as_bytes(),
+            dyno: self.dyno.as_deref(),
+            connect: self.connect,
+            service: self.handed.map(|handed| now.duration_since(handed)),
+            status: fault.map_or(self.status, |fault| fault.row().status),
+            bytes: self.handed.map(|_| self.bytes),
+            protocol: self.protocol,
+        });
+        Line {
+            app: self.app.clone(),
+            time: jiff::Timestamp::now(),
+            source: Source::Heroku,
+            process: Arc::from("router"),
+            text,
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.logs.send(self.line(Instant::now()));
+    }
+}

@@ -1,0 +1,239 @@
+//! The accept loop: bounded, never spinning, and ended gracefully.
+
+use crate::board::{self, Board};
+use crate::error::RouterError;
+use crate::pick::Dice;
+use crate::proxy::{self, Router};
+use crate::session::{Overdue, Session};
+use crate::wire::Wire;
+use crate::{RouterConfig, Routes};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Sleep;
+
+/// After the machine refused a connection (no descriptors, no memory): time for others to end.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How far the end has come; every connection watches it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stop {
+    Serve,
+    /// Finish what is in flight, take nothing new.
+    Drain,
+    /// The grace is over.
+    Force,
+}
+
+/// Routes requests from `listener` until `shutdown`, then lets requests in flight finish within
+/// the configured grace. `tables` carries complete tables; only a higher generation applies.
+pub async fn run(
+    listener: TcpListener,
+    tables: watch::Receiver<Arc<Routes>>,
+    logs: lathe_logs::Sender,
+    config: Arc<RouterConfig>,
+    shutdown: impl Future,
+) -> Result<(), RouterError> {
+    let board = Arc::new(Board::open(config.last_table.as_deref()));
+    let seed = uuid::Uuid::new_v4().as_u64_pair().0;
+    let router = Arc::new(Router {
+        config: Arc::clone(&config),
+        board: Arc::clone(&board),
+        dice: Dice::new(seed),
+        logs,
+    });
+    let mut follow = pin!(board::follow(board, tables, Arc::clone(&config)));
+    let (stop, stopping) = watch::channel(Stop::Serve);
+    let mut connections = JoinSet::new();
+    let accepted = tokio::select! {
+        accepted = accept_all(&listener, &router, &mut connections, &stopping) => accepted,
+        _ = shutdown => Ok(()),
+        () = &mut follow => Ok(()),
+    };
+    drop(listener);
+    stop.send_replace(Stop::Drain);
+    tokio::select! {
+        () = join_all(&mut connections) => {}
+        () = tokio::time::sleep(config.shutdown_grace) => {}
+        () = &mut follow => {}
+    }
+    stop.send_replace(Stop::Force);
+    join_all(&mut connections).await;
+    accepted
+}
+
+/// Ends only with an error no waiting can mend.
+async fn accept_all(
+    listener: &TcpListener,
+    router: &Arc<Router>,
+    connections: &mut JoinSet<()>,
+    stopping: &watch::Receiver<Stop>,
+) -> Result<(), RouterError> {
+    let places = Arc::new(Semaphore::new(router.config.max_connections));
+    loop {
+        tokio::select! {
+            accepted = accept(listener, &places) => match accepted {
+                Ok(Some((place, stream, client))) => {
+                    let talk = converse(Arc::clone(router), stream, client, place, stopping.clone());
+                    connections.spawn(talk);
+                }
+                Ok(None) => {}
+                Err(source) => return Err(RouterError::Accept { source }),
+            },
+            Some(ended) = connections.join_next() => report(ended),
+        }
+    }
+}
+
+/// The next connection, once there is a place for it. `None`: come again.
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<Option<(OwnedSemaphorePermit, TcpStream, SocketAddr)>> {
+    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+    match listener.accept().await {
+        Ok((stream, client)) => Ok(Some((place, stream, client))),
+        Err(error) => match recovery(&error) {
+            Some(pause) => {
+                tracing::warn!(%error, "cannot accept a connection now");
+                tokio::time::sleep(pause).await;
+                Ok(None)
+            }
+            None => Err(error),
+        },
+    }
+}
+
+/// How long to wait after a failed accept; `None` when the listener itself is broken.
+fn recovery(error: &io::Error) -> Option<Duration> {
+    const BROKEN: [io::ErrorKind; 2] = [io::ErrorKind::InvalidInput, io::ErrorKind::NotFound];
+    const BAD_DESCRIPTOR: i32 = 9;
+    if BROKEN.contains(&error.kind()) || error.raw_os_error() == Some(BAD_DESCRIPTOR) {
+        return None;
+    }
+    match error.kind() {
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset => Some(Duration::ZERO),
+        _ => Some(ACCEPT_PAUSE),
+    }
+}
+
+async fn join_all(connections: &mut JoinSet<()>) {
+    while let Some(ended) = connections.join_next().await {
+        report(ended);
+    }
+}
+
+/// A panic in one connection must not end the others, nor go unseen.
+fn report(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a connection's task failed");
+    }
+}
+
+/// One client connection from its first byte to its last, a tunnel included.
+async fn converse(
+    router: Arc<Router>,
+    stream: TcpStream,
+    client: SocketAddr,
+    _place: OwnedSemaphorePermit,
+    mut stopping: watch::Receiver<Stop>,
+) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "cannot set nodelay");
+    }
+    let config = Arc::clone(&router.config);
+    let session = Arc::new(Session::new(client, Instant::now()));
+    let service = service_fn({
+        let session = Arc::clone(&session);
+        move |request| proxy::serve(Arc::clone(&router), Arc::clone(&session), request)
+    });
+    let mut http = http1::Builder::new();
+    // The session's deadlines replace hyper's, which cannot tell an idle connection from a slow head.
+    http.header_read_timeout(None).max_headers(config.max_headers);
+    let wire = Wire::new(stream, Arc::clone(&session));
+    let mut connection = pin!(http.serve_connection(TokioIo::new(wire), service).with_upgrades());
+    let mut alarm = Alarm::new(Instant::now() + config.silent_timeout);
+    loop {
+        tokio::select! {
+            biased;
+            overdue = poll_fn(|cx| match connection.as_mut().poll(cx) {
+                Poll::Ready(_) => Poll::Ready(None),
+                Poll::Pending => alarm.poll(session.phase().deadline(&config), cx).map(Some),
+            }) => match overdue {
+                Some(Overdue::Write) => return session.mark_stalled(),
+                Some(_) => return,
+                None => break,
+            },
+            stop = next(&mut stopping) => match stop {
+                Stop::Serve => {}
+                Stop::Drain => connection.as_mut().graceful_shutdown(),
+                Stop::Force => return session.mark_forced(),
+            },
+        }
+    }
+    if let Some(tunnel) = session.take_tunnel() {
+        tokio::select! {
+            () = tunnel.run() => {}
+            () = forced(&mut stopping) => session.mark_forced(),
+        }
+    }
+}
+
+/// The next state of the end. A router that is gone altogether counts as forced.
+async fn next(stopping: &mut watch::Receiver<Stop>) -> Stop {
+    match stopping.changed().await {
+        Ok(()) => *stopping.borrow_and_update(),
+        Err(_) => Stop::Force,
+    }
+}
+
+async fn forced(stopping: &mut watch::Receiver<Stop>) {
+    while *stopping.borrow() != Stop::Force && next(stopping).await != Stop::Force {}
+}
+
+/// A timer for a deadline that moves with every request: set again only when the deadline came
+/// nearer or the timer fired, so that a busy connection never touches the timer wheel.
+#[derive(Debug)]
+struct Alarm {
+    timer: Pin<Box<Sleep>>,
+    set_for: Instant,
+}
+
+impl Alarm {
+    fn new(at: Instant) -> Self {
+        Self { timer: Box::pin(tokio::time::sleep_until(at.into())), set_for: at }
+    }
+
+    fn set(&mut self, at: Instant) {
+        self.timer.as_mut().reset(at.into());
+        self.set_for = at;
+    }
+
+    fn poll(
+        &mut self,
+        deadline: Option<(Instant, Overdue)>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Overdue> {
+        let Some((at, overdue)) = deadline else { return Poll::Pending };
+        if at < self.set_for {
+            self.set(at);
+        }
+        while self.timer.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= at {
+                return Poll::Ready(overdue);
+            }
+            self.set(at);
+        }
+        Poll::Pending
+    }
+}

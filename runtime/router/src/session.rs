@@ -1,0 +1,179 @@
+//! One client connection between and around its requests: what phase it is in, and until when.
+
+use crate::RouterConfig;
+use crate::tunnel::Tunnel;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// Shared by the socket, the requests and the connection's own task.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) client: SocketAddr,
+    phase: Mutex<Phase>,
+    tunnel: Mutex<Option<Tunnel>>,
+    /// The connection ends because the client stopped reading.
+    stalled: AtomicBool,
+    /// The connection ends because the router does.
+    forced: AtomicBool,
+}
+
+/// What the connection waits for. Pure: times come from outside.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Phase {
+    state: State,
+    /// Since when the client has not taken what was written.
+    write_blocked: Option<Instant>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    /// Open, nothing was ever sent.
+    Silent(Instant),
+    /// The first byte of a head has come.
+    Head(Instant),
+    /// A request is being served.
+    Busy,
+    /// Between two requests.
+    Idle(Instant),
+}
+
+/// Why a connection is closed without being asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Overdue {
+    Silent,
+    Head,
+    KeepAlive,
+    Write,
+}
+
+impl Phase {
+    fn new(now: Instant) -> Self {
+        Self { state: State::Silent(now), write_blocked: None }
+    }
+
+    /// Bytes came in.
+    fn read(self, now: Instant) -> Self {
+        match self.state {
+            State::Silent(_) | State::Idle(_) => Self { state: State::Head(now), ..self },
+            State::Head(_) | State::Busy => self,
+        }
+    }
+
+    /// When the connection is overdue, and for what: the earliest of its limits.
+    pub(crate) fn deadline(self, config: &RouterConfig) -> Option<(Instant, Overdue)> {
+        let state = match self.state {
+            State::Silent(since) => Some((since + config.silent_timeout, Overdue::Silent)),
+            State::Head(since) => Some((since + config.header_timeout, Overdue::Head)),
+            State::Idle(since) => Some((since + config.keep_alive_timeout, Overdue::KeepAlive)),
+            State::Busy => None,
+        };
+        let write = self.write_blocked.map(|since| (since + config.idle_timeout, Overdue::Write));
+        [state, write].into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+}
+
+impl Session {
+    pub(crate) fn new(client: SocketAddr, now: Instant) -> Self {
+        Self {
+            client,
+            phase: Mutex::new(Phase::new(now)),
+            tunnel: Mutex::default(),
+            stalled: AtomicBool::default(),
+            forced: AtomicBool::default(),
+        }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        *lock(&self.phase)
+    }
+
+    pub(crate) fn bytes_read(&self, now: Instant) {
+        let mut phase = lock(&self.phase);
+        *phase = phase.read(now);
+    }
+
+    pub(crate) fn write_blocked(&self, now: Instant) {
+        lock(&self.phase).write_blocked.get_or_insert(now);
+    }
+
+    pub(crate) fn wrote(&self) {
+        lock(&self.phase).write_blocked = None;
+    }
+
+    pub(crate) fn request_began(&self) {
+        lock(&self.phase).state = State::Busy;
+    }
+
+    pub(crate) fn request_ended(&self, now: Instant) {
+        lock(&self.phase).state = State::Idle(now);
+    }
+
+    pub(crate) fn keep_tunnel(&self, tunnel: Tunnel) {
+        *lock(&self.tunnel) = Some(tunnel);
+    }
+
+    pub(crate) fn take_tunnel(&self) -> Option<Tunnel> {
+        lock(&self.tunnel).take()
+    }
+
+    pub(crate) fn mark_stalled(&self) {
+        self.stalled.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.stalled.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn mark_forced(&self) {
+        self.forced.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_forced(&self) -> bool {
+        self.forced.load(Ordering::Acquire)
+    }
+}
+
+/// Every critical section here is one assignment, so a panic cannot leave half a state.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn each_phase_has_its_limit() {
+        let config = RouterConfig::default();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let silent = Phase::new(start);
+        let head = silent.read(at(3));
+        let busy = Phase { state: State::Busy, write_blocked: None };
+        let idle = Phase { state: State::Idle(at(4)), write_blocked: None };
+        for (name, phase, expected) in [
+            ("silent", silent, Some((at(60), Overdue::Silent))),
+            ("head", head, Some((at(13), Overdue::Head))),
+            ("more head is no excuse", head.read(at(9)), Some((at(13), Overdue::Head))),
+            ("busy", busy, None),
+            ("pipelined bytes", busy.read(at(9)), None),
+            ("idle", idle, Some((at(94), Overdue::KeepAlive))),
+            ("next head", idle.read(at(50)), Some((at(60), Overdue::Head))),
+            (
+                "not reading",
+                Phase { write_blocked: Some(at(1)), ..busy },
+                Some((at(56), Overdue::Write)),
+            ),
+            (
+                "not reading the end",
+                Phase { write_blocked: Some(at(1)), ..idle },
+                Some((at(56), Overdue::Write)),
+            ),
+        ] {
+            assert_eq!(phase.deadline(&config), expected, "{name}");
+        }
+    }
+}
