@@ -2,5 +2,6 @@
 
 pub mod cli;
 pub mod config;
+pub mod host;
 pub mod stack;
 pub mod tls;

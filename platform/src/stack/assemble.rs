@@ -1,10 +1,11 @@
 //! The steps of building both stacks, in order.
 
-use super::jail::{self, Jail};
+use super::jail::Jail;
 use super::recipe::{BUILD, RUN, Recipe, content_digest};
 use super::shelf::{Lock, Record};
 use super::{StackError, Stacks, clean};
 use crate::config::{self, Config};
+use crate::host::tool;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
@@ -151,7 +152,7 @@ impl Tree<'_> {
         let mut packages = BTreeSet::new();
         let mut query = self.jail.inside("dpkg-query");
         query.args(["--show", "--showformat", "${binary:Package}=${Version}\\n"]);
-        jail::run("dpkg-query", query, &mut |line| {
+        tool::run("dpkg-query", query, &mut |line| {
             packages.insert(line.to_owned());
         })
         .map_err(|source| StackError::Step {
@@ -184,7 +185,7 @@ impl Tree<'_> {
         let program = step.split(' ').next().unwrap_or(step);
         let mut tally = Tally::default();
         let progress = &mut self.progress;
-        jail::run(program, command, &mut |line| {
+        tool::run(program, command, &mut |line| {
             if let Some(line) = tally.line(line) {
                 progress(&line);
             }

@@ -12,11 +12,11 @@ mod jail;
 mod recipe;
 mod shelf;
 
-pub use jail::JailError;
 pub use recipe::{BUILD, HEROKU_STACK, RUN, Recipe};
 pub use shelf::{Record, ShelfError};
 
 use crate::config::Config;
+use crate::host::tool::ToolError;
 use shelf::{Shelf, Shelved};
 use std::path::PathBuf;
 
@@ -50,7 +50,7 @@ pub enum StackError {
         stack: &'static str,
         step: &'static str,
         #[source]
-        source: JailError,
+        source: ToolError,
     },
     #[error("cannot {step} in stack {stack}")]
     File {
