@@ -5,11 +5,13 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
@@ -61,16 +63,25 @@ pub(super) enum ConnectError {
     Protocol(#[source] rustls::Error),
 }
 
-/// Opens connections for all drains; the certificate authorities are read once, when first needed.
+/// Opens connections for one drain.
 #[derive(Debug)]
 pub(super) struct Connector {
     policy: Arc<Policy>,
-    tls: OnceLock<Arc<ClientConfig>>,
+    /// Shared by all drains: the authorities are read once, when first needed.
+    tls: Arc<OnceLock<Arc<ClientConfig>>>,
+    /// One: a lookup may take far longer than anybody waits for it, and occupies a thread meanwhile.
+    lookups: Arc<Semaphore>,
 }
 
 impl Connector {
     pub(super) fn new(policy: Arc<Policy>) -> Self {
-        Self { policy, tls: OnceLock::new() }
+        Self { policy, tls: Arc::default(), lookups: Arc::new(Semaphore::new(1)) }
+    }
+
+    /// The same for another drain.
+    pub(super) fn another(&self) -> Self {
+        let (policy, tls) = (Arc::clone(&self.policy), Arc::clone(&self.tls));
+        Self { policy, tls, lookups: Arc::new(Semaphore::new(1)) }
     }
 
     pub(super) fn policy(&self) -> &Policy {
@@ -94,12 +105,10 @@ impl Connector {
     /// The addresses that may be connected to. Just these are dialled: a name that resolves to
     /// something else a moment later gains nothing.
     async fn reachable(&self, target: &Target) -> Result<Vec<SocketAddr>, ConnectError> {
-        let host = || target.host.clone();
-        let addresses = lookup_host((&*target.host, target.port))
-            .await
-            .map_err(|source| ConnectError::Resolve { host: host(), source })?;
+        let addresses = self.lookup(target).await?;
         let mut refused = None;
         let reachable: Vec<_> = addresses
+            .into_iter()
             .filter(|address| match self.policy.reach.refusal(address.ip()) {
                 Some(reason) => {
                     refused = Some(ConnectError::Refused { address: address.ip(), reason });
@@ -112,8 +121,21 @@ impl Connector {
         match (reachable.is_empty(), refused) {
             (false, _) => Ok(reachable),
             (true, Some(refused)) => Err(refused),
-            (true, None) => Err(ConnectError::NoAddress { host: host() }),
+            (true, None) => Err(ConnectError::NoAddress { host: target.host.clone() }),
         }
+    }
+
+    async fn lookup(&self, target: &Target) -> Result<Vec<SocketAddr>, ConnectError> {
+        let (host, port) = (target.host.clone(), target.port);
+        let permit = Arc::clone(&self.lookups).acquire_owned().await;
+        let lookup = move || {
+            let _until_it_ends = permit;
+            (&*host, port).to_socket_addrs().map(Iterator::collect)
+        };
+        spawn_blocking(lookup)
+            .await
+            .unwrap_or_else(|ended| Err(io::Error::other(ended)))
+            .map_err(|source| ConnectError::Resolve { host: target.host.clone(), source })
     }
 
     async fn secure(&self, stream: TcpStream, host: &str) -> Result<Box<dyn Stream>, ConnectError> {

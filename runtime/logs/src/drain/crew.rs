@@ -3,7 +3,7 @@
 use super::connect::Connector;
 use super::queue::{Left, Queue};
 use super::worker::{self, Worker};
-use super::{Drain, DrainTable, Policy, Target};
+use super::{Drain, DrainTable, Policy, Target, TargetError};
 use crate::{AppId, Line};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,9 +20,11 @@ pub(crate) type Routes = HashMap<AppId, Vec<(String, Arc<Queue>)>>;
 #[derive(Debug)]
 pub(crate) struct Crew {
     policy: Arc<Policy>,
-    connector: Arc<Connector>,
+    connector: Connector,
     generation: u64,
     posts: HashMap<String, Post>,
+    /// Drains whose URL is not understood; their apps know.
+    unserved: Vec<Drain>,
     /// What drains of an earlier run had not delivered, by drain id, until the first table comes.
     left: HashMap<String, Left>,
     notices: mpsc::Sender<Line>,
@@ -41,10 +43,10 @@ impl Crew {
     /// The crew, and what it has to tell the apps.
     pub(crate) fn new(policy: Policy, left: HashMap<String, Left>) -> (Self, mpsc::Receiver<Line>) {
         let policy = Arc::new(policy);
-        let connector = Arc::new(Connector::new(Arc::clone(&policy)));
+        let connector = Connector::new(Arc::clone(&policy));
         let (notices, told) = mpsc::channel(NOTICES_MAX);
-        let posts = HashMap::new();
-        let crew = Self { policy, connector, generation: 0, posts, left, notices };
+        let (posts, unserved) = (HashMap::new(), Vec::new());
+        let crew = Self { policy, connector, generation: 0, posts, unserved, left, notices };
         (crew, told)
     }
 
@@ -56,6 +58,7 @@ impl Crew {
         }
         self.generation = table.generation;
         let mut before = std::mem::take(&mut self.posts);
+        self.unserved.retain(|drain| table.drains.contains(drain));
         for drain in &table.drains {
             let post = match before.remove(&drain.id) {
                 Some(post) if post.drain == *drain => Some(post),
@@ -68,6 +71,10 @@ impl Crew {
                 self.posts.insert(drain.id.clone(), post);
             }
         }
+        for (id, post) in before {
+            let lines = post.queue.counts().pending;
+            tracing::info!(drain.id = id, lines, "drain gone, and the lines pending with it");
+        }
         self.left.clear();
         Some(self.routes())
     }
@@ -77,9 +84,7 @@ impl Crew {
         let target: Target = match drain.url.parse() {
             Ok(target) => target,
             Err(error) => {
-                let text = format!("Drain {} is not served: {error}.", drain.id);
-                tracing::warn!(drain.id = %drain.id, %error, "drain not served");
-                drop(self.notices.try_send(worker::line(drain, text)));
+                self.refuse(drain, &error);
                 return None;
             }
         };
@@ -94,11 +99,22 @@ impl Crew {
         if let Some(left) = self.left.remove(&drain.id) {
             queue.restore(left);
         }
-        let (connector, notices) = (Arc::clone(&self.connector), self.notices.clone());
+        let (connector, notices) = (self.connector.another(), self.notices.clone());
         let served = Worker::new(drain.clone(), target, Arc::clone(&queue), connector, notices);
         let mut worker = JoinSet::new();
         worker.spawn(served.run());
         Some(Post { drain: drain.clone(), queue, worker })
+    }
+
+    /// Tells the app once why a drain is not served.
+    fn refuse(&mut self, drain: &Drain, error: &TargetError) {
+        if self.unserved.contains(drain) {
+            return;
+        }
+        self.unserved.push(drain.clone());
+        tracing::warn!(drain.id = %drain.id, %error, "drain not served");
+        let text = format!("Drain {} is not served: {error}.", drain.id);
+        drop(self.notices.try_send(worker::line(drain, text)));
     }
 
     fn routes(&self) -> Routes {
@@ -126,5 +142,34 @@ impl Crew {
             left.insert(id, post.queue.leave());
         }
         left
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_app_is_told_once_of_a_url_nobody_understands() {
+        let (mut crew, mut told) = Crew::new(Policy::default(), HashMap::new());
+        let drain = |id: &str, url: &str| Drain {
+            id: id.to_owned(),
+            app: AppId::new("a"),
+            token: format!("d.{id}"),
+            url: url.to_owned(),
+        };
+        let mut table = DrainTable { generation: 1, drains: vec![drain("bad", "file:///x")] };
+        assert!(crew.apply(&table).unwrap().is_empty());
+        assert!(told.try_recv().is_ok());
+        assert!(crew.apply(&table).is_none(), "the same generation");
+
+        table.generation = 2;
+        table.drains.push(drain("good", "https://logs.example.com/"));
+        assert_eq!(crew.apply(&table).unwrap()[&AppId::new("a")].len(), 1);
+        assert!(told.try_recv().is_err());
+
+        table = DrainTable { generation: 3, drains: vec![drain("bad", "gopher://x/")] };
+        assert!(crew.apply(&table).unwrap().is_empty());
+        assert!(told.try_recv().is_ok(), "another URL is another mistake");
     }
 }

@@ -12,8 +12,12 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
+
+/// A drain that fails is reported this often.
+const REPORT_EVERY: Duration = Duration::from_mins(10);
 
 #[derive(Debug)]
 pub(super) struct Worker {
@@ -24,6 +28,7 @@ pub(super) struct Worker {
     client: Client,
     /// Where the app is told what is wrong with its drain.
     notices: mpsc::Sender<Line>,
+    reported: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -49,17 +54,17 @@ impl Worker {
         drain: Drain,
         target: Target,
         queue: Arc<Queue>,
-        connector: Arc<Connector>,
+        connector: Connector,
         notices: mpsc::Sender<Line>,
     ) -> Self {
-        let shown = target.to_string();
+        let (shown, connector) = (target.to_string(), Arc::new(connector));
         let client = if target.scheme.is_http() {
             let token = drain.token.clone();
             Client::Http(http::Client::new(target, token, Arc::clone(&connector)))
         } else {
             Client::Syslog(syslog::Client::new(target, Arc::clone(&connector)))
         };
-        Self { drain, shown, queue, connector, client, notices }
+        Self { drain, shown, queue, connector, client, notices, reported: None }
     }
 
     /// Never returns; the crew drops it.
@@ -69,7 +74,7 @@ impl Worker {
             let (outcome, error) = self.client.send(&frame).await;
             let failures = self.queue.settle(&frame, outcome);
             if let Some(error) = error {
-                self.report(&error, outcome, failures);
+                self.report(&error, outcome);
             }
             if failures > 0 {
                 sleep(self.pause(failures)).await;
@@ -90,18 +95,20 @@ impl Worker {
         }
     }
 
-    fn pause(&self, failures: u32) -> std::time::Duration {
+    fn pause(&self, failures: u32) -> Duration {
         match self.client {
             Client::Http(_) => backoff::http(failures, getrandom::u64().unwrap_or(0)),
             Client::Syslog(_) => backoff::syslog(failures, self.connector.policy().reconnect),
         }
     }
 
-    /// Once when a drain begins to fail: the operator is told, and the app if it can mend it.
-    fn report(&self, error: &SendError, outcome: Outcome, failures: u32) {
-        if failures > 1 {
+    /// Tells the operator that a drain fails, and the app if its owner can mend it; not each time,
+    /// because what the app is told goes to its drains again.
+    fn report(&mut self, error: &SendError, outcome: Outcome) {
+        if self.reported.is_some_and(|at| at.elapsed() < REPORT_EVERY) {
             return;
         }
+        self.reported = Some(Instant::now());
         tracing::warn!(
             drain.id = %self.drain.id, drain.url = %self.shown, ?outcome,
             error = error as &dyn Error, "drain fails"

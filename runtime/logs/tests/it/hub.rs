@@ -75,6 +75,39 @@ async fn stopping_takes_in_what_was_queued_and_tells_what_was_lost() {
     assert_eq!(lines.dropped(), 31);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_from_everywhere_is_counted_to_the_last_line() {
+    let (lines, receiver) = channel(64);
+    let running = start_with(lines, receiver, None, Policy::default());
+    let apps: Vec<_> = (0..3).map(|n| AppId::new(n.to_string())).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for n in 0..5000 {
+                    for app in &apps {
+                        running.lines.send(line(app, &n));
+                    }
+                }
+            });
+        }
+    });
+    let (hub, lines) = (running.hub.clone(), running.lines.clone());
+    running.stop().await;
+    let mut dropped = 0;
+    for app in &apps {
+        let counts = hub.counts(app);
+        assert_eq!(counts.emitted, counts.dropped + counts.stored + counts.evicted);
+        let mut notices = 0;
+        for text in rest(hub.tail(app, ALL, false).unwrap()).await {
+            notices += u64::from(text.starts_with("Error L12"));
+        }
+        let notices_evicted = counts.emitted - 20_000 - notices;
+        assert!(notices_evicted <= counts.evicted, "{counts:?}");
+        dropped += counts.dropped;
+    }
+    assert_eq!(dropped, lines.dropped());
+}
+
 #[tokio::test]
 async fn one_flood_costs_itself_only() {
     let policy = Policy { total_bytes: 1 << 20, ..Policy::default() };
