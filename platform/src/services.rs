@@ -1,13 +1,14 @@
 //! What every part of the control plane works with, made once at start.
 
 use crate::config::Config;
-use crate::stack::Stacks;
+use crate::endpoints::Endpoints;
+use crate::stack::{self, Stacks};
 use crate::state::Store;
+use bytes::Bytes;
+use jiff::Timestamp;
 use lathe_dynos::native::NativeEngine;
 use lathe_dynos::oneoff::OneOffs;
 use lathe_dynos::spec::Observed;
-use bytes::Bytes;
-use jiff::Timestamp;
 use lathe_logs::{AppId, Line, Source};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use tokio::sync::watch;
 #[derive(Clone, Debug)]
 pub struct Services {
     pub config: Arc<Config>,
+    pub endpoints: Endpoints,
     pub store: Store,
     pub slugs: Arc<lathe_slug::Store>,
     pub engine: Arc<NativeEngine>,
@@ -42,8 +44,27 @@ impl Services {
         });
     }
 
-    /// Where the stack that a slug was compiled for is on this machine.
-    pub fn stack_root(&self, stack: &str) -> Option<PathBuf> {
-        self.stacks.root(stack)
+    /// Where the stack with this digest is on this machine: a slug runs on the stack that it was
+    /// compiled for, also after newer ones were built.
+    pub fn stack_root(&self, digest: &str) -> Option<PathBuf> {
+        if self.stacks.run.digest == digest {
+            return Some(self.stacks.run.root.clone());
+        }
+        match stack::find(&self.config, digest) {
+            Ok(stack) => stack.map(|stack| stack.root),
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "stacks cannot be read");
+                None
+            }
+        }
+    }
+
+    /// An app's own URL.
+    pub fn web_url(&self, app: &str) -> String {
+        let domain = &self.config.apps_domain;
+        match self.endpoints.router.port() {
+            80 => format!("http://{app}.{domain}/"),
+            port => format!("http://{app}.{domain}:{port}/"),
+        }
     }
 }

@@ -1,0 +1,35 @@
+//! Where a running platform is reached: written down, because ports may have been chosen for us.
+
+use crate::config::Config;
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Endpoints {
+    pub api_tls: SocketAddr,
+    pub api_plain: SocketAddr,
+    pub rendezvous: SocketAddr,
+    pub router: SocketAddr,
+}
+
+impl Endpoints {
+    fn path(config: &Config) -> PathBuf {
+        config.data.join("run/endpoints.json")
+    }
+
+    pub fn write(&self, config: &Config) -> io::Result<()> {
+        lathe_slug::fs::atomic_write(&Self::path(config), &serde_json::to_vec_pretty(self)?, 0o600)
+    }
+
+    /// Those of the platform that runs on this data directory; `NotFound` when none does.
+    pub fn read(config: &Config) -> io::Result<Self> {
+        Ok(serde_json::from_slice(&std::fs::read(Self::path(config))?)?)
+    }
+
+    pub fn remove(config: &Config) {
+        // Gone already is as good.
+        drop(std::fs::remove_file(Self::path(config)));
+    }
+}

@@ -1,0 +1,60 @@
+//! The cell: makes desired dynos real on this machine.
+
+use super::{Role, UpError, stop_of};
+use crate::config::Config;
+use crate::services::Services;
+use lathe_dynos::cell;
+use lathe_dynos::clock::Clock;
+use lathe_dynos::native::{NativeConfig, OpenSlug};
+use lathe_dynos::restart::Backoff;
+use lathe_dynos::spec::{Desired, Observed};
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+use tokio::sync::watch;
+
+pub(super) fn start(
+    services: &Services,
+    desired: watch::Receiver<Arc<Desired>>,
+    observed: watch::Sender<Arc<Observed>>,
+    stop_dynos: watch::Receiver<bool>,
+) -> Role {
+    let config = cell::Config {
+        dir: services.config.data.join("cell"),
+        backoff: Backoff::default(),
+        clock: Clock::default(),
+    };
+    let (engine, logs) = (services.engine.clone(), services.logs.clone());
+    Role::start("cell", |stop| async move {
+        let shutdown = async {
+            stop.cancelled().await;
+            stop_of(&stop_dynos)
+        };
+        cell::run(config, engine, desired, observed, logs, shutdown).await;
+    })
+}
+
+/// The engine of this data directory. Its short name is made from the directory, so that two
+/// platforms on one machine never touch each other's groups, links or rules.
+pub(super) fn engine_config(config: &Config) -> Result<NativeConfig, UpError> {
+    let failed = |source| UpError::Data { path: config.data.clone(), source };
+    let data = config.data.canonicalize().map_err(failed)?;
+    let digest = Sha256::digest(data.as_os_str().as_encoded_bytes());
+    let letters = b"abcdefghijklmnopqrstuvwxyz";
+    let instance: String =
+        digest.iter().take(5).map(|byte| char::from(letters[usize::from(byte % 26)])).collect();
+    Ok(NativeConfig {
+        dir: data.join("cell"),
+        instance,
+        network: lathe_dynos::native::Network {
+            address: config.network.address,
+            prefix: config.network.prefix,
+        },
+        lathe: std::env::current_exe().map_err(failed)?,
+        resolv_conf: None,
+    })
+}
+
+pub(super) fn slug_opener(slugs: &Arc<lathe_slug::Store>) -> OpenSlug {
+    let slugs = slugs.clone();
+    Arc::new(move |id| slugs.open_slug(id).ok())
+}

@@ -1,0 +1,261 @@
+//! All roles in one process, started in the order they need each other and stopped in reverse.
+
+mod api;
+mod cell;
+mod drains;
+mod housekeeping;
+mod owner;
+mod router;
+mod serve;
+
+use crate::config::Config;
+use crate::control;
+use crate::endpoints::Endpoints;
+use crate::services::Services;
+use crate::stack::{self, StackError};
+use crate::state::lock::DataLock;
+use crate::state::{StateError, Store};
+use crate::tls::{ServerTls, TlsError};
+use jiff::Timestamp;
+use lathe_dynos::cell::Stop;
+use lathe_dynos::native::{NativeEngine, OpenError};
+use lathe_dynos::oneoff::OneOffs;
+use lathe_dynos::spec::Observed;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Lines that may wait for the log hub.
+const LOG_QUEUE_MAX: usize = 65_536;
+/// A role that has not ended by then is left behind; what it holds is the kernel's to take back.
+const STOP_MAX: Duration = Duration::from_secs(45);
+
+/// Why the platform did not come up.
+#[derive(Debug, thiserror::Error)]
+pub enum UpError {
+    #[error("the data directory {path} could not be prepared")]
+    Data {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the state could not be opened")]
+    State(#[from] StateError),
+    #[error("the stacks could not be made ready")]
+    Stack(#[from] StackError),
+    #[error("certificates could not be made ready")]
+    Tls(#[from] TlsError),
+    #[error("the slug store could not be opened")]
+    Slugs(#[source] lathe_slug::StoreError),
+    #[error("the container engine could not be opened")]
+    Engine(#[from] OpenError),
+    #[error("{name} cannot listen on {address}")]
+    Listen {
+        name: &'static str,
+        address: std::net::SocketAddr,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("git cannot be served")]
+    Git(#[source] std::io::Error),
+    #[error("a preparation was interrupted")]
+    Interrupted,
+}
+
+impl UpError {
+    /// What whoever started it can do.
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::Stack(error) => error.remedy(),
+            Self::Tls(error) => error.remedy(),
+            Self::Listen { name, .. } => format!(
+                "Another program has that port: stop it, or choose another with --set listen.{name}=ADDRESS:PORT."
+            ),
+            Self::Data { .. } => "Run as root, or choose another directory with --data.".into(),
+            _ => "`lathe doctor` checks the host and says how to mend it.".into(),
+        }
+    }
+}
+
+/// A platform that is up. Dropping it kills nothing: dynos go on, tasks end with the process.
+#[derive(Debug)]
+pub struct Running {
+    pub services: Services,
+    /// In start order.
+    roles: Vec<Role>,
+    stop_dynos: watch::Sender<bool>,
+    _lock: DataLock,
+}
+
+#[derive(Debug)]
+struct Role {
+    name: &'static str,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Role {
+    fn start<F: Future<Output = ()> + Send + 'static>(
+        name: &'static str,
+        run: impl FnOnce(CancellationToken) -> F,
+    ) -> Self {
+        let stop = CancellationToken::new();
+        Self { name, task: tokio::spawn(run(stop.clone())), stop }
+    }
+
+    async fn end(self) {
+        self.stop.cancel();
+        match tokio::time::timeout(STOP_MAX, self.task).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::error!(role = self.name, error = &error as &dyn std::error::Error, "a role panicked");
+            }
+            Err(_) => tracing::error!(role = self.name, "a role did not end in time"),
+        }
+    }
+}
+
+/// Brings everything up. `progress` hears what takes long.
+pub async fn up(
+    config: Config,
+    progress: impl FnMut(&str) + Send + 'static,
+) -> Result<Running, UpError> {
+    let config = Arc::new(config);
+    prepare_data(&config)?;
+    let lock = DataLock::take(&config.data)?;
+    let store = Store::open(&config.data)?;
+    owner::ensure(&store, &config).await?;
+    let stacks = ensure_stacks(config.clone(), progress).await?;
+    let tls = Arc::new(ServerTls::open(&config, Timestamp::now())?);
+    let slugs = lathe_slug::Store::open(config.data.join("slugs"), config.free_disk_floor_bytes);
+    let slugs = Arc::new(slugs.map_err(UpError::Slugs)?);
+    let listeners = Listeners::bind(&config).await?;
+    let endpoints = listeners.endpoints(&config).map_err(|source| UpError::Data {
+        path: config.data.join("run"),
+        source,
+    })?;
+
+    let mut roles = Vec::new();
+    let (logs, lines) = lathe_logs::channel(LOG_QUEUE_MAX);
+    let (hub, role) = drains::start(&config, &store, lines);
+    roles.extend(role);
+    let engine = Arc::new(NativeEngine::open(cell::engine_config(&config)?, cell::slug_opener(&slugs)).await?);
+    let oneoffs = Arc::new(OneOffs::new(engine.clone(), logs.clone()));
+    let (observed_out, observed) = watch::channel(Arc::new(Observed::default()));
+    let services = Services {
+        config,
+        store,
+        slugs,
+        engine,
+        oneoffs,
+        logs,
+        hub,
+        stacks,
+        observed,
+        endpoints,
+    };
+
+    let (stop_dynos, stop_watch) = watch::channel(false);
+    let (desired_out, desired) = watch::channel(Arc::default());
+    roles.push(cell::start(&services, desired, observed_out, stop_watch));
+    let (routes_out, routes) = watch::channel(Arc::default());
+    let (role, busy) = router::start(&services, listeners.router, routes);
+    roles.push(role);
+    let wires = control::Wires {
+        desired: desired_out,
+        routes: routes_out,
+        busy,
+        generation_floor: router::generation_floor(&services.config),
+    };
+    roles.push(Role::start("control", {
+        let services = services.clone();
+        |stop| async move { control::run(services, wires, stop.cancelled_owned()).await }
+    }));
+    roles.push(housekeeping::start(&services, &tls));
+    roles.extend(api::start(&services, listeners.doors, &tls).await?);
+    Ok(Running { services, roles, stop_dynos, _lock: lock })
+}
+
+impl Running {
+    pub fn endpoints(&self) -> &Endpoints {
+        &self.services.endpoints
+    }
+
+    /// Stops the roles in reverse order. Dynos run on unless `stop_dynos`.
+    pub async fn stop(self, stop_dynos: bool) {
+        self.stop_dynos.send_replace(stop_dynos);
+        for role in self.roles.into_iter().rev() {
+            role.end().await;
+        }
+        if let Err(error) = self.services.engine.close(stop_dynos).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the engine did not close");
+        }
+        Endpoints::remove(&self.services.config);
+    }
+}
+
+/// Whether the cell leaves its dynos or ends them, decided at the moment it is told to stop.
+fn stop_of(stop_dynos: &watch::Receiver<bool>) -> Stop {
+    if *stop_dynos.borrow() { Stop::StopDynos } else { Stop::LeaveDynos }
+}
+
+fn prepare_data(config: &Config) -> Result<(), UpError> {
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    let make = || {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&config.data)?;
+        // Secrets and other people's code are below: nobody but the owner looks in.
+        std::fs::set_permissions(&config.data, std::fs::Permissions::from_mode(0o700))?;
+        ["run", "git", "builds", "cache", "sources"]
+            .iter()
+            .try_for_each(|name| std::fs::create_dir_all(config.data.join(name)))
+    };
+    make().map_err(|source| UpError::Data { path: config.data.clone(), source })
+}
+
+async fn ensure_stacks(
+    config: Arc<Config>,
+    mut progress: impl FnMut(&str) + Send + 'static,
+) -> Result<Arc<stack::Stacks>, UpError> {
+    let made = tokio::task::spawn_blocking(move || stack::ensure(&config, &mut progress));
+    Ok(Arc::new(made.await.map_err(|_| UpError::Interrupted)??))
+}
+
+/// Every socket, bound before anything is started: a taken port stops nothing half-way.
+struct Listeners {
+    router: TcpListener,
+    doors: api::Doors,
+}
+
+impl Listeners {
+    async fn bind(config: &Config) -> Result<Self, UpError> {
+        let listen = &config.listen;
+        Ok(Self {
+            router: bind("router", listen.router).await?,
+            doors: api::Doors {
+                tls: bind("api_tls", listen.api_tls).await?,
+                plain: bind("api_plain", listen.api_plain).await?,
+                rendezvous: bind("rendezvous", listen.rendezvous).await?,
+            },
+        })
+    }
+
+    fn endpoints(&self, config: &Config) -> std::io::Result<Endpoints> {
+        let endpoints = Endpoints {
+            api_tls: self.doors.tls.local_addr()?,
+            api_plain: self.doors.plain.local_addr()?,
+            rendezvous: self.doors.rendezvous.local_addr()?,
+            router: self.router.local_addr()?,
+        };
+        endpoints.write(config)?;
+        Ok(endpoints)
+    }
+}
+
+async fn bind(name: &'static str, address: std::net::SocketAddr) -> Result<TcpListener, UpError> {
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|source| UpError::Listen { name, address, source })
+}

@@ -1,0 +1,29 @@
+//! The first account: made at first start, with a token that only root can read.
+
+use crate::config::Config;
+use crate::state::{StateError, Store, accounts};
+use std::path::PathBuf;
+
+/// Who owns what is made with the token of the data directory.
+pub const OWNER: &str = "owner@lathe.local";
+
+fn path(config: &Config) -> PathBuf {
+    config.data.join("owner-token")
+}
+
+/// Makes account and token unless the token is there already. A lost token file is made anew.
+pub(super) async fn ensure(store: &Store, config: &Config) -> Result<(), StateError> {
+    let path = path(config);
+    if path.exists() {
+        return Ok(());
+    }
+    store
+        .write(move |tx| {
+            let owner = accounts::find_or_create(tx, OWNER)?;
+            let (_, plain) = accounts::issue_token(tx, &owner, "first start", None)?;
+            // Inside the transaction: no token is valid that nobody could read.
+            lathe_slug::fs::atomic_write(&path, format!("{plain}\n").as_bytes(), 0o600)
+                .map_err(|source| StateError::Key { path, source })
+        })
+        .await
+}

@@ -1,0 +1,46 @@
+//! The router role: requests in, dynos out, by the table that the control loop publishes.
+
+use super::Role;
+use crate::config::Config;
+use crate::services::Services;
+use jiff::Timestamp;
+use lathe_router::{InFlight, RouterConfig, Routes};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+/// Which dynos have requests in flight.
+pub(super) type Busy = Box<dyn Fn() -> BTreeSet<String> + Send + Sync>;
+
+fn last_table(config: &Config) -> PathBuf {
+    config.data.join("cell/routes.json")
+}
+
+/// Above every table ever published: the clock, and the saved table should the clock have gone back.
+pub(super) fn generation_floor(config: &Config) -> u64 {
+    let clock = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0);
+    clock.max(lathe_router::saved_generation(&last_table(config)).map_or(0, |saved| saved + 1))
+}
+
+pub(super) fn start(
+    services: &Services,
+    listener: TcpListener,
+    routes: watch::Receiver<Arc<Routes>>,
+) -> (Role, Busy) {
+    let in_flight = InFlight::default();
+    let config = Arc::new(RouterConfig {
+        public_port: services.endpoints.router.port(),
+        last_table: Some(last_table(&services.config)),
+        in_flight: in_flight.clone(),
+        ..RouterConfig::default()
+    });
+    let logs = services.logs.clone();
+    let role = Role::start("router", |stop| async move {
+        if let Err(error) = lathe_router::run(listener, routes, logs, config, stop.cancelled_owned()).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the router ended");
+        }
+    });
+    (role, Box::new(move || in_flight.dynos()))
+}

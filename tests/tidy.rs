@@ -1,0 +1,186 @@
+//! Properties of the source itself: who may know whom, how long a file is, what its first line says.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use walkdir::WalkDir;
+
+/// Longer files hold two subjects.
+const FILE_LINES_MAX: usize = 500;
+
+/// Which of our crates each crate may use, complete.
+const DIRECTIONS: [(&str, &[&str]); 8] = [
+    ("slug", &[]),
+    ("compiler", &["lathe-slug"]),
+    ("runtime/logs", &[]),
+    ("runtime/router", &["lathe-logs"]),
+    ("runtime/dynos", &["lathe-logs", "lathe-slug"]),
+    ("bootstrap", &["lathe-slug"]),
+    (
+        "platform",
+        &["lathe-slug", "lathe-compiler", "lathe-dynos", "lathe-logs", "lathe-router"],
+    ),
+    ("tests", &[]),
+];
+
+/// Modules of the platform and the other modules of it that they must not name: policy does not
+/// know its doors, the state knows nobody.
+const ABSENT: [(&str, &[&str]); 6] = [
+    ("platform/src/state", &["api", "attach", "build", "cli", "control", "git", "roles", "services"]),
+    ("platform/src/config", &["api", "attach", "build", "cli", "control", "git", "roles", "state"]),
+    ("platform/src/stack", &["api", "attach", "build", "cli", "control", "git", "roles", "state"]),
+    ("platform/src/control", &["api", "attach", "build", "cli", "git", "roles"]),
+    ("platform/src/build", &["api", "attach", "cli", "git", "roles"]),
+    ("platform/src/api", &["cli", "roles"]),
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// Every Rust file of the project, with its text; paths are relative to the root.
+fn sources() -> Vec<(PathBuf, String)> {
+    let root = root();
+    let tops = DIRECTIONS.iter().map(|(folder, _)| root.join(folder));
+    let files = tops.flat_map(|top| WalkDir::new(top).sort_by_file_name()).map(Result::unwrap);
+    let files: Vec<_> = files
+        .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "rs"))
+        // Fixture apps are other people's code.
+        .filter(|entry| !entry.path().components().any(|part| part.as_os_str() == "fixtures"))
+        .map(|entry| {
+            let text = std::fs::read_to_string(entry.path()).unwrap();
+            (entry.path().strip_prefix(&root).unwrap().to_owned(), text)
+        })
+        .collect();
+    assert!(files.len() > 50, "the walk found only {} files", files.len());
+    files
+}
+
+fn none(what: &str, found: &[String]) {
+    assert!(found.is_empty(), "{what}:\n{}", found.join("\n"));
+}
+
+#[test]
+fn crates_know_each_other_in_one_direction() {
+    let mut wrong = Vec::new();
+    for (folder, allowed) in DIRECTIONS {
+        let manifest = std::fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap();
+        let normal = manifest.split("[dev-dependencies]").next().unwrap();
+        for line in normal.lines().filter(|line| line.starts_with("lathe-")) {
+            let name = line.split(['.', ' ', '=']).next().unwrap();
+            if !allowed.contains(&name) {
+                wrong.push(format!("{folder} must not use {name}"));
+            }
+        }
+    }
+    none("crate directions", &wrong);
+}
+
+#[test]
+fn modules_know_each_other_in_one_direction() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        for (folder, absent) in ABSENT.iter().filter(|(folder, _)| path.starts_with(folder)) {
+            for name in *absent {
+                if text.contains(&format!("crate::{name}::")) {
+                    wrong.push(format!("{} uses crate::{name}; {folder} must not", path.display()));
+                }
+            }
+        }
+    }
+    none("module directions", &wrong);
+}
+
+#[test]
+fn files_are_short_and_say_what_they_are() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        let lines = text.lines().count();
+        if lines > FILE_LINES_MAX {
+            wrong.push(format!("{} has {lines} lines", path.display()));
+        }
+        let first = text.lines().next().unwrap_or_default();
+        if !first.starts_with("//! ") || first.len() < 15 {
+            wrong.push(format!("{} begins with {first:?}", path.display()));
+        }
+    }
+    none("files", &wrong);
+}
+
+#[test]
+fn no_module_is_dead() {
+    let sources = sources();
+    let texts: BTreeMap<&Path, &str> =
+        sources.iter().map(|(path, text)| (path.as_path(), text.as_str())).collect();
+    let mut wrong = Vec::new();
+    for path in texts.keys() {
+        if !declared(path, &texts) {
+            wrong.push(path.display().to_string());
+        }
+    }
+    none("files that no module declares", &wrong);
+}
+
+/// Whether some parent file says `mod` of this file, or cargo knows it as a root.
+fn declared(path: &Path, texts: &BTreeMap<&Path, &str>) -> bool {
+    let stem = path.file_stem().unwrap().to_str().unwrap();
+    let folder = path.parent().unwrap();
+    let is_root = matches!(stem, "lib" | "main" | "build") || folder.ends_with("bin");
+    if is_root || (folder.ends_with("tests") && folder != Path::new("tests") && stem != "mod") {
+        return true;
+    }
+    let (name, home) = if stem == "mod" {
+        (folder.file_name().unwrap().to_str().unwrap(), folder.parent().unwrap())
+    } else {
+        (stem, folder)
+    };
+    let parents = ["mod.rs", "lib.rs", "main.rs"].map(|file| home.join(file));
+    let beside = home.with_extension("rs");
+    let says = format!("mod {name};");
+    parents.iter().chain([&beside]).any(|parent| {
+        texts.get(parent.as_path()).is_some_and(|text| text.contains(&says))
+    })
+}
+
+#[test]
+fn every_promise_names_a_command_that_exists() {
+    let text = std::fs::read_to_string(root().join("docs/SPECIFICATION.md")).unwrap();
+    let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| P")).collect();
+    assert!(rows.len() >= 10, "docs/SPECIFICATION.md promises only {} things", rows.len());
+    let tests: BTreeSet<String> = sources().iter().flat_map(|(_, text)| test_names(text)).collect();
+    let verbs = std::fs::read_to_string(root().join("platform/src/cli/mod.rs")).unwrap();
+    let mut wrong = Vec::new();
+    for row in rows {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let [_, number, _, value, command, ..] = cells.as_slice() else {
+            wrong.push(format!("a row has no command: {row}"));
+            continue;
+        };
+        if value.is_empty() {
+            wrong.push(format!("{number} has no value; \"not yet shown\" is one"));
+        }
+        let command = command.trim_matches('`');
+        let known = match command.strip_prefix("cargo test ") {
+            Some(name) => tests.contains(name.rsplit([' ', ':']).next().unwrap()),
+            None => is_verb(command, &verbs),
+        };
+        if !known {
+            wrong.push(format!("{number} names `{command}`, which does not exist"));
+        }
+    }
+    none("promises", &wrong);
+}
+
+fn test_names(text: &str) -> Vec<String> {
+    let names = text.split("fn ").skip(1).filter_map(|rest| rest.split(['(', '<']).next());
+    names.map(str::to_owned).collect()
+}
+
+/// `lathe bench start` is a verb when the command line has the word `bench`.
+fn is_verb(command: &str, cli: &str) -> bool {
+    let Some(verb) = command.strip_prefix("lathe ").and_then(|rest| rest.split(' ').next()) else {
+        return false;
+    };
+    let mut letters = verb.split(':').next().unwrap_or_default().chars();
+    let variant: String = letters.next().map(|c| c.to_ascii_uppercase()).into_iter().chain(letters).collect();
+    cli.contains(&variant)
+}
