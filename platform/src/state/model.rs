@@ -1,7 +1,7 @@
 //! The nouns of the platform, as they are stored.
 
 use jiff::Timestamp;
-use lathe_slug::SlugId;
+use lathe_slug::{DiffId, SlugId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -45,7 +45,7 @@ pub struct Slug {
     pub app: String,
     /// None while the blob of an API-made slug has not been uploaded yet.
     pub digest: Option<SlugId>,
-    pub diff_id: Option<SlugId>,
+    pub diff_id: Option<DiffId>,
     pub bytes: u64,
     pub commit: Option<String>,
     pub stack: String,

@@ -2,16 +2,17 @@
 
 use super::model::{Config, Slug, UsedBuildpack};
 use super::{StateError, Tx, ms, time};
-use lathe_slug::SlugId;
+use lathe_slug::{DiffId, SlugId};
 use rusqlite::{Row, params};
 use std::collections::BTreeSet;
+use std::str::FromStr;
 use uuid::Uuid;
 
 /// A slug about to be recorded. `digest` is none for one whose blob is still to be uploaded.
 #[derive(Clone, Debug)]
 pub struct NewSlug {
     pub digest: Option<SlugId>,
-    pub diff_id: Option<SlugId>,
+    pub diff_id: Option<DiffId>,
     pub bytes: u64,
     pub commit: Option<String>,
     pub stack: String,
@@ -51,7 +52,7 @@ pub fn set_blob(
     app: &str,
     id: &str,
     digest: SlugId,
-    diff_id: SlugId,
+    diff_id: DiffId,
     bytes: u64,
 ) -> Result<(), StateError> {
     tx.sql.execute(
@@ -89,8 +90,8 @@ fn slug_of(row: &Row<'_>) -> rusqlite::Result<Slug> {
     Ok(Slug {
         id: row.get(0)?,
         app: row.get(1)?,
-        digest: digest(2)?,
-        diff_id: digest(3)?,
+        digest: digest(row, 2)?,
+        diff_id: digest(row, 3)?,
         bytes: row.get::<_, Option<i64>>(4)?.and_then(|n| n.try_into().ok()).unwrap_or(0),
         commit: row.get(5)?,
         stack: row.get(6)?,
@@ -99,6 +100,10 @@ fn slug_of(row: &Row<'_>) -> rusqlite::Result<Slug> {
         config_defaults: json(row, 9)?,
         created_at: time(row.get(10)?),
     })
+}
+
+fn digest<T: FromStr>(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<T>> {
+    Ok(row.get::<_, Option<String>>(at)?.and_then(|text| text.parse().ok()))
 }
 
 /// A JSON text column.
