@@ -9,7 +9,10 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::time::Duration;
+use tokio::net::TcpStream;
 use tokio::sync::broadcast;
+use tokio::time::timeout;
 
 /// An engine: makes containers, keeps them over our own death, and says how they ended.
 ///
@@ -54,6 +57,19 @@ pub trait Containers: Send + Sync + 'static {
 
     /// The TCP ports on which a process of the container listens, sorted, on any address.
     fn listening(&self, id: DynoId) -> impl Future<Output = Result<Vec<u16>, EngineError>> + Send;
+
+    /// Whether a connection from here to the container's port is taken within a second.
+    fn connects(
+        &self,
+        _id: DynoId,
+        address: Ipv4Addr,
+        port: u16,
+    ) -> impl Future<Output = bool> + Send {
+        async move {
+            let connect = TcpStream::connect((address, port));
+            matches!(timeout(Duration::from_secs(1), connect).await, Ok(Ok(_)))
+        }
+    }
 
     /// What the container uses now.
     fn usage(&self, id: DynoId) -> impl Future<Output = Result<Usage, EngineError>> + Send;

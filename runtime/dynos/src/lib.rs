@@ -1,6 +1,14 @@
 //! Slug to running dynos: engines, classes, converge, and the cell's loop.
 //! Knows no users, no git and no releases: whoever calls says what shall run.
 
+pub mod cell;
 pub mod class;
+pub mod clock;
 pub mod containers;
+pub mod converge;
+pub mod fake;
+pub mod native;
+mod output;
+pub mod restart;
 pub mod spec;
+pub mod tracked;

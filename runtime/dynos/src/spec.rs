@@ -129,6 +129,8 @@ pub enum EndCause {
     Stopped,
     /// We asked, and it did not (R12).
     Killed,
+    /// It vanished, and nobody knows how it ended.
+    Lost,
     /// It could not be started at all; the text says at which step.
     StartFailed(String),
 }

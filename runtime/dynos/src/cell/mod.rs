@@ -1,0 +1,361 @@
+//! The cell's loop: wait for a change, decide, act, report. All decisions are elsewhere.
+
+pub(crate) mod label;
+mod observe;
+pub(crate) mod perform;
+mod record;
+
+#[cfg(test)]
+mod tests;
+
+use crate::clock::Clock;
+use crate::containers::{Containers, Exited, Start, Stdio};
+use crate::converge::converge;
+use crate::output::pump::Pumps;
+use crate::output::voice::Voice;
+use crate::restart::Backoff;
+use crate::spec::{Desired, DynoId, Observed, Slot};
+use crate::tracked::{Action, Fact, Said, Tracked};
+use label::SlotLabels;
+use observe::observe;
+use perform::{CALL_TIMEOUT, START_TIMEOUT};
+use std::collections::HashMap;
+use std::future;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, watch};
+use tokio::task::{Id, JoinSet};
+
+/// How long the last lines of an ended dyno may take before its end is told without them.
+const LAST_LINES_TIMEOUT: Duration = Duration::from_secs(2);
+/// On shutdown, how long answers of the engine are waited for beyond the dynos' own grace.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How the cell behaves beyond what is desired.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where `last-good.json` is kept.
+    pub dir: PathBuf,
+    pub backoff: Backoff,
+    pub clock: Clock,
+}
+
+/// What becomes of the dynos when the cell ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stop {
+    /// They run on and are adopted by the next cell.
+    LeaveDynos,
+    /// They are asked to end, and the cell waits for them. The last-good record stays.
+    StopDynos,
+}
+
+/// Makes `desired` real at an engine until `shutdown` is done, and says in `observed` what is.
+///
+/// First adopts what the engine already runs. While `desired` has generation 0, nobody has said
+/// what shall run: then the last-good record in `config.dir` counts, and without one everything is
+/// left as it is.
+pub async fn run<C: Containers>(
+    config: Config,
+    containers: Arc<C>,
+    mut desired: watch::Receiver<Arc<Desired>>,
+    observed: watch::Sender<Arc<Observed>>,
+    logs: lathe_logs::Sender,
+    shutdown: impl Future<Output = Stop>,
+) {
+    let (record, records) = watch::channel(Arc::new(Desired::default()));
+    let recorder = tokio::spawn(record::keep(config.dir.clone(), records));
+    let mut events = containers.events();
+    let mut cell = Cell::new(config, containers, observed, logs, record).await;
+    cell.want(desired.borrow_and_update().clone());
+    let mut shutdown = pin!(shutdown);
+    let mut caller_there = true;
+    loop {
+        let wake = cell.settle();
+        tokio::select! {
+            stop = &mut shutdown => {
+                cell.leave(stop, &mut events).await;
+                break;
+            }
+            changed = desired.changed(), if caller_there => match changed {
+                Ok(()) => cell.want(desired.borrow_and_update().clone()),
+                // The caller is gone: what it last said counts on.
+                Err(_) => caller_there = false,
+            },
+            () = cell.hear(&mut events) => {}
+            () = wake => {}
+        }
+    }
+    cell.close().await;
+    if tokio::time::timeout(LEAVE_TIMEOUT, recorder).await.is_err() {
+        tracing::warn!("the last-good record is still being written");
+    }
+}
+
+struct Cell<C> {
+    engine: Arc<C>,
+    clock: Clock,
+    backoff: Backoff,
+    desired: Arc<Desired>,
+    tracked: Tracked,
+    observed: watch::Sender<Arc<Observed>>,
+    record: watch::Sender<Arc<Desired>>,
+    logs: lathe_logs::Sender,
+    pumps: Pumps,
+    /// Calls under way at the engine, and what is learned when one of them has no answer.
+    calls: JoinSet<Option<Fact>>,
+    unanswered: HashMap<Id, Option<Fact>>,
+}
+
+impl<C: Containers> Cell<C> {
+    async fn new(
+        config: Config,
+        engine: Arc<C>,
+        observed: watch::Sender<Arc<Observed>>,
+        logs: lathe_logs::Sender,
+        record: watch::Sender<Arc<Desired>>,
+    ) -> Self {
+        Self {
+            engine,
+            clock: config.clock,
+            backoff: config.backoff,
+            desired: Arc::new(record::load(&config.dir).await.unwrap_or_default()),
+            tracked: Tracked::default(),
+            observed,
+            record,
+            logs,
+            pumps: Pumps::new(),
+            calls: JoinSet::new(),
+            unanswered: HashMap::new(),
+        }
+    }
+
+    /// Takes over a complete list of what shall run.
+    fn want(&mut self, desired: Arc<Desired>) {
+        if desired.generation == 0 {
+            return;
+        }
+        self.desired = desired.clone();
+        self.record.send_replace(desired);
+    }
+
+    /// Decides and acts until only time or news can change anything, then reports.
+    /// Returns the next moment at which time alone does.
+    fn settle(&mut self) -> impl Future<Output = ()> + use<C> {
+        let now_ms = self.clock.now_ms();
+        self.tracked.sweep(&self.desired);
+        let plan = converge(&self.desired, &self.tracked, self.backoff, now_ms);
+        for action in plan.actions {
+            self.act(action, now_ms);
+        }
+        if self.tracked.settled() {
+            let now = observe(&self.desired, &self.tracked);
+            self.observed.send_if_modified(|before| {
+                let changed = **before != now;
+                if changed {
+                    *before = Arc::new(now);
+                }
+                changed
+            });
+        }
+        let wake = plan.wake_ms.map(|ms| self.clock.instant(ms));
+        async move {
+            match wake {
+                Some(instant) => tokio::time::sleep_until(instant).await,
+                None => future::pending().await,
+            }
+        }
+    }
+
+    /// Waits for news, and takes in all there is.
+    async fn hear(&mut self, events: &mut broadcast::Receiver<Exited>) {
+        tokio::select! {
+            event = events.recv() => match event {
+                Ok(exited) => self.ended(exited),
+                Err(RecvError::Lagged(_)) => self.learn(Fact::Lagged),
+                // The engine object is ours, so this cannot be; the periodic list is enough.
+                Err(RecvError::Closed) => future::pending().await,
+            },
+            Some(answer) = self.calls.join_next_with_id() => self.answered(answer),
+        }
+        while let Some(answer) = self.calls.try_join_next_with_id() {
+            self.answered(answer);
+        }
+    }
+
+    /// An end is told after the dyno's last line.
+    fn ended(&mut self, Exited { id, ended }: Exited) {
+        let output = self.pumps.end(id);
+        let fact = Fact::Exited { id, ended };
+        let told = fact.clone();
+        self.call(Some(fact), LAST_LINES_TIMEOUT * 2, async move {
+            output.wait(LAST_LINES_TIMEOUT).await;
+            Some(told)
+        });
+    }
+
+    fn answered(&mut self, answer: Result<(Id, Option<Fact>), tokio::task::JoinError>) {
+        let fact = match answer {
+            Ok((task, fact)) => {
+                self.unanswered.remove(&task);
+                fact
+            }
+            Err(error) => {
+                tracing::error!(%error, "a call of the engine panicked");
+                self.unanswered.remove(&error.id()).flatten()
+            }
+        };
+        if let Some(fact) = fact {
+            self.learn(fact);
+        }
+    }
+
+    fn learn(&mut self, fact: Fact) {
+        let (forgotten, listed) = match &fact {
+            Fact::Forgotten { id } => (Some(*id), false),
+            Fact::Listed { .. } => (None, true),
+            _ => (None, false),
+        };
+        let opens = if let Fact::Started { id, .. } = &fact { Some(*id) } else { None };
+        let said = self.tracked.learn(fact, self.clock.now_ms());
+        self.say(said);
+        if let Some(id) = forgotten {
+            self.pumps.forget(id);
+        }
+        if listed {
+            self.open_pumps(&self.tracked.readable());
+        } else if let Some(id) = opens {
+            self.open_pumps(&[id]);
+        }
+    }
+
+    fn open_pumps(&mut self, ids: &[DynoId]) {
+        for id in ids {
+            if let Some((app, name)) = self.tracked.name(*id) {
+                let voice = Voice::new(app, name, &self.logs);
+                self.pumps.open(self.engine.clone(), *id, voice);
+            }
+        }
+    }
+
+    fn say(&self, said: impl IntoIterator<Item = Said>) {
+        for Said { app, process, text } in said {
+            Voice::new(&app, &process, &self.logs).heroku(&text);
+        }
+    }
+
+    fn act(&mut self, action: Action, now_ms: u64) {
+        if let Action::Start { slot } = action {
+            self.start(&slot, now_ms);
+            return;
+        }
+        let said = self.tracked.begin(&action, now_ms);
+        self.say(said);
+        let unanswered = perform::unanswered(&action);
+        let engine = self.engine.clone();
+        match action {
+            Action::Start { .. } => {}
+            Action::Terminate { id } => self.call(unanswered, CALL_TIMEOUT, async move {
+                perform::terminate(engine.as_ref(), id).await
+            }),
+            Action::Kill { id, .. } => self.call(unanswered, CALL_TIMEOUT, async move {
+                perform::kill(engine.as_ref(), id).await;
+                None
+            }),
+            Action::Forget { id } => {
+                let output = self.pumps.end(id);
+                self.call(unanswered, CALL_TIMEOUT, async move {
+                    Some(perform::forget(engine.as_ref(), id, output).await)
+                });
+            }
+            Action::Probe { id } => {
+                let Some((address, port)) = self.tracked.door(id) else { return };
+                self.call(unanswered, CALL_TIMEOUT, async move {
+                    Some(perform::probe(engine.as_ref(), id, address, port).await)
+                });
+            }
+            Action::Sample { id } => self.call(unanswered, CALL_TIMEOUT, async move {
+                Some(Fact::Sampled { id, usage: engine.usage(id).await.ok() })
+            }),
+            Action::List => self.call(unanswered, CALL_TIMEOUT, async move {
+                Some(perform::list(engine.as_ref()).await)
+            }),
+        }
+    }
+
+    fn start(&mut self, slot: &Slot, now_ms: u64) {
+        let desired = self.desired.clone();
+        let Some(wanted) = desired.dynos.get(slot) else { return };
+        let id = DynoId::random();
+        let crashes = self.tracked.crashes(slot);
+        let said = self.tracked.begin_start(id, slot, wanted, now_ms);
+        self.say([said]);
+        self.pumps.expect(id);
+        let start = Start {
+            id,
+            spec: wanted.spec.clone(),
+            labels: SlotLabels::new(slot, wanted, crashes).write(),
+            stdio: Stdio::Logged,
+            mounts: Vec::new(),
+            extra_fds: Vec::new(),
+            argv: None,
+        };
+        let engine = self.engine.clone();
+        self.call(Some(Fact::StartUnanswered { id }), START_TIMEOUT, async move {
+            Some(perform::start(engine.as_ref(), start).await)
+        });
+    }
+
+    /// Runs a call beside the loop, which waits for no engine.
+    fn call(
+        &mut self,
+        unanswered: Option<Fact>,
+        at_most: Duration,
+        call: impl Future<Output = Option<Fact>> + Send + 'static,
+    ) {
+        let late = unanswered.clone();
+        let task = self
+            .calls
+            .spawn(async move { tokio::time::timeout(at_most, call).await.unwrap_or(late) });
+        self.unanswered.insert(task.id(), unanswered);
+    }
+
+    /// The mirror image of starting: by default only the calls under way are waited for.
+    async fn leave(&mut self, stop: Stop, events: &mut broadcast::Receiver<Exited>) {
+        let mut grace = LEAVE_TIMEOUT;
+        if stop == Stop::StopDynos {
+            grace += self.tracked.longest_grace();
+            let generation = self.desired.generation.max(1);
+            self.desired = Arc::new(Desired { generation, ..Desired::default() });
+        }
+        let until = tokio::time::Instant::now() + grace;
+        loop {
+            let done = match stop {
+                Stop::LeaveDynos => !self.tracked.launching(),
+                Stop::StopDynos => self.tracked.is_empty(),
+            };
+            if done {
+                return;
+            }
+            let wake: std::pin::Pin<Box<dyn Future<Output = ()> + Send>> = match stop {
+                Stop::LeaveDynos => Box::pin(future::pending()),
+                Stop::StopDynos => Box::pin(self.settle()),
+            };
+            tokio::select! {
+                () = self.hear(events) => {}
+                () = wake => {}
+                () = tokio::time::sleep_until(until) => {
+                    tracing::warn!("the engine did not answer in time; dynos may be left running");
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn close(self) {
+        drop(self.record);
+        self.pumps.close().await;
+    }
+}

@@ -1,0 +1,108 @@
+//! Does one action at an engine and turns the answer into a fact. No decisions here.
+
+use crate::containers::{Containers, EngineError, Signal, Start, StartError};
+use crate::output::pump::PumpEnd;
+use crate::output::state_line as line;
+use crate::spec::DynoId;
+use crate::tracked::{Action, Fact};
+use std::error::Error;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+/// An engine that takes longer is taken for dead until it lists its containers again. The first
+/// start of a slug on a machine unpacks it.
+pub(crate) const START_TIMEOUT: Duration = Duration::from_mins(5);
+pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a dyno's last lines may take to come out of its pipes.
+const PUMP_TIMEOUT: Duration = Duration::from_secs(5);
+
+pub(crate) async fn start<C: Containers>(engine: &C, start: Start) -> Fact {
+    let id = start.id;
+    match engine.start(start).await {
+        Ok(started) => Fact::Started { id, address: started.address },
+        Err(StartError::Engine(EngineError::Gone) | StartError::Repeated(_)) => {
+            Fact::StartUnanswered { id }
+        }
+        Err(error) => {
+            let line = match &error {
+                StartError::SlugChecksum { expected, actual } => Some(line::r17(expected, actual)),
+                _ => None,
+            };
+            Fact::NotStarted { id, reason: chain(&error), line }
+        }
+    }
+}
+
+pub(crate) async fn terminate<C: Containers>(engine: &C, id: DynoId) -> Option<Fact> {
+    match engine.signal(id, Signal::SIGTERM).await {
+        Ok(()) | Err(EngineError::Unknown(_)) => None,
+        Err(error) => {
+            tracing::warn!(dyno.id = %id, error = chain(&error), "SIGTERM was not delivered");
+            Some(Fact::NotTerminated { id })
+        }
+    }
+}
+
+pub(crate) async fn kill<C: Containers>(engine: &C, id: DynoId) {
+    if let Err(error) = engine.kill(id).await {
+        tracing::warn!(dyno.id = %id, error = chain(&error), "SIGKILL was not delivered");
+    }
+}
+
+/// Not before its last line is out.
+pub(crate) async fn forget<C: Containers>(engine: &C, id: DynoId, output: PumpEnd) -> Fact {
+    output.wait(PUMP_TIMEOUT).await;
+    match engine.forget(id).await {
+        Ok(()) | Err(EngineError::Unknown(_)) => Fact::Forgotten { id },
+        Err(error) => {
+            tracing::warn!(dyno.id = %id, error = chain(&error), "an ended dyno was not removed");
+            Fact::NotForgotten { id }
+        }
+    }
+}
+
+/// A dyno is up when a connection to its port is taken; asking where it listens first spares it
+/// the connections while it is not.
+pub(crate) async fn probe<C: Containers>(
+    engine: &C,
+    id: DynoId,
+    address: Ipv4Addr,
+    port: u16,
+) -> Fact {
+    let ports = engine.listening(id).await.unwrap_or_default();
+    let connects = ports.contains(&port) && engine.connects(id, address, port).await;
+    Fact::Probed { id, ports, connects }
+}
+
+pub(crate) async fn list<C: Containers>(engine: &C) -> Fact {
+    match engine.list().await {
+        Ok(known) => Fact::Listed { known },
+        Err(error) => {
+            tracing::warn!(error = chain(&error), "the engine does not say what runs");
+            Fact::NotListed
+        }
+    }
+}
+
+/// What is known when an action has no answer in time, or its task is gone.
+pub(crate) fn unanswered(action: &Action) -> Option<Fact> {
+    match action {
+        Action::Start { .. } | Action::Kill { .. } => None,
+        Action::Terminate { id } => Some(Fact::NotTerminated { id: *id }),
+        Action::Forget { id } => Some(Fact::NotForgotten { id: *id }),
+        Action::Probe { id } => Some(Fact::Probed { id: *id, ports: Vec::new(), connects: false }),
+        Action::Sample { id } => Some(Fact::Sampled { id: *id, usage: None }),
+        Action::List => Some(Fact::NotListed),
+    }
+}
+
+/// The error with all its causes in one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

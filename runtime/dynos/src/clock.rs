@@ -1,0 +1,39 @@
+//! One clock for the cell: Unix milliseconds that never jump.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::time::Instant;
+
+/// Reads the wall clock once and counts monotonic time from there, so that a step of the system's
+/// clock neither kills a booting dyno nor postpones a restart. Under a paused tokio clock it is
+/// virtual.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    unix_ms_at_start: u64,
+    start: Instant,
+}
+
+impl Clock {
+    pub fn system() -> Self {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self::starting_at(millis(unix))
+    }
+
+    pub fn starting_at(unix_ms: u64) -> Self {
+        Self { unix_ms_at_start: unix_ms, start: Instant::now() }
+    }
+
+    /// Unix time in milliseconds.
+    pub fn now_ms(&self) -> u64 {
+        self.unix_ms_at_start.saturating_add(millis(self.start.elapsed()))
+    }
+
+    /// When `now_ms` will be `unix_ms`; a past time is now.
+    pub fn instant(&self, unix_ms: u64) -> Instant {
+        self.start + Duration::from_millis(unix_ms.saturating_sub(self.unix_ms_at_start))
+    }
+}
+
+/// A duration in whole milliseconds.
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,380 @@
+//! An engine in memory under tokio's clock, with faults on order: for property tests of the cell
+//! and simulations of many cells.
+
+use crate::class::Class;
+use crate::clock::Clock;
+use crate::containers::{
+    Containers, Ended, EngineError, Exited, Known, Output, Signal, Start, StartError, Started,
+    Usage,
+};
+use crate::spec::{Desired, DynoId, DynoSpec, Slot, Wanted};
+use lathe_logs::AppId;
+use rustix::pipe::{PipeFlags, pipe_with};
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::broadcast;
+use tokio::time::{Instant, sleep};
+
+/// What a fake dyno does.
+#[derive(Clone, Debug)]
+pub struct Behaviour {
+    /// Listens on its port so long after launch; none = never.
+    pub listens_after: Option<Duration>,
+    /// Ends by itself so long after launch, with this status; none = never.
+    pub ends_after: Option<(Duration, u8)>,
+    /// Ends so long after SIGTERM, with status 143; none = ignores it.
+    pub obeys_after: Option<Duration>,
+    /// Written to stdout at launch. At most what a pipe holds.
+    pub says: Vec<u8>,
+    pub usage: Usage,
+}
+
+impl Default for Behaviour {
+    fn default() -> Self {
+        Self {
+            listens_after: Some(Duration::from_millis(300)),
+            ends_after: None,
+            obeys_after: Some(Duration::from_millis(200)),
+            says: Vec::new(),
+            usage: Usage::default(),
+        }
+    }
+}
+
+/// What happens to one call of the engine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// Nothing is done, and an error comes back.
+    Refuse,
+    /// It is done, but the answer is lost.
+    LoseAnswer,
+    /// Neither is it done nor answered, for so long; then it is done.
+    Delay(Duration),
+}
+
+type Behave = dyn FnMut(&Start) -> Behaviour + Send;
+type Fail = dyn FnMut(Call) -> Option<Fault> + Send;
+
+/// The calls that can be made to fail.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Call {
+    Start,
+    List,
+    Signal,
+    Kill,
+    Forget,
+    Listening,
+}
+
+/// A cheap handle; all clones are the same engine.
+#[derive(Clone)]
+pub struct Fake {
+    clock: Clock,
+    events: broadcast::Sender<Exited>,
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    containers: BTreeMap<DynoId, Container>,
+    /// Every start there ever was, in order, with its labels' slot.
+    starts: Vec<Launch>,
+    behave: Box<Behave>,
+    fail: Box<Fail>,
+    addresses: u32,
+}
+
+struct Container {
+    known: Known,
+    behaviour: Behaviour,
+    launched: Instant,
+    /// Its own ends of the pipes, and ours until they are asked for.
+    writers: Option<[OwnedFd; 2]>,
+    readers: Option<[OwnedFd; 2]>,
+    signals: Vec<Signal>,
+}
+
+/// One start as the engine saw it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Launch {
+    pub id: DynoId,
+    pub name: String,
+    pub at_ms: u64,
+}
+
+impl std::fmt::Debug for Fake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fake").finish_non_exhaustive()
+    }
+}
+
+impl Fake {
+    /// All dynos behave as `behave` says when they are started.
+    pub fn new(clock: Clock, behave: impl FnMut(&Start) -> Behaviour + Send + 'static) -> Self {
+        let state = State {
+            containers: BTreeMap::new(),
+            starts: Vec::new(),
+            behave: Box::new(behave),
+            fail: Box::new(|_| None),
+            addresses: 0,
+        };
+        Self { clock, events: broadcast::Sender::new(64), state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// From now on `fail` decides about every call.
+    pub fn fail(&self, fail: impl FnMut(Call) -> Option<Fault> + Send + 'static) {
+        self.state().fail = Box::new(fail);
+    }
+
+    pub fn starts(&self) -> Vec<Launch> {
+        self.state().starts.clone()
+    }
+
+    /// Those that run, and those that ended and are not forgotten.
+    pub fn containers(&self) -> Vec<Known> {
+        self.state().containers.values().map(|c| c.known.clone()).collect()
+    }
+
+    /// Ends a container behind everybody's back, as an operator would.
+    pub fn end(&self, id: DynoId, status: u8, oom_killed: bool) {
+        let at_ms = self.clock.now_ms();
+        let ended = Ended { status, oom_killed, memory_peak_bytes: 64 << 20, at_ms };
+        let mut state = self.state();
+        let Some(container) = state.containers.get_mut(&id) else { return };
+        if container.known.ended.is_none() {
+            container.known.ended = Some(ended);
+            container.writers = None;
+            drop(state);
+            // Without a cell nobody listens.
+            let _heard = self.events.send(Exited { id, ended });
+        }
+    }
+
+    /// Makes a container vanish: no event, no record.
+    pub fn lose(&self, id: DynoId) {
+        self.state().containers.remove(&id);
+    }
+
+    /// Signals a container was sent, in order.
+    pub fn signals(&self, id: DynoId) -> Vec<Signal> {
+        self.state().containers.get(&id).map(|c| c.signals.clone()).unwrap_or_default()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end_later(&self, id: DynoId, after: Duration, status: u8) {
+        let fake = self.clone();
+        tokio::spawn(async move {
+            sleep(after).await;
+            fake.end(id, status, false);
+        });
+    }
+
+    /// Applies the fault ordered for a call around what it does.
+    async fn around<T>(
+        &self,
+        call: Call,
+        act: impl FnOnce(&Self) -> Result<T, EngineError> + Send,
+    ) -> Result<T, EngineError> {
+        let fault = (self.state().fail)(call);
+        match fault {
+            None => act(self),
+            Some(Fault::Refuse) => Err(EngineError::Gone),
+            Some(Fault::LoseAnswer) => act(self).and(Err(EngineError::Gone)),
+            Some(Fault::Delay(delay)) => {
+                sleep(delay).await;
+                act(self)
+            }
+        }
+    }
+
+    fn launch(&self, start: Start) -> Result<Started, StartError> {
+        let id = start.id;
+        let now_ms = self.clock.now_ms();
+        let mut state = self.state();
+        if state.containers.contains_key(&id) {
+            return Err(StartError::Repeated(id));
+        }
+        let behaviour = (state.behave)(&start);
+        let pipes = pipes(&behaviour.says);
+        let (readers, writers) =
+            pipes.map_err(|source| StartError::Step { step: "make pipes".to_owned(), source })?;
+        state.addresses += 1;
+        let pid = state.addresses;
+        let address = Ipv4Addr::from(0x0AD5_0000 + state.addresses);
+        let launch = Launch { id, name: start.spec.name.clone(), at_ms: now_ms };
+        state.starts.push(launch);
+        let ends_after = behaviour.ends_after;
+        state.containers.insert(
+            id,
+            Container {
+                known: Known {
+                    id,
+                    pid,
+                    address,
+                    labels: start.labels,
+                    spec: start.spec,
+                    started_ms: now_ms,
+                    ended: None,
+                },
+                behaviour,
+                launched: Instant::now(),
+                writers: Some(writers),
+                readers: Some(readers),
+                signals: Vec::new(),
+            },
+        );
+        drop(state);
+        if let Some((after, status)) = ends_after {
+            self.end_later(id, after, status);
+        }
+        Ok(Started { pid, address, terminal: None })
+    }
+
+    fn with<T>(&self, id: DynoId, see: impl FnOnce(&mut Container) -> T) -> Result<T, EngineError> {
+        self.state().containers.get_mut(&id).map(see).ok_or(EngineError::Unknown(id))
+    }
+}
+
+fn pipes(says: &[u8]) -> io::Result<([OwnedFd; 2], [OwnedFd; 2])> {
+    let (stdout, stdout_writer) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (stderr, stderr_writer) = pipe_with(PipeFlags::CLOEXEC)?;
+    let mut writer = std::fs::File::from(stdout_writer);
+    writer.write_all(says)?;
+    Ok(([stdout, stderr], [writer.into(), stderr_writer]))
+}
+
+impl Containers for Fake {
+    async fn start(&self, start: Start) -> Result<Started, StartError> {
+        let mut refused = None;
+        let answer = self
+            .around(Call::Start, |fake| match fake.launch(start) {
+                Ok(started) => Ok(Some(started)),
+                Err(error) => {
+                    refused = Some(error);
+                    Ok(None)
+                }
+            })
+            .await?;
+        match (answer, refused) {
+            (Some(started), _) => Ok(started),
+            (None, error) => Err(error.unwrap_or(StartError::Engine(EngineError::Gone))),
+        }
+    }
+
+    async fn list(&self) -> Result<Vec<Known>, EngineError> {
+        self.around(Call::List, |fake| Ok(fake.containers())).await
+    }
+
+    fn events(&self) -> broadcast::Receiver<Exited> {
+        self.events.subscribe()
+    }
+
+    async fn signal(&self, id: DynoId, signal: Signal) -> Result<(), EngineError> {
+        self.around(Call::Signal, |fake| {
+            let obeys_after = fake.with(id, |container| {
+                container.signals.push(signal);
+                container.behaviour.obeys_after
+            })?;
+            if let Some(after) = obeys_after {
+                let number = u8::try_from(signal as i32).unwrap_or_default();
+                fake.end_later(id, after, 128 + number);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn kill(&self, id: DynoId) -> Result<(), EngineError> {
+        self.around(Call::Kill, |fake| {
+            fake.with(id, |container| container.signals.push(Signal::SIGKILL))?;
+            fake.end(id, 137, false);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn forget(&self, id: DynoId) -> Result<(), EngineError> {
+        self.around(Call::Forget, |fake| {
+            fake.with(id, |container| container.known.ended.is_some()).and_then(|ended| {
+                if !ended {
+                    let step = "forget while it runs".to_owned();
+                    let source = io::ErrorKind::ResourceBusy.into();
+                    return Err(EngineError::Failed { id, step, source });
+                }
+                fake.lose(id);
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    async fn output(&self, id: DynoId) -> Result<Output, EngineError> {
+        let readers = self.with(id, |container| container.readers.take())?;
+        let [stdout, stderr] = readers.ok_or(EngineError::Unknown(id))?;
+        Ok(Output { stdout, stderr, dropped_bytes: 0 })
+    }
+
+    async fn resize(&self, id: DynoId, _rows: u16, _columns: u16) -> Result<(), EngineError> {
+        self.with(id, |_| ())
+    }
+
+    async fn listening(&self, id: DynoId) -> Result<Vec<u16>, EngineError> {
+        self.around(Call::Listening, |fake| {
+            fake.with(id, |container| {
+                let listens = container
+                    .behaviour
+                    .listens_after
+                    .is_some_and(|after| container.launched.elapsed() >= after);
+                container.known.spec.port.filter(|_| listens).into_iter().collect()
+            })
+        })
+        .await
+    }
+
+    async fn connects(&self, id: DynoId, _address: Ipv4Addr, port: u16) -> bool {
+        let running = self.with(id, |container| {
+            container.known.ended.is_none() && container.known.spec.port == Some(port)
+        });
+        running.unwrap_or(false)
+    }
+
+    async fn usage(&self, id: DynoId) -> Result<Usage, EngineError> {
+        self.with(id, |container| container.behaviour.usage.clone())
+    }
+}
+
+/// A list of small dynos, one for each name: `web.…` with a port, all others without.
+pub fn desired<'a>(generation: u64, names: impl IntoIterator<Item = &'a str>) -> Desired {
+    let dynos = names.into_iter().map(|name| (Slot(format!("v1/{name}")), wanted(name))).collect();
+    Desired { generation, dynos }
+}
+
+fn wanted(name: &str) -> Wanted {
+    let class = Class {
+        name: "fake".to_owned(),
+        memory_bytes: 512 << 20,
+        cpu_shares: 1024,
+        cpu_millis_max: None,
+        pids_max: 256,
+        disk_bytes: 1 << 20,
+    };
+    let spec = DynoSpec {
+        app: AppId::new("app"),
+        name: name.to_owned(),
+        uid: 20_000,
+        stack: PathBuf::from("/nonexistent"),
+        slug: None,
+        command: format!("run {name}"),
+        env: BTreeMap::new(),
+        class,
+        port: name.starts_with("web").then_some(5000),
+    };
+    Wanted { spec, boot_timeout: Duration::from_mins(1), stop_grace: Duration::from_secs(30) }
+}

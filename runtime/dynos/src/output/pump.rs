@@ -1,0 +1,146 @@
+//! Carries what dynos write into the log, from their pipes, line by line.
+
+use crate::containers::{Containers, EngineError, Output};
+use crate::output::splitter::Splitter;
+use crate::output::voice::Voice;
+use crate::spec::DynoId;
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe::Receiver;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+const READ_BYTES: usize = 16 * 1024;
+const ENGINE_RETRY: Duration = Duration::from_secs(1);
+
+/// The pumps of one cell. Dropping them leaves what is unread in the pipes, for the next cell.
+#[derive(Debug)]
+pub(crate) struct Pumps {
+    running: JoinSet<()>,
+    /// Expected and not yet opened: the other end of an entry in `ends`.
+    expected: HashMap<DynoId, watch::Sender<bool>>,
+    ends: HashMap<DynoId, watch::Receiver<bool>>,
+    stop: watch::Sender<bool>,
+}
+
+/// Lets others wait until a dyno's last line is in the log.
+#[derive(Clone, Debug)]
+pub(crate) struct PumpEnd(Option<watch::Receiver<bool>>);
+
+impl PumpEnd {
+    /// Returns when everything is read, when there is nothing to read, or after `at_most`.
+    pub(crate) async fn wait(self, at_most: Duration) {
+        if let Self(Some(mut end)) = self {
+            // An error is a pump that is gone: it will read no more.
+            drop(tokio::time::timeout(at_most, end.wait_for(|ended| *ended)).await);
+        }
+    }
+}
+
+impl Pumps {
+    pub(crate) fn new() -> Self {
+        Self {
+            running: JoinSet::new(),
+            expected: HashMap::new(),
+            ends: HashMap::new(),
+            stop: watch::Sender::new(false),
+        }
+    }
+
+    /// A pump will be opened for this dyno: from now on its end can be waited for.
+    pub(crate) fn expect(&mut self, id: DynoId) {
+        let (sender, receiver) = watch::channel(false);
+        self.expected.insert(id, sender);
+        self.ends.insert(id, receiver);
+    }
+
+    pub(crate) fn knows(&self, id: DynoId) -> bool {
+        self.ends.contains_key(&id)
+    }
+
+    /// Opens the pump of a dyno that runs or has run. Does nothing the second time.
+    pub(crate) fn open<C: Containers>(&mut self, engine: Arc<C>, id: DynoId, voice: Voice) {
+        if !self.knows(id) {
+            self.expect(id);
+        }
+        let Some(end) = self.expected.remove(&id) else { return };
+        let stop = self.stop.subscribe();
+        self.running.spawn(async move {
+            pump(engine.as_ref(), id, &voice, stop).await;
+            end.send_replace(true);
+        });
+        while self.running.try_join_next().is_some() {}
+    }
+
+    pub(crate) fn end(&self, id: DynoId) -> PumpEnd {
+        PumpEnd(self.ends.get(&id).cloned())
+    }
+
+    pub(crate) fn forget(&mut self, id: DynoId) {
+        self.expected.remove(&id);
+        self.ends.remove(&id);
+    }
+
+    /// Stops reading; unfinished lines go out as they are.
+    pub(crate) async fn close(mut self) {
+        self.stop.send_replace(true);
+        while self.running.join_next().await.is_some() {}
+    }
+}
+
+async fn pump<C: Containers>(engine: &C, id: DynoId, voice: &Voice, stop: watch::Receiver<bool>) {
+    let Some(output) = output(engine, id, stop.clone()).await else { return };
+    if output.dropped_bytes > 0 {
+        voice.heroku(&format!("Error L12: {} bytes of output were lost", output.dropped_bytes));
+    }
+    let (stdout, stderr) =
+        tokio::join!(drain(output.stdout, voice, stop.clone()), drain(output.stderr, voice, stop));
+    for error in [stdout, stderr].into_iter().filter_map(Result::err) {
+        tracing::warn!(dyno.id = %id, %error, "reading a dyno's output failed");
+    }
+}
+
+async fn output<C: Containers>(
+    engine: &C,
+    id: DynoId,
+    mut stop: watch::Receiver<bool>,
+) -> Option<Output> {
+    loop {
+        match engine.output(id).await {
+            Ok(output) => return Some(output),
+            Err(EngineError::Unknown(_)) => return None,
+            Err(error) => {
+                tracing::warn!(dyno.id = %id, %error, "a dyno's output cannot be had, trying again");
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(ENGINE_RETRY) => {}
+            _ = stop.wait_for(|stop| *stop) => return None,
+        }
+    }
+}
+
+async fn drain(pipe: OwnedFd, voice: &Voice, mut stop: watch::Receiver<bool>) -> io::Result<()> {
+    let mut pipe = Receiver::from_owned_fd(pipe)?;
+    let mut splitter = Splitter::default();
+    let mut buffer = vec![0; READ_BYTES];
+    let result = loop {
+        let read = tokio::select! {
+            read = pipe.read(&mut buffer) => read,
+            _ = stop.wait_for(|stop| *stop) => break Ok(()),
+        };
+        match read {
+            Ok(0) => break Ok(()),
+            Ok(n) => splitter.push(&buffer[..n], |line| voice.app(line)),
+            Err(error) => break Err(error),
+        }
+    };
+    if let Some(rest) = splitter.finish() {
+        voice.app(rest);
+    }
+    result
+}

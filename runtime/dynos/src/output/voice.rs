@@ -1,0 +1,38 @@
+//! How a dyno and the platform speak in an app's log.
+
+use crate::output::splitter::{LINE_BYTES_MAX, harmless};
+use bytes::Bytes;
+use jiff::Timestamp;
+use lathe_logs::{AppId, Line, Sender, Source};
+use std::sync::Arc;
+
+/// One process of one app, with the way into the log.
+#[derive(Clone, Debug)]
+pub(crate) struct Voice {
+    app: AppId,
+    process: Arc<str>,
+    logs: Sender,
+}
+
+impl Voice {
+    pub(crate) fn new(app: &AppId, process: &str, logs: &Sender) -> Self {
+        Self { app: app.clone(), process: process.into(), logs: logs.clone() }
+    }
+
+    /// What the dyno wrote: already split and harmless.
+    pub(crate) fn app(&self, text: Vec<u8>) {
+        self.send(Source::App, text);
+    }
+
+    /// What the platform says about it; the app's command may be part of it.
+    pub(crate) fn heroku(&self, text: &str) {
+        let end = text.floor_char_boundary(LINE_BYTES_MAX);
+        self.send(Source::Heroku, harmless(text.as_bytes()[..end].to_vec()));
+    }
+
+    fn send(&self, source: Source, text: Vec<u8>) {
+        let (app, process) = (self.app.clone(), self.process.clone());
+        let (time, text) = (Timestamp::now(), Bytes::from(text));
+        self.logs.send(Line { app, time, source, process, text });
+    }
+}

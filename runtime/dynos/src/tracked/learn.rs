@@ -1,0 +1,197 @@
+//! What each fact teaches: how a container moves from phase to phase, and what the log says.
+
+use super::memory;
+use super::{Container, ENGINE_RETRY_MS, Fact, Phase, Probe, SAMPLE_MS, Said, Tracked};
+use crate::clock::millis;
+use crate::containers::{Ended, Usage};
+use crate::output::state_line as line;
+use crate::restart;
+use crate::spec::{DynoId, End, EndCause};
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+impl Tracked {
+    /// Takes in a fact; returns what the apps' logs shall say about it. A fact about a container
+    /// that is not tracked teaches nothing.
+    pub fn learn(&mut self, fact: Fact, now_ms: u64) -> Vec<Said> {
+        match fact {
+            Fact::Started { id, address } => self.started(id, address, now_ms),
+            Fact::NotStarted { id, reason, line } => self.not_started(id, reason, line, now_ms),
+            Fact::StartUnanswered { id } => self.start_unanswered(id, now_ms),
+            Fact::Exited { id, ended } => self.exited(id, ended, None, now_ms),
+            Fact::Probed { id, ports, connects } => self.probed(id, ports, connects, now_ms),
+            Fact::Sampled { id, usage } => self.sampled(id, usage, now_ms),
+            Fact::Listed { known } => self.listed(known, now_ms),
+            Fact::NotTerminated { id } => {
+                if let Some(Container { phase: Phase::Stopping { resend_ms, .. }, .. }) =
+                    self.containers.get_mut(&id)
+                {
+                    *resend_ms = Some(now_ms + ENGINE_RETRY_MS);
+                }
+                Vec::new()
+            }
+            Fact::Forgotten { id } => {
+                self.containers.remove(&id);
+                self.forgotten.insert(id);
+                Vec::new()
+            }
+            Fact::NotForgotten { id } => {
+                if let Some(Container { phase: Phase::Ended { forget_ms, .. }, .. }) =
+                    self.containers.get_mut(&id)
+                {
+                    *forget_ms = Some(now_ms + ENGINE_RETRY_MS);
+                }
+                Vec::new()
+            }
+            Fact::NotListed => {
+                self.listing_ms = None;
+                self.list_due_ms = now_ms + ENGINE_RETRY_MS;
+                Vec::new()
+            }
+            Fact::Lagged => {
+                self.list_due_ms = now_ms;
+                Vec::new()
+            }
+        }
+    }
+
+    pub(super) fn started(&mut self, id: DynoId, address: Ipv4Addr, now_ms: u64) -> Vec<Said> {
+        let Some(container) = self.containers.get_mut(&id) else { return Vec::new() };
+        let Phase::Launching { early_end, .. } = container.phase else { return Vec::new() };
+        container.address = Some(address);
+        let mut said = vec![container.says(line::starting(&container.command))];
+        said.extend(container.boots(now_ms));
+        if let Some(ended) = early_end {
+            said.extend(self.exited(id, ended, None, now_ms));
+        }
+        said
+    }
+
+    fn not_started(
+        &mut self,
+        id: DynoId,
+        reason: String,
+        heroku: Option<String>,
+        now_ms: u64,
+    ) -> Vec<Said> {
+        let Some(container) = self.containers.get_mut(&id) else { return Vec::new() };
+        let text = heroku.unwrap_or_else(|| line::start_failed(&reason));
+        let mut said = vec![container.says(text)];
+        let end = End {
+            status: 1,
+            cause: EndCause::StartFailed(reason),
+            memory_peak_bytes: 0,
+            listened: Vec::new(),
+        };
+        said.extend(self.finish(id, end, None, false, now_ms));
+        said
+    }
+
+    fn start_unanswered(&mut self, id: DynoId, now_ms: u64) -> Vec<Said> {
+        if let Some(container) = self.containers.get_mut(&id) {
+            container.phase = Phase::Doubtful { asked_ms: now_ms };
+            self.list_due_ms = self.list_due_ms.min(now_ms + ENGINE_RETRY_MS);
+        }
+        Vec::new()
+    }
+
+    fn probed(&mut self, id: DynoId, ports: Vec<u16>, connects: bool, now_ms: u64) -> Vec<Said> {
+        let Some(container) = self.containers.get_mut(&id) else { return Vec::new() };
+        let Phase::Booting { probe, listened, .. } = &mut container.phase else {
+            return Vec::new();
+        };
+        if !connects {
+            *probe = Probe::At { ms: now_ms };
+            *listened = ports;
+            return Vec::new();
+        }
+        // Found running and older than any boot may be: the log has had this line already.
+        let known = container.adopted
+            && now_ms.saturating_sub(container.launched_ms) > millis(container.boot_timeout);
+        let up_from_ms = if container.adopted { container.launched_ms } else { now_ms };
+        container.enters(Phase::Up { from_ms: up_from_ms }, now_ms);
+        if known {
+            container.word = "up";
+            return Vec::new();
+        }
+        vec![container.turns("up")]
+    }
+
+    fn sampled(&mut self, id: DynoId, usage: Option<Usage>, now_ms: u64) -> Vec<Said> {
+        let Some(container) = self.containers.get_mut(&id) else { return Vec::new() };
+        container.sampling = false;
+        container.sample_due_ms = now_ms + SAMPLE_MS;
+        let Some(usage) = usage else { return Vec::new() };
+        let verdict = container.memory.judge(&usage);
+        container.vast |= verdict.vast;
+        verdict.lines.into_iter().map(|text| container.says(text)).collect()
+    }
+
+    /// A container has ended by what its phase says, or by `cause` when given.
+    pub(super) fn exited(
+        &mut self,
+        id: DynoId,
+        ended: Ended,
+        cause: Option<EndCause>,
+        now_ms: u64,
+    ) -> Vec<Said> {
+        let Some(container) = self.containers.get_mut(&id) else { return Vec::new() };
+        let (by_phase, up_ms, listened) = match &mut container.phase {
+            Phase::Ended { .. } => return Vec::new(),
+            Phase::Launching { early_end, .. } => {
+                *early_end = Some(ended);
+                return Vec::new();
+            }
+            Phase::Killing { cause, up_ms, listened, .. } => {
+                (Some(cause.clone()), *up_ms, std::mem::take(listened))
+            }
+            Phase::Stopping { .. } => (Some(EndCause::Stopped), None, Vec::new()),
+            Phase::Up { from_ms } => (None, Some(*from_ms), Vec::new()),
+            Phase::Doubtful { .. } | Phase::Booting { .. } => (None, None, Vec::new()),
+        };
+        let mut said = Vec::new();
+        let own = if memory::was_fatal(&ended) && by_phase.is_none() {
+            let lines = container.memory.death(ended.memory_peak_bytes);
+            said.extend(lines.into_iter().map(|text| container.says(text)));
+            EndCause::OutOfMemory
+        } else {
+            EndCause::Exit
+        };
+        said.push(container.says(line::exited(ended.status)));
+        let end = End {
+            status: ended.status,
+            cause: cause.or(by_phase).unwrap_or(own),
+            memory_peak_bytes: ended.memory_peak_bytes,
+            listened,
+        };
+        let up_for = up_ms.map(|up| Duration::from_millis(now_ms.saturating_sub(up)));
+        said.extend(self.finish(id, end, up_for, true, now_ms));
+        said
+    }
+
+    /// The end of a container, and of its slot's turn when it was the one that filled it.
+    fn finish(
+        &mut self,
+        id: DynoId,
+        end: End,
+        up_for: Option<Duration>,
+        recorded: bool,
+        now_ms: u64,
+    ) -> Option<Said> {
+        let container = self.containers.get_mut(&id)?;
+        let asked = matches!(end.cause, EndCause::Stopped | EndCause::Killed);
+        let said = (!asked).then(|| container.turns("crashed"));
+        let ended = Phase::Ended { at_ms: now_ms, recorded, forget_ms: Some(now_ms) };
+        container.enters(ended, now_ms);
+        let place = self.places.get_mut(&container.slot)?;
+        if place.current == Some(id) {
+            place.word = Some(container.word);
+            place.last_end = Some(end);
+            place.crashed_ms = (!asked).then_some(now_ms);
+            if !asked {
+                place.crashes = restart::crashed(place.crashes, up_for);
+            }
+        }
+        said
+    }
+}
