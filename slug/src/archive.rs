@@ -165,7 +165,7 @@ impl<R: BufRead> Archive<R> {
         mut sink: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         while self.data > 0 {
-            let buffered = self.reader.fill_buf().map_err(ArchiveError::Read)?;
+            let buffered = self.reader.fill_buf().map_err(read_error)?;
             let n = buffered.len().min(usize::try_from(self.data).unwrap_or(usize::MAX));
             if n == 0 {
                 return Err(ArchiveError::Truncated.into());
@@ -312,10 +312,7 @@ impl<R: BufRead> Archive<R> {
     fn block(&mut self) -> Result<[u8; BLOCK], ArchiveError> {
         self.expect(BLOCK as u64)?;
         let mut block = [0; BLOCK];
-        self.reader.read_exact(&mut block).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => ArchiveError::Truncated,
-            _ => ArchiveError::Read(error),
-        })?;
+        self.reader.read_exact(&mut block).map_err(read_error)?;
         self.offset += BLOCK as u64;
         Ok(block)
     }
@@ -324,7 +321,7 @@ impl<R: BufRead> Archive<R> {
     /// the gzip stream checked, and leaves no place to hide a second archive behind the first.
     fn read_to_end(&mut self) -> Result<(), ArchiveError> {
         loop {
-            let rest = self.reader.fill_buf().map_err(ArchiveError::Read)?;
+            let rest = self.reader.fill_buf().map_err(read_error)?;
             if rest.is_empty() {
                 return Ok(());
             }
@@ -336,6 +333,14 @@ impl<R: BufRead> Archive<R> {
             self.offset += n as u64;
             self.expect(0)?;
         }
+    }
+}
+
+/// A gzip stream that was cut short fails in this way too.
+fn read_error(error: io::Error) -> ArchiveError {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => ArchiveError::Truncated,
+        _ => ArchiveError::Read(error),
     }
 }
 

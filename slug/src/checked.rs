@@ -1,16 +1,15 @@
 //! A slug's bytes on their way, held against its identity.
 
 use crate::SlugId;
-use sha2::{Digest, Sha256};
+use crate::tally::Tally;
+use std::fmt;
 use std::io::{self, Read};
 
 /// Reads as `inner` does, but fails at the end if the bytes were not those of `id`. [`crate::unpack`]
 /// reads to the end before it publishes a tree, so a damaged slug never becomes one.
-#[derive(Debug)]
 pub struct Checked<R> {
-    inner: R,
+    inner: Tally<R>,
     id: SlugId,
-    digest: Sha256,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -22,16 +21,21 @@ struct Mismatch {
 
 impl<R: Read> Checked<R> {
     pub fn new(inner: R, id: SlugId) -> Self {
-        Self { inner, id, digest: Sha256::new() }
+        Self { inner: Tally::new(inner), id }
+    }
+}
+
+impl<R> fmt::Debug for Checked<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Checked").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
 impl<R: Read> Read for Checked<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let n = self.inner.read(out)?;
-        self.digest.update(&out[..n]);
         if n == 0 && !out.is_empty() {
-            let found = SlugId::from_digest(self.digest.clone().finalize().into());
+            let found = SlugId::from_digest(self.inner.digest());
             if found != self.id {
                 return Err(io::Error::other(Mismatch { wanted: self.id, found }));
             }

@@ -85,18 +85,23 @@ pub(crate) fn matches(parts: &[Part], names: &[&[u8]]) -> bool {
         |part| *part == Part::Any,
         |part, name| match part {
             Part::Any => false,
-            Part::Name(tokens) => star_match(tokens, name, |token| *token == Token::Many, one_byte),
+            Part::Name(tokens) => star_match(
+                tokens,
+                name,
+                |token| *token == Token::Many,
+                |token, byte| one_byte(token, *byte),
+            ),
         },
     )
 }
 
-fn one_byte(token: &Token, byte: &u8) -> bool {
+fn one_byte(token: &Token, byte: u8) -> bool {
     match token {
-        Token::Byte(wanted) => wanted == byte,
+        Token::Byte(wanted) => *wanted == byte,
         Token::One => true,
         Token::Many => false,
         Token::Class { negated, ranges } => {
-            ranges.iter().any(|(low, high)| (low..=high).contains(&byte)) != *negated
+            ranges.iter().any(|(low, high)| (*low..=*high).contains(&byte)) != *negated
         }
     }
 }

@@ -53,7 +53,8 @@ impl Ignore {
         let mut patterns = Vec::new();
         for (line, bytes) in (1..).zip(text.split(|byte| *byte == b'\n')) {
             let bytes = trim_end(bytes.strip_suffix(b"\r").unwrap_or(bytes));
-            if bytes.is_empty() || bytes.starts_with(b"#") {
+            // A line of slashes alone names nothing.
+            if bytes.iter().all(|byte| *byte == b'/') || bytes.starts_with(b"#") {
                 continue;
             }
             if bytes.starts_with(b"!") {
@@ -65,7 +66,7 @@ impl Ignore {
             if patterns.len() == PATTERNS_MAX {
                 return Err(IgnoreError::TooMany { line });
             }
-            patterns.extend(Pattern::parse(bytes).ok_or(IgnoreError::Glob { line })?);
+            patterns.push(Pattern::parse(bytes).ok_or(IgnoreError::Glob { line })?);
         }
         Ok(Self { patterns })
     }
@@ -91,14 +92,10 @@ impl Ignore {
 }
 
 impl Pattern {
-    /// `Some(vec![])`-like patterns of slashes alone name nothing, so they yield no pattern.
-    fn parse(line: &[u8]) -> Option<Option<Self>> {
+    fn parse(line: &[u8]) -> Option<Self> {
         let folders_only = line.ends_with(b"/");
         let anchored = line.strip_suffix(b"/").unwrap_or(line).contains(&b'/');
         let mut parts = glob::parse(line)?;
-        if parts.is_empty() {
-            return Some(None);
-        }
         // `a/**` names what is in `a`, not `a` itself.
         if anchored && parts.last() == Some(&Part::Any) {
             parts.push(Part::Name(vec![glob::Token::Many]));
@@ -106,7 +103,7 @@ impl Pattern {
         if !anchored {
             parts.insert(0, Part::Any);
         }
-        Some(Some(Self { parts, folders_only }))
+        Some(Self { parts, folders_only })
     }
 }
 

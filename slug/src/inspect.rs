@@ -2,37 +2,23 @@
 
 use crate::archive::{Archive, ArchiveError, Layout};
 use crate::gunzip::gunzip;
+use crate::tally::Tally;
 use crate::{DiffId, Limits, Manifest, SlugId};
-use sha2::{Digest, Sha256};
-use std::io::{self, BufReader, Read};
+use std::io::{BufReader, Read};
+
+const BUFFER_BYTES: usize = 128 << 10;
 
 /// Both digests and all counts, or why the slug could never be unpacked.
 pub(crate) fn inspect(gz: impl Read, limits: &Limits) -> Result<Manifest, ArchiveError> {
-    let mut gz = Tally { inner: gz, digest: Sha256::new(), bytes: 0 };
+    let mut gz = Tally::new(gz);
     let (diff_id, unpacked_bytes, entries) = gunzip(&mut gz, limits.compressed_bytes_max, |tar| {
-        let mut tar = Tally { inner: tar, digest: Sha256::new(), bytes: 0 };
-        let reader = BufReader::with_capacity(128 << 10, &mut tar);
+        let mut tar = Tally::new(tar);
+        let reader = BufReader::with_capacity(BUFFER_BYTES, &mut tar);
         let mut archive = Archive::new(reader, Layout::Slug, limits);
         while archive.next()?.is_some() {}
         let entries = archive.entries();
-        Ok((DiffId::from_digest(tar.digest.finalize().into()), tar.bytes, entries))
+        Ok::<_, ArchiveError>((DiffId::from_digest(tar.digest()), tar.length(), entries))
     })?;
-    let id = SlugId::from_digest(gz.digest.finalize().into());
-    Ok(Manifest { id, diff_id, bytes: gz.bytes, unpacked_bytes, entries })
-}
-
-/// Counts and digests what is read through it.
-struct Tally<R> {
-    inner: R,
-    digest: Sha256,
-    bytes: u64,
-}
-
-impl<R: Read> Read for Tally<R> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(out)?;
-        self.digest.update(&out[..n]);
-        self.bytes += n as u64;
-        Ok(n)
-    }
+    let id = SlugId::from_digest(gz.digest());
+    Ok(Manifest { id, diff_id, bytes: gz.length(), unpacked_bytes, entries })
 }

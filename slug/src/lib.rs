@@ -6,6 +6,7 @@
 
 mod archive;
 mod checked;
+mod diff;
 pub mod fs;
 mod glob;
 mod gunzip;
@@ -20,12 +21,14 @@ mod path;
 mod procfile;
 mod seen;
 mod store;
+mod tally;
 mod tarball;
 mod tree;
 mod unpack;
 
 pub use archive::{ArchiveError, Layout};
 pub use checked::Checked;
+pub use diff::{DiffError, Difference, DifferenceKind, diff};
 pub use id::{DiffId, ParseDigestError, SlugId};
 pub use ignore::{Ignore, IgnoreError};
 pub use limits::{Limits, PackLimits, UnpackLimits};

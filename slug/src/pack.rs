@@ -3,12 +3,12 @@
 use crate::archive::BLOCK;
 use crate::members::Members;
 use crate::path::{PathFault, TreePath, check_target, check_whiteout};
+use crate::tally::Tally;
 use crate::tarball::Tarball;
 use crate::{DiffId, Ignore, Manifest, PackLimits, SlugId};
 use rustix::fs::{
     AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat, statat,
 };
-use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::fs::File;
@@ -66,26 +66,23 @@ pub fn pack(
         .child(b"app", limits)
         .map_err(|fault| PackError::Path { path: PathBuf::from("app"), fault })?;
     thread::scope(|scope| {
-        let compressed = Tally::new(out, limits.compressed_bytes_max, |max| {
+        let compressed = Bounded::new(out, limits.compressed_bytes_max, |max| {
             PackError::TooLargeCompressed { max }
         });
         let members = Members::start(scope, compressed);
-        let tar = Tally::new(members, limits.unpacked_bytes_max, |max| PackError::TooLarge { max });
+        let tar =
+            Bounded::new(members, limits.unpacked_bytes_max, |max| PackError::TooLarge { max });
         let tar = Tarball::new(tar);
         let mut packer =
             Packer { ignore, limits, tar, entries: 0, bytes: 0, names: HashMap::new() };
         packer.folder(&root, &app)?;
 
         let entries = packer.entries;
-        let tar = packer.tar.finish().map_err(write_error)?;
-        let compressed = tar.inner.finish().map_err(write_error)?;
-        Ok(Manifest {
-            id: SlugId::from_digest(compressed.digest.finalize().into()),
-            diff_id: DiffId::from_digest(tar.digest.finalize().into()),
-            bytes: compressed.bytes,
-            unpacked_bytes: tar.bytes,
-            entries,
-        })
+        let tar = packer.tar.finish().map_err(write_error)?.inner;
+        let (diff_id, unpacked_bytes) = (DiffId::from_digest(tar.digest()), tar.length());
+        let gzip = tar.into_inner().finish().map_err(write_error)?.inner;
+        let (id, bytes) = (SlugId::from_digest(gzip.digest()), gzip.length());
+        Ok(Manifest { id, diff_id, bytes, unpacked_bytes, entries })
     })
 }
 
@@ -239,30 +236,25 @@ impl io::Read for Source {
 }
 
 /// Counts and digests what is written through it, up to `max` bytes.
-struct Tally<W> {
-    inner: W,
-    digest: Sha256,
-    bytes: u64,
+struct Bounded<W> {
+    inner: Tally<W>,
     max: u64,
     /// What to say when more comes; travels inside an [`io::Error`].
     full: fn(u64) -> PackError,
 }
 
-impl<W> Tally<W> {
+impl<W> Bounded<W> {
     fn new(inner: W, max: u64, full: fn(u64) -> PackError) -> Self {
-        Self { inner, digest: Sha256::new(), bytes: 0, max, full }
+        Self { inner: Tally::new(inner), max, full }
     }
 }
 
-impl<W: Write> Write for Tally<W> {
+impl<W: Write> Write for Bounded<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if bytes.len() as u64 > self.max - self.bytes {
+        if bytes.len() as u64 > self.max - self.inner.length() {
             return Err(io::Error::other((self.full)(self.max)));
         }
-        let n = self.inner.write(bytes)?;
-        self.digest.update(&bytes[..n]);
-        self.bytes += n as u64;
-        Ok(n)
+        self.inner.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {

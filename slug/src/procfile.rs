@@ -108,7 +108,8 @@ mod tests {
 
     #[test]
     fn reads_what_heroku_reads() {
-        let cases: &[(&[u8], &[(&str, &str)])] = &[
+        type Wanted = &'static [(&'static str, &'static str)];
+        let cases: &[(&[u8], Wanted)] = &[
             (b"", &[]),
             (b"web: node index.js", &[("web", "node index.js")]),
             (b"web:node", &[("web", "node")]),
@@ -132,7 +133,7 @@ mod tests {
     fn refuses_with_the_line() {
         use ProcfileError as E;
         let name = |line, name: &str| E::Name { line, name: name.into() };
-        let many = (0..101).map(|n| format!("t{n}: x\n")).collect::<String>();
+        let many = (0..101).map(|n| format!("t{n}: x")).collect::<Vec<_>>().join("\n");
         let long = format!("web: {}", "x".repeat(8193));
         let cases: Vec<(&[u8], ProcfileError)> = vec![
             (b"web node", E::NoColon { line: 1 }),
@@ -166,7 +167,9 @@ mod tests {
         fn reads_back_what_was_written(
             types in proptest::collection::btree_map("[a-z0-9][a-z0-9_-]{0,20}", "[!-~]([ -~]{0,30}[!-~])?", 0..8)
         ) {
-            let text: String = types.iter().map(|(name, command)| format!("{name}: {command}\n")).collect();
+            let lines: Vec<_> = types.iter().map(|(name, command)| format!("{name}: {command}")).collect();
+            let text = lines.join("
+    ");
             let read = parsed(text.as_bytes());
             prop_assert_eq!(read, types.into_iter().collect::<Vec<_>>());
         }

@@ -104,17 +104,16 @@ fn extract(
     while let Some(entry) = archive.next()? {
         let failed = |source| UnpackError::Write { path: entry.path.to_path_buf(), source };
         match &entry.kind {
-            EntryKind::Folder => tree.folder(&entry.path).map_err(failed)?,
-            EntryKind::Symlink { target } => tree.symlink(&entry.path, target).map_err(failed)?,
-            EntryKind::HardLink { target } => {
-                tree.hard_link(&entry.path, target).map_err(failed)?
-            }
+            EntryKind::Folder => tree.folder(&entry.path),
+            EntryKind::Symlink { target } => tree.symlink(&entry.path, target),
+            EntryKind::HardLink { target } => tree.hard_link(&entry.path, target),
             EntryKind::File { executable, mtime } => {
                 let mut file = tree.file(&entry.path).map_err(failed)?;
                 archive.data(|piece| file.write_all(piece).map_err(failed))?;
-                tree.settle(&file, *executable, *mtime).map_err(failed)?;
+                tree.settle(&file, *executable, *mtime)
             }
         }
+        .map_err(failed)?;
     }
     tree.finish().and_then(|()| tree.settle_root(layout != Layout::Slug)).map_err(begin)?;
     publish(temp, dest)?;

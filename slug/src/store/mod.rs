@@ -154,11 +154,10 @@ impl Store {
         let file = self.open_slug(id)?;
         match inspect(file, &self.inner.limits) {
             Ok(manifest) if manifest.id == *id => Ok(manifest),
-            Ok(_) => Err(StoreError::Damaged { id: *id }),
             Err(ArchiveError::Read(source)) if source.raw_os_error().is_some() => {
                 Err(StoreError::Read { id: *id, source })
             }
-            Err(_) => Err(StoreError::Damaged { id: *id }),
+            Ok(_) | Err(_) => Err(StoreError::Damaged { id: *id }),
         }
     }
 

@@ -61,7 +61,10 @@ fn the_format_does_not_drift() {
         manifest.diff_id.to_string(),
         "d801115533bf877debd5f83711c57e2dc236c1f10a99b0295e5b7b4b12dbd37e"
     );
-    assert_eq!(manifest.id.to_string(), "1ac98abe526f5d51387f46d513c5f6abfe6bf90b43bde211dcc5ed67aded261b");
+    assert_eq!(
+        manifest.id.to_string(),
+        "1ac98abe526f5d51387f46d513c5f6abfe6bf90b43bde211dcc5ed67aded261b"
+    );
 }
 
 #[test]
@@ -130,7 +133,7 @@ fn refuses_by_name_what_does_not_belong() {
         (
             |dir| {
                 mknodat(CWD, dir.join("null"), FileType::CharacterDevice, Mode::RWXU, 0x103)
-                    .unwrap()
+                    .unwrap();
             },
             "\"null\" is a character device, which cannot be in a slug; remove it or list it in .slugignore",
         ),
