@@ -184,7 +184,7 @@ async fn converse(
     if let Some(tunnel) = session.take_tunnel() {
         tokio::select! {
             () = tunnel.run() => {}
-            () = forced(&mut stopping) => session.mark_forced(),
+            () = forced(&mut stopping, &session) => {}
         }
     }
 }
@@ -197,8 +197,10 @@ async fn next(stopping: &mut watch::Receiver<Stop>) -> Stop {
     }
 }
 
-async fn forced(stopping: &mut watch::Receiver<Stop>) {
+/// Marks the session before the tunnel is dropped, which then logs why.
+async fn forced(stopping: &mut watch::Receiver<Stop>, session: &Session) {
     while *stopping.borrow() != Stop::Force && next(stopping).await != Stop::Force {}
+    session.mark_forced();
 }
 
 /// A timer for a deadline that moves with every request: set again only when the deadline came

@@ -94,7 +94,7 @@ async fn a_slow_dyno_is_given_up_in_time_and_the_place_is_free_again() {
         let start = Instant::now();
         check(&mut world, GET, "503", "<!-- H12 -->", &["code=H12"]).await;
         let took = start.elapsed().as_millis();
-        assert!((400..600).contains(&took), "{took} ms");
+        assert!((400..1400).contains(&took), "{took} ms");
     }
 }
 

@@ -194,7 +194,7 @@ async fn a_response_streams_as_it_is_made() {
 /// Memory stays bounded because a slow client slows the dyno down.
 #[tokio::test]
 async fn a_slow_client_holds_the_dyno_back() {
-    const TOTAL: usize = 64 << 20;
+    const TOTAL: usize = 24 << 20;
     let (progress, mut sent) = tokio::sync::watch::channel(0);
     let dyno = Dyno::new("web.1", move |mut client: Client| {
         let progress = progress.clone();

@@ -1,1 +1,180 @@
-//! Placeholder.
+//! Route tables that come, go, shrink and are old; and the end of a router.
+
+use crate::world::{Dyno, GET, OK, World, quick, routes};
+use lathe_router::{Availability, RouterConfig, Routes};
+use std::time::{Duration, Instant};
+use tokio::net::TcpStream;
+
+#[tokio::test]
+async fn a_request_waits_for_a_booting_app() {
+    let dyno = Dyno::saying("web.1", OK).await;
+    let mut world = World::empty(quick()).await;
+    world.publish(Availability::Booting, Vec::new()).await;
+    let mut client = world.connect().await;
+    client.send(GET).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let start = Instant::now();
+    world.serve(&[&dyno]).await;
+    assert!(client.rest().await.ends_with("ok"));
+    assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn a_waiting_request_hears_of_a_crash() {
+    let mut world = World::empty(quick()).await;
+    world.publish(Availability::Booting, Vec::new()).await;
+    let mut client = world.connect().await;
+    client.send(GET).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    world.publish(Availability::Crashed, Vec::new()).await;
+    assert!(client.rest().await.contains("<!-- H10 -->"));
+}
+
+#[tokio::test]
+async fn a_dyno_that_left_the_table_finishes_what_it_has() {
+    let old = Dyno::new("web.1", |mut client| async move {
+        client.head().await;
+        client.send("HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n").await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        client.send("old one").await;
+    })
+    .await;
+    let new = Dyno::saying("web.1", OK).await;
+    let mut world = World::new(quick(), &[&old]).await;
+    let mut client = world.connect().await;
+    client.send(GET).await;
+    client.head().await.unwrap();
+    world.serve(&[&new]).await;
+    for _ in 0..10 {
+        assert!(world.exchange(GET).await.ends_with("ok"));
+    }
+    assert_eq!(client.rest().await, "old one");
+    assert_eq!(old.connections(), 1);
+}
+
+#[tokio::test]
+async fn connections_kept_to_a_dyno_that_left_are_closed() {
+    let (gone, mut closed) = tokio::sync::mpsc::channel(1);
+    let old = Dyno::new("web.1", move |mut client| {
+        let gone = gone.clone();
+        async move {
+            client.head().await;
+            client.send(OK).await;
+            client.rest().await;
+            gone.send(()).await.unwrap();
+        }
+    })
+    .await;
+    let mut world = World::new(quick(), &[&old]).await;
+    assert!(world.exchange(GET).await.ends_with("ok"));
+    world.publish(Availability::NoWeb, Vec::new()).await;
+    tokio::time::timeout(Duration::from_secs(2), closed.recv()).await.unwrap();
+}
+
+/// Two dynos replaced by two others again and again while clients keep asking.
+#[tokio::test]
+async fn a_rolling_deploy_loses_no_request() {
+    let mut dynos = Vec::new();
+    for n in 0..6 {
+        dynos.push(Dyno::saying(&format!("web.{n}"), OK).await);
+    }
+    let mut world = World::new(quick(), &[&dynos[0], &dynos[1]]).await;
+    let address = world.address;
+    let clients: Vec<_> = (0..8)
+        .map(|_| {
+            tokio::spawn(async move {
+                let mut client = crate::world::Client(TcpStream::connect(address).await.unwrap());
+                for _ in 0..250 {
+                    client.send("GET / HTTP/1.1\r\nHost: app.test\r\n\r\n").await;
+                    let answer = client.response().await;
+                    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+                }
+            })
+        })
+        .collect();
+    let mut round = 0;
+    while !clients.iter().all(tokio::task::JoinHandle::is_finished) {
+        round += 1;
+        world.serve(&[&dynos[round % 6], &dynos[(round + 1) % 6]]).await;
+    }
+    for client in clients {
+        client.await.unwrap();
+    }
+    assert!(round > 2, "{round} rounds");
+}
+
+#[tokio::test]
+async fn an_older_or_empty_table_changes_nothing() {
+    let dyno = Dyno::saying("web.1", OK).await;
+    let mut world = World::new(quick(), &[&dyno]).await;
+    world.serve(&[&dyno]).await;
+    for stale in [Routes::default(), routes(1, Availability::NoWeb, Vec::new())] {
+        world.publish_raw(stale);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(world.exchange(GET).await.ends_with("ok"));
+    }
+}
+
+#[tokio::test]
+async fn a_router_starts_alone_from_its_last_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = RouterConfig { last_table: Some(folder.path().join("routes.json")), ..quick() };
+    let dyno = Dyno::saying("web.1", OK).await;
+    let mut first = World::new(config.clone(), &[&dyno]).await;
+    let saved = async {
+        while !config.last_table.as_ref().unwrap().exists() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), saved).await.unwrap();
+    first.stop();
+    first.ended().await;
+    let second = World::empty(config).await;
+    assert!(second.exchange(GET).await.ends_with("ok"));
+}
+
+#[tokio::test]
+async fn an_ending_router_finishes_what_it_has() {
+    let slow = Dyno::new("web.1", |mut client| async move {
+        client.head().await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        client.send(OK).await;
+    })
+    .await;
+    let mut world = World::new(quick(), &[&slow]).await;
+    let mut busy = world.connect().await;
+    let mut idle = world.connect().await;
+    busy.send("GET / HTTP/1.1\r\nHost: app.test\r\n\r\n").await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    world.stop();
+    let answer = busy.rest().await;
+    assert!(answer.contains("connection: close") && answer.ends_with("ok"), "{answer}");
+    assert_eq!(idle.rest().await, "");
+    world.ended().await;
+    assert!(TcpStream::connect(world.address).await.is_err());
+    assert!(world.line().await.starts_with("at=info"));
+}
+
+#[tokio::test]
+async fn what_outlasts_the_grace_is_cut_and_counted() {
+    let endless = Dyno::new("web.1", |mut client| async move {
+        client.head().await;
+        client.send("HTTP/1.1 200 OK\r\n\r\n").await;
+        for _ in 0..100 {
+            client.send("x").await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    let mut world = World::new(quick(), &[&endless]).await;
+    let mut client = world.connect().await;
+    client.send(GET).await;
+    client.head().await.unwrap();
+    let start = Instant::now();
+    world.stop();
+    world.ended().await;
+    assert!((600..3000).contains(&start.elapsed().as_millis()));
+    let line = world.line().await;
+    assert!(line.starts_with("at=error code=H24 desc=\"Forced close\" "), "{line}");
+    assert!(line.contains("ms status= bytes=1"), "{line}");
+}
