@@ -15,6 +15,8 @@ pub(crate) struct Board {
     policy: Policy,
     channels: HashMap<AppId, Channel>,
     drains: Routes,
+    /// Nothing comes any more, so there is nothing to follow.
+    stopped: bool,
 }
 
 #[derive(Debug, Default)]
@@ -27,7 +29,7 @@ struct Channel {
 
 impl Board {
     pub(crate) fn new(policy: Policy) -> Self {
-        Self { policy, channels: HashMap::new(), drains: Routes::new() }
+        Self { policy, channels: HashMap::new(), drains: Routes::new(), stopped: false }
     }
 
     /// Takes a line of a producer in.
@@ -77,7 +79,7 @@ impl Board {
         filter: Filter,
         follow: bool,
     ) -> Result<Tail, TailError> {
-        let tails_max = self.policy.tails_per_app;
+        let (tails_max, follow) = (self.policy.tails_per_app, follow && !self.stopped);
         let channel = self.channel(app);
         channel.tails.retain(|mailbox| !mailbox.has_ended());
         if follow && channel.tails.len() >= tails_max {
@@ -108,7 +110,8 @@ impl Board {
     }
 
     /// Readers read what is theirs and then see the end.
-    pub(crate) fn finish_tails(&mut self) {
+    pub(crate) fn stop(&mut self) {
+        self.stopped = true;
         for channel in self.channels.values_mut() {
             channel.tails.drain(..).for_each(|mailbox| mailbox.finish());
         }

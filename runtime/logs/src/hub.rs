@@ -85,7 +85,7 @@ impl Hub {
         inputs.drains.mark_changed();
         self.serve(&mut inputs, &mut crew, shutdown).await;
         self.take_rest(inputs.lines).await;
-        self.lock().finish_tails();
+        self.lock().stop();
         let left = crew.land().await;
         let Some(path) = spool else { return Ok(()) };
         let entries = self.lock().entries();
