@@ -356,7 +356,8 @@ pub fn desired<'a>(generation: u64, names: impl IntoIterator<Item = &'a str>) ->
     Desired { generation, dynos }
 }
 
-fn wanted(name: &str) -> Wanted {
+/// A small dyno of that name.
+pub fn spec(name: &str) -> DynoSpec {
     let class = Class {
         name: "fake".to_owned(),
         memory_bytes: 512 << 20,
@@ -365,7 +366,7 @@ fn wanted(name: &str) -> Wanted {
         pids_max: 256,
         disk_bytes: 1 << 20,
     };
-    let spec = DynoSpec {
+    DynoSpec {
         app: AppId::new("app"),
         name: name.to_owned(),
         uid: 20_000,
@@ -375,6 +376,10 @@ fn wanted(name: &str) -> Wanted {
         env: BTreeMap::new(),
         class,
         port: name.starts_with("web").then_some(5000),
-    };
-    Wanted { spec, boot_timeout: Duration::from_mins(1), stop_grace: Duration::from_secs(30) }
+    }
+}
+
+fn wanted(name: &str) -> Wanted {
+    let (boot_timeout, stop_grace) = (Duration::from_mins(1), Duration::from_secs(30));
+    Wanted { spec: spec(name), boot_timeout, stop_grace }
 }

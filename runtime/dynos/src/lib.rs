@@ -8,6 +8,7 @@ pub mod containers;
 pub mod converge;
 pub mod fake;
 pub mod native;
+pub mod oneoff;
 mod output;
 pub mod restart;
 pub mod spec;

@@ -3,7 +3,7 @@
 
 use super::{Config, Stop, run};
 use crate::clock::Clock;
-use crate::containers::{Signal, Usage};
+use crate::containers::Usage;
 use crate::fake::{Behaviour, Call, Fake, Fault, desired};
 use crate::restart::Backoff;
 use crate::spec::{Desired, DynoState, EndCause, Observed, Slot};

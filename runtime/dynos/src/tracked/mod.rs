@@ -3,7 +3,7 @@
 mod adopt;
 mod begin;
 mod learn;
-mod memory;
+pub(crate) mod memory;
 
 use crate::containers::{Ended, Known, Usage};
 use crate::output::state_line as line;
