@@ -85,8 +85,6 @@ pub fn digests_in_use(tx: &Tx<'_>) -> Result<BTreeSet<SlugId>, StateError> {
 }
 
 fn slug_of(row: &Row<'_>) -> rusqlite::Result<Slug> {
-    let digest =
-        |at| row.get::<_, Option<String>>(at).map(|text| text.and_then(|t| t.parse().ok()));
     Ok(Slug {
         id: row.get(0)?,
         app: row.get(1)?,

@@ -1,0 +1,251 @@
+//! The first step of a build: source in, slug out, in a dyno that may do nothing else.
+
+use super::dyno::{self, Ends};
+use super::export::{ExportError, Exported, export};
+use super::transcript::Transcript;
+use super::verdict::{Seen, Stopped, judge};
+use super::{BuildError, Request, Shared, Source};
+use crate::stack::HEROKU_STACK;
+use crate::state::model::Build;
+use crate::state::{buildpacks, releases};
+use flate2::read::MultiGzDecoder;
+use lathe_compiler::Compiled;
+use lathe_compiler::wire::{JobHeader, WireError, write_job};
+use lathe_dynos::containers::Ended;
+use lathe_slug::{Incoming, Manifest, StoreError};
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Write};
+use std::path::Path;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+/// The compiler ends itself at the limit and says why; past it by this much it is ended.
+const OVERTIME: Duration = Duration::from_secs(15);
+const OUTCOME_BYTES_MAX: u64 = 1 << 20;
+/// Heroku's limit on an uncompressed checkout.
+const ARCHIVE_BYTES_MAX: u64 = 1 << 30;
+/// Heroku's limit on a slug, and room for what a gzip header adds.
+const SLUG_BYTES_MAX: u64 = 500 * 1000 * 1000;
+
+impl Shared {
+    pub(super) async fn compile(
+        &self,
+        build: &Build,
+        request: &Request,
+        transcript: &mut Transcript,
+        cancel: &CancellationToken,
+    ) -> Result<(Compiled, Manifest), BuildError> {
+        let header = self.header(build, request).await?;
+        let config = &self.services.config;
+        let plan = dyno::Plan {
+            config,
+            app: &request.app.id,
+            uid: request.app.uid,
+            build: &build.id,
+            stack: &self.services.stacks.build.root,
+            lathe: &self.lathe,
+            buildpacks: &self.buildpacks,
+        };
+        let engine = &*self.services.engine;
+        let (mut dyno, ends) = dyno::start(engine, &plan).await?;
+        let Ends { job, transcript: mut said, slug, outcome } = ends;
+        let source = request.source.clone();
+        let feeding = spawn_blocking(move || feed(job, &header, &source));
+        let slugs = Arc::clone(&self.services.slugs);
+        let storing = spawn_blocking(move || store(&slugs, slug));
+        let answering = spawn_blocking(move || answer(outcome));
+
+        let (ended, stopped) = {
+            let mut pumping = pin!(pump(&mut said, transcript));
+            let mut watching = pin!(self.watch(&mut dyno, cancel));
+            let mut pumped = false;
+            let watched = loop {
+                tokio::select! {
+                    watched = &mut watching => break watched,
+                    () = &mut pumping, if !pumped => pumped = true,
+                }
+            };
+            // Everything of the dyno is gone, and with it every other end of the pipes.
+            if !pumped {
+                drop(timeout(dyno::KILL_TIMEOUT, pumping).await);
+            }
+            watched
+        };
+        dyno.forget(engine).await;
+        let flows = async { tokio::join!(feeding, storing, answering) };
+        let Ok((fed, stored, answered)) = timeout(dyno::KILL_TIMEOUT, flows).await else {
+            return Err(BuildError::Silent { status: 137 });
+        };
+        let seen = Seen {
+            stopped,
+            ended: ended?,
+            outcome: answered?.map_err(BuildError::Pipe)?,
+            memory_limit_bytes: config.build.memory_bytes,
+        };
+        conclude(seen, fed?, stored?, transcript).await
+    }
+
+    /// Until nothing of the build runs any more: by itself, or because we ended it.
+    async fn watch(
+        &self,
+        dyno: &mut dyno::Dyno,
+        cancel: &CancellationToken,
+    ) -> (Result<Ended, BuildError>, Option<Stopped>) {
+        let engine = &*self.services.engine;
+        let limit = self.services.config.build.timeout;
+        let stopped = tokio::select! {
+            ended = dyno.ended(engine) => match ended {
+                Ok(ended) => return (Ok(ended), None),
+                Err(error) => {
+                    drop(dyno.kill(engine).await);
+                    return (Err(error), None);
+                }
+            },
+            () = cancel.cancelled() => Stopped::Cancelled,
+            () = self.closing.cancelled() => Stopped::Cancelled,
+            () = tokio::time::sleep(limit + OVERTIME) => Stopped::TimedOut(limit),
+        };
+        (dyno.kill(engine).await, Some(stopped))
+    }
+
+    async fn header(&self, build: &Build, request: &Request) -> Result<JobHeader, BuildError> {
+        let app = request.app.id.clone();
+        let (env, listed) = self
+            .services
+            .store
+            .read(move |tx| {
+                let env = releases::head(tx, &app)?.map(|head| head.config).unwrap_or_default();
+                Ok((env, buildpacks::of_app(tx, &app)?))
+            })
+            .await
+            .map_err(BuildError::State)?;
+        let config = &self.services.config.build;
+        Ok(JobHeader {
+            env,
+            extra_env: dyno::environment(&self.services.config),
+            stack: HEROKU_STACK.into(),
+            source_version: request.source_version.clone(),
+            request_id: build.id.clone(),
+            buildpacks: request.buildpacks.clone().unwrap_or(listed),
+            builtin_dir: dyno::BUILDPACKS.into(),
+            source_date_epoch: lathe_slug::SLUG_MTIME_SECONDS,
+            timeout_ms: u64::try_from(config.timeout.as_millis()).unwrap_or(u64::MAX),
+            cache_bytes_max: config.cache_bytes,
+            slug_bytes_max: SLUG_BYTES_MAX,
+        })
+    }
+}
+
+/// Passes on what the compiler says, until all of the dyno has closed its end.
+async fn pump(said: &mut pipe::Receiver, transcript: &mut Transcript) {
+    let mut piece = vec![0; 16 * 1024];
+    // A broken pipe is the end of it, too.
+    while let Ok(read @ 1..) = said.read(&mut piece).await {
+        // What is too much is still read: a build must not hang because it talks.
+        transcript.output(piece.get(..read).unwrap_or_default());
+    }
+}
+
+/// The verdict, and the slug made durable when it is a good one.
+async fn conclude(
+    seen: Seen,
+    fed: Result<Exported, BuildError>,
+    stored: Result<Incoming, StoreError>,
+    transcript: &mut Transcript,
+) -> Result<(Compiled, Manifest), BuildError> {
+    let judged = judge(seen);
+    // A source that could not be read to its end explains everything that followed.
+    let stopped = matches!(judged, Err(BuildError::Cancelled | BuildError::TimedOut { .. }));
+    let Exported { submodules } = match fed {
+        Err(error) if !stopped => return Err(error),
+        fed => fed.unwrap_or_default(),
+    };
+    let compiled = judged?;
+    if !submodules.is_empty() {
+        let names = submodules.join(", ");
+        transcript.say(&format!(
+            " !     Submodules are not built, their folders are left out: {names}\n"
+        ));
+    }
+    let incoming = stored.map_err(BuildError::Slug)?;
+    let manifest = spawn_blocking(move || incoming.commit()).await?.map_err(BuildError::Slug)?;
+    if manifest.id != compiled.manifest.id {
+        return Err(BuildError::Damaged);
+    }
+    Ok((compiled, manifest))
+}
+
+/// Hands the job and its source over. A reader that has gone is not an error of the source: the
+/// compiler's own answer says why it stopped reading.
+fn feed(job: File, header: &JobHeader, source: &Source) -> Result<Exported, BuildError> {
+    let mut job = BufWriter::with_capacity(128 * 1024, job);
+    match write_job(&mut job, header) {
+        Err(WireError::Write(error)) if is_gone(&error) => return Ok(Exported::default()),
+        Err(error) => return Err(BuildError::Job(error)),
+        Ok(()) => {}
+    }
+    let exported = match source {
+        Source::Commit { repo, quarantine, commit } => {
+            match export(repo, quarantine.as_deref(), *commit, &mut job) {
+                Err(ExportError::Write { source, .. }) if is_gone(&source) => Exported::default(),
+                other => other?,
+            }
+        }
+        Source::Archive(path) => {
+            copy_archive(path, &mut job)?;
+            Exported::default()
+        }
+    };
+    match job.flush() {
+        Err(error) if !is_gone(&error) => Err(BuildError::Pipe(error)),
+        _ => Ok(exported),
+    }
+}
+
+/// The compiler unpacks, in its dyno; here an archive is bytes that are counted.
+fn copy_archive(path: &Path, out: &mut impl Write) -> Result<(), BuildError> {
+    let file = File::open(path).map_err(BuildError::Archive)?;
+    let mut tar = MultiGzDecoder::new(file).take(ARCHIVE_BYTES_MAX + 1);
+    let mut piece = vec![0; 128 * 1024];
+    let mut left = ARCHIVE_BYTES_MAX;
+    loop {
+        let read = tar.read(&mut piece).map_err(BuildError::Archive)?;
+        if read == 0 {
+            return Ok(());
+        }
+        left = left
+            .checked_sub(read as u64)
+            .ok_or(BuildError::ArchiveTooLarge { max: ARCHIVE_BYTES_MAX })?;
+        match out.write_all(piece.get(..read).unwrap_or_default()) {
+            Err(error) if is_gone(&error) => return Ok(()),
+            other => other.map_err(BuildError::Pipe)?,
+        }
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::BrokenPipe
+}
+
+/// Takes the slug in as it comes. It is a slug only once the compiler has said so.
+fn store(slugs: &lathe_slug::Store, mut slug: File) -> Result<Incoming, StoreError> {
+    let mut incoming = slugs.begin()?;
+    let mut piece = vec![0; 128 * 1024];
+    // A pipe that cannot be read has ended; what came is then not what the compiler announced.
+    while let Ok(read @ 1..) = slug.read(&mut piece) {
+        incoming.append(piece.get(..read).unwrap_or_default())?;
+    }
+    Ok(incoming)
+}
+
+fn answer(outcome: File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    outcome.take(OUTCOME_BYTES_MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}

@@ -1,0 +1,113 @@
+//! The pushes under way: who pushes where, how to end them, and which app is being deployed.
+
+use super::access::Access;
+use crate::state::secrets::random_token;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio_util::sync::CancellationToken;
+
+/// One push. Its id is a secret between us and the hooks of its own git.
+#[derive(Debug)]
+pub(super) struct Push {
+    pub(super) id: String,
+    pub(super) access: Access,
+    pub(super) repo: PathBuf,
+    /// Fires when the client has gone or the push has ended.
+    pub(super) cancel: CancellationToken,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pushes {
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    pushes: HashMap<String, Arc<Push>>,
+    /// App to the push that deploys it, from before its build until git has moved the ref: a second
+    /// build must not begin in between, its push would then fail on the moved ref.
+    deploying: HashMap<String, String>,
+}
+
+/// A push for as long as this lives. Dropping it cancels whatever still happens for it.
+#[derive(Debug)]
+pub(super) struct Underway {
+    pushes: Pushes,
+    pub(super) push: Arc<Push>,
+}
+
+impl Pushes {
+    pub(super) fn begin(&self, access: Access, repo: PathBuf) -> Underway {
+        let cancel = CancellationToken::new();
+        let push = Arc::new(Push { id: random_token(""), access, repo, cancel });
+        self.lock().pushes.insert(push.id.clone(), Arc::clone(&push));
+        Underway { pushes: self.clone(), push }
+    }
+
+    pub(super) fn find(&self, id: &str) -> Option<Arc<Push>> {
+        self.lock().pushes.get(id).cloned()
+    }
+
+    /// Makes `push` the one that deploys its app; false when another one does.
+    pub(super) fn deploy(&self, push: &Push) -> bool {
+        let mut inner = self.lock();
+        if !inner.pushes.contains_key(&push.id) {
+            return false;
+        }
+        let deploying = inner.deploying.entry(push.access.app.id.clone());
+        *deploying.or_insert_with(|| push.id.clone()) == push.id
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        self.push.cancel.cancel();
+        let mut inner = self.pushes.lock();
+        inner.pushes.remove(&self.push.id);
+        inner.deploying.retain(|_, id| *id != self.push.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::model::{Account, App};
+    use jiff::Timestamp;
+
+    fn access(app: &str) -> Access {
+        let created_at = Timestamp::UNIX_EPOCH;
+        let account = Account { id: "o".into(), email: "o@example.org".into(), created_at };
+        let app = App {
+            id: app.into(),
+            name: app.into(),
+            owner: account.clone(),
+            uid: 200_000,
+            maintenance: false,
+            current: None,
+            candidate: None,
+            created_at,
+            updated_at: created_at,
+        };
+        Access { account, app }
+    }
+
+    #[test]
+    fn one_push_deploys_an_app_at_a_time() {
+        let pushes = Pushes::default();
+        let first = pushes.begin(access("a"), PathBuf::new());
+        let second = pushes.begin(access("a"), PathBuf::new());
+        let other = pushes.begin(access("b"), PathBuf::new());
+        assert!(pushes.deploy(&first.push) && pushes.deploy(&first.push));
+        assert!(!pushes.deploy(&second.push) && pushes.deploy(&other.push));
+        let ended = Arc::clone(&first.push);
+        drop(first);
+        assert!(ended.cancel.is_cancelled());
+        assert!(pushes.find(&ended.id).is_none() && !pushes.deploy(&ended));
+        assert!(pushes.deploy(&second.push));
+    }
+}

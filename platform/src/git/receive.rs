@@ -1,0 +1,160 @@
+//! A push: its refs are judged, its pack goes to git, git's words go back.
+
+use super::commands::{self, CommandList};
+use super::inflow::{Inflow, InflowError};
+use super::outflow::Outflow;
+use super::policy::{self, Refused};
+use super::pushes::Underway;
+use super::wire::{PUSH_VARIABLE, SOCKET_VARIABLE};
+use super::{Git, Trouble, access, answer, child, refusal};
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use std::sync::Arc;
+use tokio::io::AsyncWriteExt;
+use tokio::process::ChildStdin;
+
+const RESULT: &str = "application/x-git-receive-pack-result";
+
+/// Of a refused push at least this much is read to its end, so that git reads our answer.
+const DISCARD_BYTES_MIN: u64 = 1 << 30;
+
+pub(super) async fn receive_pack(
+    State(git): State<Git>,
+    Path(repo): Path<String>,
+    headers: HeaderMap,
+    request: Request,
+) -> Response {
+    let access = match access::check(&git.services, &headers, &repo).await {
+        Ok(access) => access,
+        Err(denied) => return denied.into_response(),
+    };
+    let inflow = Inflow::new(&headers, request.into_body());
+    match receive(&git, access, inflow).await {
+        Ok(body) => answer(RESULT, body),
+        Err(trouble) => trouble.into_response(),
+    }
+}
+
+async fn receive(git: &Git, access: access::Access, mut inflow: Inflow) -> Result<Body, Trouble> {
+    let permit = Arc::clone(&git.receiving).try_acquire_owned().map_err(|_| Trouble::Busy)?;
+    let (list, head) = read_list(&mut inflow).await?;
+    if list.updates.is_empty() {
+        // The probe before a large push: only its authorisation matters.
+        return Ok(Body::empty());
+    }
+    if let Err(refused) = policy::check(&list).and_then(|()| check_disk(git, &list)) {
+        return refuse(git, &mut inflow, &list, &refused).await;
+    }
+    let repo = git.repos.ensure(&access.app).map_err(Trouble::Repo)?;
+    let push = git.pushes.begin(access, repo);
+    let mut command = receive_command(git, &push);
+    let (process, stdin, stdout) = child::Git::spawn(&mut command).map_err(Trouble::Run)?;
+    let max = git.services.config.push.max_bytes;
+    if let Fed::TooLarge = feed(stdin, head, &mut inflow, max).await.map_err(Trouble::Inflow)? {
+        drop((process, stdout, push));
+        inflow.discard(discard_limit(git)).await.map_err(Trouble::Inflow)?;
+        return Ok(Body::from(refusal::answer(&list, &too_large(&list, inflow.bytes(), max))));
+    }
+    Ok(Outflow { git: process, stdout, push: Some(push), permit }.into_body())
+}
+
+/// Reads through the end of the command list. The second value is all that was read.
+async fn read_list(inflow: &mut Inflow) -> Result<(CommandList, Vec<u8>), Trouble> {
+    let mut head = Vec::new();
+    while let Some(piece) = inflow.next().await.map_err(Trouble::Inflow)? {
+        head.extend_from_slice(&piece);
+        match commands::parse(&head) {
+            Ok(Some(list)) => return Ok((list, head)),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::info!(error = &error as &dyn std::error::Error, "a push was refused");
+                return Err(Trouble::Request("The list of refs to push cannot be read.\n"));
+            }
+        }
+    }
+    Err(Trouble::Request("The list of refs to push is not complete.\n"))
+}
+
+fn receive_command(git: &Git, underway: &Underway) -> tokio::process::Command {
+    let settings = [
+        ("core.hooksPath", git.hooks.display().to_string()),
+        // A second line of defence: we count, too, and say it better.
+        ("receive.maxInputSize", git.services.config.push.max_bytes.to_string()),
+    ];
+    let repo = &underway.push.repo;
+    let mut command = child::command(repo, &settings, &["receive-pack", "--stateless-rpc"]);
+    command.env(SOCKET_VARIABLE, &git.socket).env(PUSH_VARIABLE, &underway.push.id);
+    command
+}
+
+enum Fed {
+    /// Git has all of it, or has stopped reading and says why in its answer.
+    All,
+    TooLarge,
+}
+
+/// Passes the request on to git.
+async fn feed(
+    mut stdin: ChildStdin,
+    head: Vec<u8>,
+    inflow: &mut Inflow,
+    max: u64,
+) -> Result<Fed, InflowError> {
+    let mut listening = stdin.write_all(&head).await.is_ok();
+    drop(head);
+    while let Some(piece) = inflow.next().await? {
+        if inflow.bytes() > max {
+            return Ok(Fed::TooLarge);
+        }
+        // When git has ended the rest is still read: the client listens only once it has sent it.
+        listening = listening && stdin.write_all(&piece).await.is_ok();
+    }
+    Ok(Fed::All)
+}
+
+async fn refuse(
+    git: &Git,
+    inflow: &mut Inflow,
+    list: &CommandList,
+    refused: &Refused,
+) -> Result<Body, Trouble> {
+    inflow.discard(discard_limit(git)).await.map_err(Trouble::Inflow)?;
+    Ok(Body::from(refusal::answer(list, refused)))
+}
+
+fn discard_limit(git: &Git) -> u64 {
+    git.services.config.push.max_bytes.saturating_mul(2).max(DISCARD_BYTES_MIN)
+}
+
+fn too_large(list: &CommandList, bytes: u64, max: u64) -> Refused {
+    let text = vec![
+        format!("push is {}, limit {} (push.max).", megabytes(bytes), megabytes(max)),
+        "Take large files out of the repository and its history, or raise push.max.".into(),
+    ];
+    Refused::all(list, "push too large", text)
+}
+
+/// Running apps need what disk there is.
+fn check_disk(git: &Git, list: &CommandList) -> Result<(), Refused> {
+    let config = &git.services.config;
+    // A disk that cannot be asked is not a full one.
+    let Ok(disk) = rustix::fs::statvfs(&config.data) else { return Ok(()) };
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    if free >= config.free_disk_floor_bytes {
+        return Ok(());
+    }
+    let floor = megabytes(config.free_disk_floor_bytes);
+    let text = vec![
+        format!("The platform's disk is nearly full: {} free, floor {floor}.", megabytes(free)),
+        "Its operator has to make room in the data directory or lower free_disk_floor.".into(),
+    ];
+    Err(Refused::all(list, "disk full", text))
+}
+
+/// Decimal, as the setting is written.
+fn megabytes(bytes: u64) -> String {
+    let tenths = bytes / 100_000;
+    format!("{}.{} MB", tenths / 10, tenths % 10)
+}
