@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod endpoints;
 pub mod host;
 pub mod stack;
 pub mod tls;

@@ -5,9 +5,7 @@ use lathe_platform::cli::{self, Cli};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    cli::init_log();
-    match cli::run(cli) {
+    match cli::run(Cli::parse()) {
         Ok(code) => code,
         Err(error) => cli::report(&error),
     }

@@ -1,7 +1,13 @@
 //! Why a verb failed: what happened and what to do, for whoever typed it.
 
+use super::connect::ConnectError;
+use super::env::EnvError;
+use super::install::InstallError;
 use crate::config::ConfigError;
+use crate::host::instance::InstanceError;
+use crate::host::packages::PackagesError;
 use crate::stack::StackError;
+use lathe_dynos::native::spawner::SpawnerError;
 use std::error::Error;
 use std::process::ExitCode;
 
@@ -12,6 +18,18 @@ pub enum CliError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Stack(#[from] StackError),
+    #[error(transparent)]
+    Packages(#[from] PackagesError),
+    #[error(transparent)]
+    Instance(#[from] InstanceError),
+    #[error(transparent)]
+    Env(#[from] EnvError),
+    #[error(transparent)]
+    Install(#[from] InstallError),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Spawner(#[from] SpawnerError),
 }
 
 impl CliError {
@@ -19,15 +37,25 @@ impl CliError {
         match self {
             Self::Config(error) => error.remedy(),
             Self::Stack(error) => error.remedy(),
+            Self::Packages(error) => error.remedy(),
+            Self::Instance(error) => error.remedy(),
+            Self::Env(error) => error.remedy(),
+            Self::Install(error) => error.remedy(),
+            Self::Connect(error) => error.remedy(),
+            Self::Spawner(_) => "The platform starts it again by itself.".into(),
         }
     }
 
-    /// The codes of `sysexits.h`.
+    /// The codes of `sysexits.h`, where one fits.
     fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) => 78,
-            Self::Stack(StackError::NotRoot) => 77,
-            Self::Stack(_) => 71,
+            Self::Stack(StackError::NotRoot)
+            | Self::Packages(PackagesError::NotRoot { .. })
+            | Self::Install(InstallError::NotRoot)
+            | Self::Env(EnvError::Read { .. }) => 77,
+            Self::Env(_) | Self::Instance(_) | Self::Connect(_) => 69,
+            Self::Stack(_) | Self::Packages(_) | Self::Install(_) | Self::Spawner(_) => 71,
         }
     }
 }
@@ -37,7 +65,10 @@ pub fn report(error: &CliError) -> ExitCode {
     eprintln!(" !     {}", sentence(&error.to_string()));
     let mut cause = error.source();
     while let Some(error) = cause {
-        eprintln!(" !     because: {error}");
+        let text = error.to_string();
+        let mut lines = text.lines();
+        eprintln!(" !     because: {}", lines.next().unwrap_or_default());
+        lines.for_each(|line| eprintln!(" !       {line}"));
         cause = error.source();
     }
     for line in error.remedy().lines() {

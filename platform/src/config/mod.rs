@@ -34,8 +34,12 @@ pub struct Config {
     pub build: Build,
     pub push: Push,
     pub logs: Logs,
+    /// What of the platform's own log is written; directives of `tracing_subscriber::EnvFilter`.
+    pub log: String,
     /// Pushes and slugs are refused while the data directory's file system has less left.
     pub free_disk_floor_bytes: u64,
+    /// Where a service manager waits to hear that we are ready.
+    pub notify_socket: Option<String>,
 }
 
 /// Where the platform listens. Port 0 asks the kernel for one; `run/endpoints.json` says which.
@@ -121,11 +125,11 @@ impl fmt::Display for Origin {
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("{name} = {value:?} from {origin} is not usable")]
+    #[error("the value {value:?} of {name}, from {origin}, is not usable")]
     Value { name: String, value: String, origin: Origin, remedy: String },
-    #[error("{name} from {origin} is not a setting")]
+    #[error("the setting {name}, from {origin}, does not exist")]
     Unknown { name: String, origin: Origin, nearest: String },
-    #[error("{name} from {origin} holds a value that is not text, number, true, false or a list")]
+    #[error("the value of {name}, from {origin}, is not text, number, true, false or a list")]
     Shape { name: String, origin: Origin },
     #[error("cannot read the configuration file {}", path.display())]
     Read {
@@ -229,8 +233,10 @@ impl Config {
                 buildpacks: Vec::new(),
             },
             push: Push { max_bytes: 500 * 1000 * 1000 },
+            log: "warn".into(),
             logs: Logs { ring_lines: 1500, line_bytes: 10_000 },
             free_disk_floor_bytes: 1 << 30,
+            notify_socket: around.environment.get("NOTIFY_SOCKET").cloned(),
         }
     }
 

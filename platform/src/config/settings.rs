@@ -3,6 +3,7 @@
 use super::{Config, ConfigError, Origin, value};
 use std::collections::BTreeMap;
 use std::path::Path;
+use tracing_subscriber::EnvFilter;
 
 /// One setting: its name in file and flags, and how to set and show it.
 #[derive(Debug)]
@@ -141,12 +142,11 @@ pub const SETTINGS: &[Setting] = &[
         joined
     ),
     setting!("push.max", "largest push or source archive", c.push.max_bytes = value::bytes, text),
+    setting!("log", "the platform's own log, as in info,lathe_router=debug", c.log = log, text),
     setting!("logs.ring_lines", "lines kept for each app", c.logs.ring_lines = ring_lines, text),
     setting!("logs.line_bytes", "longer lines are split", c.logs.line_bytes = line_bytes, text),
 ];
 
-/// Variables that begin with `LATHE_` and are not settings: the file, the log filter.
-const OTHER_VARIABLES: &[&str] = &["LATHE_CONFIG", "LATHE_LOG"];
 const BUILD_ENV_KEY: &str = "build.env.";
 const BUILD_ENV_VARIABLE: &str = "LATHE_BUILD_ENV_";
 
@@ -172,7 +172,6 @@ pub(super) fn apply_environment(
     for (variable, text) in environment.iter().filter(|(name, _)| name.starts_with("LATHE_")) {
         let setting = SETTINGS.iter().find(|setting| setting.variable() == *variable);
         let key = match setting {
-            _ if OTHER_VARIABLES.contains(&variable.as_str()) => continue,
             Some(setting) => setting.key.to_owned(),
             None => match variable.strip_prefix(BUILD_ENV_VARIABLE) {
                 Some(name) => format!("{BUILD_ENV_KEY}{name}"),
@@ -268,6 +267,11 @@ fn scalar(value: &toml::Value) -> Option<String> {
         toml::Value::Boolean(flag) => Some(flag.to_string()),
         _ => None,
     }
+}
+
+fn log(text: &str) -> Result<String, String> {
+    let remedy = |error| format!("{error}; write a level, or crate=level pairs and commas.");
+    EnvFilter::try_new(text).map(|filter| filter.to_string()).map_err(remedy)
 }
 
 fn pids(text: &str) -> Result<u32, String> {

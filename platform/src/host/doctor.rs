@@ -64,8 +64,8 @@ impl fmt::Display for Check {
 }
 
 /// Looks at the machine. Changes nothing: what is tried is tried in namespaces that vanish.
-pub fn examine(config: &Config) -> Vec<Check> {
-    judge(&Facts::gather(config), config)
+pub fn examine(config: &Config, stacks_built: bool) -> Vec<Check> {
+    judge(&Facts::gather(config, stacks_built), config)
 }
 
 fn judge(facts: &Facts, config: &Config) -> Vec<Check> {

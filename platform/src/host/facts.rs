@@ -1,8 +1,9 @@
 //! What is true of this machine, gathered for the doctor: nothing here judges.
 
 use super::packages::{self, Need};
-use super::{Endpoints, tool};
+use super::tool;
 use crate::config::Config;
+use crate::endpoints::Endpoints;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
@@ -43,7 +44,7 @@ pub(super) struct Facts {
 pub(super) type Trial = Option<String>;
 
 impl Facts {
-    pub(super) fn gather(config: &Config) -> Self {
+    pub(super) fn gather(config: &Config, stacks_built: bool) -> Self {
         let root = nix::unistd::geteuid().is_root();
         Self {
             root,
@@ -53,7 +54,7 @@ impl Facts {
             cgroup_v2: cgroup_v2(&read("/proc/self/mounts")),
             seccomp: Path::new("/proc/sys/kernel/seccomp/actions_avail").exists(),
             overlay: try_overlay(),
-            veth: attempt(&["--net"], &["ip", "link", "add", "a", "type", "veth", "peer", "b"]),
+            veth: attempt(&["--net"], VETH_PAIR),
             nftables: attempt(&["--net"], &["nft", "add", "table", "inet", "lathe_trial"]),
             loop_devices: Path::new("/dev/loop-control").exists(),
             open_files: rustix::process::getrlimit(rustix::process::Resource::Nofile)
@@ -62,7 +63,7 @@ impl Facts {
             memory_bytes: memory_bytes(&read("/proc/meminfo")),
             data_free_bytes: free_bytes(&config.data),
             stacks_free_bytes: free_bytes(&config.stacks.dir),
-            stacks_built: crate::stack::list(config).is_ok_and(|stacks| !stacks.is_empty()),
+            stacks_built,
             unix_seconds: jiff::Timestamp::now().as_second(),
             taken: taken(config),
             routes: routes(&read("/proc/net/route")),
@@ -98,6 +99,9 @@ fn cgroup_v2(mounts: &str) -> Vec<String> {
     let controllers = root.map(|root| read(&format!("{root}/cgroup.controllers")));
     controllers.unwrap_or_default().split_whitespace().map(str::to_owned).collect()
 }
+
+const VETH_PAIR: &[&str] =
+    &["ip", "link", "add", "name", "veth0", "type", "veth", "peer", "name", "veth1"];
 
 /// Runs a program in namespaces of its own, which vanish with all that it did.
 fn attempt(namespaces: &[&str], program: &[&str]) -> Trial {

@@ -1,21 +1,18 @@
-//! One control plane per data directory: the lock that says who it is, and how to end it.
+//! The control plane that runs on a data directory: finding it, and ending it.
 
 use crate::config::Config;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Why this process does not get, or cannot end, a data directory's control plane.
+/// Why a control plane could not be ended.
 #[derive(Debug, thiserror::Error)]
 pub enum InstanceError {
-    #[error("the data directory {} is in use by process {holder}", data.display())]
-    Held { data: PathBuf, holder: String },
     #[error("no platform runs on {}", data.display())]
     NotRunning { data: PathBuf },
     #[error("cannot signal process {pid}")]
@@ -39,45 +36,14 @@ impl InstanceError {
     /// What an operator can do.
     pub fn remedy(&self) -> String {
         match self {
-            Self::Held { .. } => {
-                "Stop it with `lathe stop`, or give this one a directory of its own: --data DIR."
-                    .into()
-            }
             Self::NotRunning { .. } => {
                 "Start it with `lathe up`, or name its directory: --data DIR.".into()
             }
-            Self::Signal { .. } => "Do it as the user who started it, or as root.".into(),
+            Self::Signal { .. } | Self::File { .. } => {
+                "Do it as the user who started it, or as root.".into()
+            }
             Self::StillThere { .. } => "See its log for what it waits for.".into(),
-            Self::File { .. } => "Check that the path exists and that you may write there.".into(),
         }
-    }
-}
-
-/// The right to run the control plane of a data directory; the kernel takes it back when the
-/// process ends, however it ends.
-#[derive(Debug)]
-pub struct Instance {
-    _lock: Flock<File>,
-}
-
-impl Instance {
-    /// Makes the data directory (for its user only) and takes it.
-    pub fn claim(config: &Config) -> Result<Self, InstanceError> {
-        let data = &config.data;
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(data)
-            .map_err(|source| file_error("make", data, source))?;
-        let path = lock_path(config);
-        let mut lock = match try_lock(&path)? {
-            Ok(lock) => lock,
-            Err(holder) => return Err(InstanceError::Held { data: data.clone(), holder }),
-        };
-        lock.set_len(0)
-            .and_then(|()| writeln!(lock, "{}", std::process::id()))
-            .map_err(|source| file_error("write", &path, source))?;
-        Ok(Self { _lock: lock })
     }
 }
 
@@ -101,19 +67,13 @@ impl Dynos {
 
 /// Ends the control plane that holds the data directory and waits until it is gone.
 pub fn stop(config: &Config, dynos: Dynos, patience: Duration) -> Result<(), InstanceError> {
-    let not_running = || InstanceError::NotRunning { data: config.data.clone() };
-    let path = lock_path(config);
-    if !path.exists() {
-        return Err(not_running());
-    }
-    let Err(holder) = try_lock(&path)? else {
-        return Err(not_running());
+    let Some(pid) = holder(&config.data)? else {
+        return Err(InstanceError::NotRunning { data: config.data.clone() });
     };
-    let pid: i32 = holder.parse().map_err(|_| not_running())?;
     kill(Pid::from_raw(pid), dynos.signal())
         .map_err(|source| InstanceError::Signal { pid, source })?;
     let started = Instant::now();
-    while try_lock(&path)?.is_err() {
+    while holder(&config.data)? == Some(pid) {
         if started.elapsed() > patience {
             return Err(InstanceError::StillThere { pid, waited: patience });
         }
@@ -122,57 +82,29 @@ pub fn stop(config: &Config, dynos: Dynos, patience: Duration) -> Result<(), Ins
     Ok(())
 }
 
-fn lock_path(config: &Config) -> PathBuf {
-    config.data.join("lathe.lock")
-}
-
-/// The lock, or what its holder wrote into it.
-fn try_lock(path: &Path) -> Result<Result<Flock<File>, String>, InstanceError> {
-    // Not truncated: until the lock is ours, the content is its holder's.
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(|source| file_error("open", path, source))?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(Ok(lock)),
+/// The process that holds the lock of a data directory. A number in the file means nothing when
+/// nobody holds the lock: it is a dead process's, and by now perhaps somebody else's.
+fn holder(data: &Path) -> Result<Option<i32>, InstanceError> {
+    let path = data.join("lock");
+    let failed = |step, source| InstanceError::File { step, path: path.clone(), source };
+    let file = match File::open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file.map_err(|source| failed("open", source))?,
+    };
+    match Flock::lock(file, FlockArg::LockSharedNonblock) {
+        Ok(_) => Ok(None),
         Err((_, Errno::EWOULDBLOCK)) => {
-            let text =
-                fs::read_to_string(path).map_err(|source| file_error("read", path, source))?;
-            Ok(Err(text.trim().to_owned()))
+            let text = fs::read_to_string(&path).map_err(|source| failed("read", source))?;
+            Ok(text.trim().parse().ok().filter(|pid| *pid > 0))
         }
-        Err((_, errno)) => Err(file_error("lock", path, errno.into())),
+        Err((_, errno)) => Err(failed("lock", errno.into())),
     }
-}
-
-fn file_error(step: &'static str, path: &Path, source: io::Error) -> InstanceError {
-    InstanceError::File { step, path: path.to_path_buf(), source }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::Surroundings;
-
-    #[test]
-    fn the_second_on_one_data_directory_is_told_who_the_first_is() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut config = Config::defaults(&Surroundings::default());
-        config.data = dir.path().join("data");
-
-        let first = Instance::claim(&config).unwrap();
-        match Instance::claim(&config).unwrap_err() {
-            InstanceError::Held { holder, .. } => {
-                assert_eq!(holder, std::process::id().to_string());
-            }
-            other => panic!("{other}"),
-        }
-        drop(first);
-        Instance::claim(&config).unwrap();
-    }
 
     #[test]
     fn stopping_what_does_not_run_says_so_and_signals_nobody() {
@@ -183,7 +115,18 @@ mod tests {
             let error = stop(&config, Dynos::Stay, Duration::from_secs(1)).unwrap_err();
             assert!(matches!(error, InstanceError::NotRunning { .. }), "{error}");
             // Also when a process that is gone left its number behind.
-            fs::write(lock_path(&config), "1\n").unwrap();
+            fs::write(dir.path().join("lock"), "1\n").unwrap();
         }
+    }
+
+    #[test]
+    fn who_holds_the_lock_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        fs::write(&path, "4711\n").unwrap();
+        let held = Flock::lock(File::open(&path).unwrap(), FlockArg::LockExclusive).unwrap();
+        assert_eq!(holder(dir.path()).unwrap(), Some(4711));
+        drop(held);
+        assert_eq!(holder(dir.path()).unwrap(), None);
     }
 }

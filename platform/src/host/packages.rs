@@ -45,6 +45,8 @@ const PROGRAM_DIRS: [&str; 6] =
 #[derive(Debug, thiserror::Error)]
 pub enum PackagesError {
     #[error("this machine lacks {}", packages.join(" "))]
+    Missing { packages: Vec<&'static str> },
+    #[error("this machine lacks {}, and installing takes root", packages.join(" "))]
     NotRoot { packages: Vec<&'static str> },
     #[error("this machine lacks {}, and it has no apt-get", packages.join(" "))]
     NotDebian { packages: Vec<&'static str> },
@@ -62,8 +64,8 @@ impl PackagesError {
     /// What an operator can do.
     pub fn remedy(&self) -> String {
         match self {
-            Self::NotRoot { packages } => format!(
-                "Run this as root, or have root run:\n\
+            Self::Missing { packages } | Self::NotRoot { packages } => format!(
+                "As root:\n\
                  apt-get update && apt-get install --no-install-recommends {}",
                 packages.join(" ")
             ),
@@ -94,6 +96,12 @@ fn is_there(what: &str) -> bool {
         return Path::new(what).exists();
     }
     PROGRAM_DIRS.iter().any(|dir| Path::new(dir).join(what).is_file())
+}
+
+/// Refuses when something is missing; the mirror of `install` for those who do it themselves.
+pub fn require() -> Result<(), PackagesError> {
+    let packages: Vec<_> = missing().iter().map(|need| need.package).collect();
+    if packages.is_empty() { Ok(()) } else { Err(PackagesError::Missing { packages }) }
 }
 
 /// Installs what is missing, saying which package is for what. Does nothing when nothing is.

@@ -3,7 +3,7 @@
 use super::jail::Jail;
 use super::recipe::{BUILD, RUN, Recipe, content_digest};
 use super::shelf::{Lock, Record};
-use super::{StackError, Stacks, clean};
+use super::{StackError, clean};
 use crate::config::{self, Config};
 use crate::host::tool;
 use std::collections::BTreeSet;
@@ -21,7 +21,7 @@ pub(super) fn both(
     config: &Config,
     lock: &Lock,
     progress: &mut dyn FnMut(&str),
-) -> Result<Stacks, StackError> {
+) -> Result<(), StackError> {
     lock.sweep()?;
     let run_recipe = Recipe::run(&config.stacks);
     let build_recipe = Recipe::build(&config.stacks);
@@ -62,7 +62,7 @@ pub(super) fn both(
             &stack.record.digest[..12]
         ));
     }
-    Ok(Stacks { run: run.into_stack(), build: build.into_stack() })
+    Ok(())
 }
 
 /// A tree while it grows.

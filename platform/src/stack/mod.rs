@@ -43,6 +43,8 @@ pub struct Stacks {
 pub enum StackError {
     #[error("building a stack takes root")]
     NotRoot,
+    #[error("the stacks that were just built are gone again")]
+    Gone,
     #[error(transparent)]
     Shelf(#[from] ShelfError),
     #[error("{step} of stack {stack}")]
@@ -68,6 +70,7 @@ impl StackError {
             Self::NotRoot => {
                 "Run `sudo lathe stacks:build` once; the stacks then serve any user.".into()
             }
+            Self::Gone => "Somebody else removes what is in stacks.dir; see who.".into(),
             Self::Shelf(_) => {
                 "Check that stacks.dir is on a disk with 3 GB free and that root may write there."
                     .into()
@@ -87,14 +90,15 @@ pub fn ensure(config: &Config, progress: &mut dyn FnMut(&str)) -> Result<Stacks,
     }
     require_root()?;
     let lock = shelf.lock(progress)?;
-    match newest(&shelf, config)? {
-        Some(found) => Ok(found),
-        None => assemble::both(config, &lock, progress),
+    if let Some(found) = newest(&shelf, config)? {
+        return Ok(found);
     }
+    assemble::both(config, &lock, progress)?;
+    newest(&shelf, config)?.ok_or(StackError::Gone)
 }
 
 /// Builds both stacks anew from what the mirror has now, beside the old ones, which stay.
-pub fn renew(config: &Config, progress: &mut dyn FnMut(&str)) -> Result<Stacks, StackError> {
+pub fn renew(config: &Config, progress: &mut dyn FnMut(&str)) -> Result<(), StackError> {
     require_root()?;
     let lock = Shelf::at(&config.stacks.dir).lock(progress)?;
     assemble::both(config, &lock, progress)

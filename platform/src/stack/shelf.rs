@@ -9,7 +9,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 const RECORD: &str = "lathe-stack.json";
@@ -176,7 +176,7 @@ impl Lock {
             let bytes = serde_json::to_vec_pretty(&record)?;
             fs::create_dir_all(&folder)?;
             if path.exists() {
-                replace(&path.join(RECORD), &bytes)?;
+                lathe_slug::fs::atomic_write(&path.join(RECORD), &bytes, 0o644)?;
             } else {
                 fs::write(built.join(RECORD), &bytes)?;
                 rustix::fs::syncfs(File::open(built)?)?;
@@ -188,16 +188,6 @@ impl Lock {
         put().map_err(|source| ShelfError::Finish { path: path.clone(), source })?;
         Ok(Shelved { record, root: path.join("root") })
     }
-}
-
-/// Writes a file so that a reader, or a machine that lost power, sees the old or the new whole.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    File::open(folder)?.sync_all()
 }
 
 /// The folders in a folder; none when it does not exist.

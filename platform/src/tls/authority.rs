@@ -78,7 +78,7 @@ impl Authority {
             }
             (None, false) => {
                 let key = KeyPair::generate().map_err(AuthorityError::Sign)?;
-                files::write_atomically(&key_path, key.serialize_pem().as_bytes(), files::PRIVATE)?;
+                files::write(&key_path, key.serialize_pem().as_bytes(), files::PRIVATE)?;
                 key
             }
         };
@@ -88,7 +88,7 @@ impl Authority {
             let days = SignedDuration::from_hours(24 * VALID_DAYS);
             let made = valid(params(), now, days).self_signed(&key);
             let pem = made.map_err(AuthorityError::Sign)?.pem();
-            files::write_atomically(&path, pem.as_bytes(), files::PUBLIC)?;
+            files::write(&path, pem.as_bytes(), files::PUBLIC)?;
             pem
         };
         let certificate = CertificateDer::from_pem_slice(pem.as_bytes())

@@ -1,9 +1,7 @@
 //! How certificates and keys come to disk: whole or not at all, keys for their user only.
 
 use super::TlsError;
-use std::fs::{self, File, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
 use std::path::Path;
 
 pub(super) const PRIVATE: u32 = 0o600;
@@ -12,18 +10,13 @@ pub(super) const PUBLIC: u32 = 0o644;
 /// Where Debian keeps the certificates that programs trust.
 const SYSTEM_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
 
-/// Writes beside the file and renames, with contents and directory brought to disk.
-pub(super) fn write_atomically(path: &Path, bytes: &[u8], mode: u32) -> Result<(), TlsError> {
-    let write = || -> io::Result<()> {
-        let dir = path.parent().unwrap_or(Path::new("/"));
-        let mut file = tempfile::NamedTempFile::new_in(dir)?;
-        file.as_file().set_permissions(Permissions::from_mode(mode))?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        File::open(dir)?.sync_all()
-    };
-    write().map_err(|source| TlsError::File { step: "write", path: path.to_path_buf(), source })
+/// Replaces the file at once and durably.
+pub(super) fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), TlsError> {
+    lathe_slug::fs::atomic_write(path, bytes, mode).map_err(|source| TlsError::File {
+        step: "write",
+        path: path.to_path_buf(),
+        source,
+    })
 }
 
 /// Writes `bundle.pem`: our authority and all that the host trusts. Clients are pointed at it
@@ -36,7 +29,7 @@ pub(super) fn write_bundle(dir: &Path, trusted: Option<&Path>) -> Result<(), Tls
     if system.exists() {
         bundle.extend(read(system)?);
     }
-    write_atomically(&dir.join("bundle.pem"), &bundle, PUBLIC)
+    write(&dir.join("bundle.pem"), &bundle, PUBLIC)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {

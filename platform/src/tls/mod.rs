@@ -174,7 +174,7 @@ fn issue(
     let issued = parse(&pem, &path)?;
     verify(authority, &issued, names, now)
         .map_err(|source| TlsError::Mismatch { path: authority.certificate_path(), source })?;
-    files::write_atomically(&path, pem.as_bytes(), files::PRIVATE)?;
+    files::write(&path, pem.as_bytes(), files::PRIVATE)?;
     Ok(issued)
 }
 

@@ -1,0 +1,144 @@
+//! `lathe install`: a systemd service that starts the platform with the machine.
+
+use super::CliError;
+use crate::config::{Config, Flags};
+use crate::host::tool::{self, ToolError};
+use std::fmt::Write;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const PROGRAM: &str = "/usr/local/bin/lathe";
+const UNIT: &str = "/etc/systemd/system/lathe.service";
+
+/// Why the service is not installed.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    #[error("installing a service takes root")]
+    NotRoot,
+    #[error("cannot find this program's own file")]
+    Program(#[source] io::Error),
+    #[error("cannot write {}", path.display())]
+    Write {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the path {} cannot stand in a unit file", path.display())]
+    Path { path: PathBuf },
+    #[error("systemd does not take the service")]
+    Systemd(#[source] ToolError),
+}
+
+impl InstallError {
+    pub(super) fn remedy(&self) -> String {
+        match self {
+            Self::NotRoot => "Run `sudo lathe install`, or see `lathe install --print`.".into(),
+            Self::Program(_) => "Start it by its full path.".into(),
+            Self::Write { .. } => "Check that the file system is writable.".into(),
+            Self::Path { .. } => "Use a path without control characters.".into(),
+            Self::Systemd(_) => "See `systemctl status lathe` and `journalctl -u lathe`.".into(),
+        }
+    }
+}
+
+/// Puts the program in place, writes the unit, and starts it where systemd runs.
+pub(super) fn install(config: &Config, flags: &Flags, print_only: bool) -> Result<(), CliError> {
+    let unit = unit(&config.data, flags)?;
+    if print_only {
+        print!("{unit}");
+        return Ok(());
+    }
+    if !nix::unistd::geteuid().is_root() {
+        return Err(InstallError::NotRoot.into());
+    }
+    let own = std::env::current_exe().map_err(InstallError::Program)?;
+    if own != Path::new(PROGRAM) {
+        let program = fs::read(&own).map_err(InstallError::Program)?;
+        replace(Path::new(PROGRAM), &program, 0o755)?;
+        println!("       {PROGRAM}: this program");
+    }
+    replace(Path::new(UNIT), unit.as_bytes(), 0o644)?;
+    println!("       {UNIT}: starts it with the machine");
+    if !Path::new("/run/systemd/system").exists() {
+        println!("       systemd does not run here; the service starts where it does.");
+        return Ok(());
+    }
+    for arguments in [&["daemon-reload"][..], &["enable", "--now", "lathe.service"]] {
+        let mut command = Command::new("systemctl");
+        command.args(arguments);
+        tool::run("systemctl", command, &mut |line| println!("       {line}"))
+            .map_err(InstallError::Systemd)?;
+    }
+    println!("       It runs. See `journalctl -u lathe`, and `eval \"$(lathe env)\"` for clients.");
+    Ok(())
+}
+
+/// `KillMode=process` and `Delegate=yes`: a restart ends the control plane and leaves the dynos
+/// and their cgroups to it.
+fn unit(data: &Path, given: &Flags) -> Result<String, InstallError> {
+    let mut flags = format!("--data {}", quoted(data)?);
+    if let Some(file) = &given.config {
+        let file = std::path::absolute(file).map_err(InstallError::Program)?;
+        write!(flags, " --config {}", quoted(&file)?).ok();
+    }
+    for (key, value) in &given.set {
+        write!(flags, " --set {}", quoted(Path::new(&format!("{key}={value}")))?).ok();
+    }
+    Ok(format!(
+        "[Unit]\n\
+         Description=Lathe, a platform for apps\n\
+         Wants=network-online.target\n\
+         After=network-online.target nftables.service\n\
+         StartLimitIntervalSec=0\n\
+         \n\
+         [Service]\n\
+         Type=notify\n\
+         ExecStart={PROGRAM} {flags} up\n\
+         Restart=always\n\
+         RestartSec=1\n\
+         KillMode=process\n\
+         Delegate=yes\n\
+         TimeoutStartSec=infinity\n\
+         TimeoutStopSec=90\n\
+         LimitNOFILE=1048576\n\
+         TasksMax=infinity\n\
+         OOMScoreAdjust=-900\n\
+         \n\
+         [Install]\n\
+         WantedBy=multi-user.target\n"
+    ))
+}
+
+/// A word of systemd's own quoting (systemd.service(5), "Command lines").
+fn quoted(path: &Path) -> Result<String, InstallError> {
+    let text = path.to_str().filter(|text| !text.contains(char::is_control));
+    let text = text.ok_or_else(|| InstallError::Path { path: path.to_path_buf() })?;
+    let escaped =
+        text.replace('\\', r"\\").replace('"', "\\\"").replace('%', "%%").replace('$', "$$");
+    Ok(format!("\"{escaped}\""))
+}
+
+/// Renamed into place: the running program's file must not be written to.
+fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), InstallError> {
+    lathe_slug::fs::atomic_write(path, bytes, mode)
+        .map_err(|source| InstallError::Write { path: path.to_path_buf(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_one_word_in_the_unit() {
+        let set = vec![("apps_domain".into(), "example.com".into())];
+        let flags = Flags { set, ..Flags::default() };
+        let unit = unit(Path::new("/srv/my \"data\" 100%"), &flags).unwrap();
+        assert!(
+            unit.contains(r#"--data "/srv/my \"data\" 100%%" --set "apps_domain=example.com" up"#),
+            "{unit}"
+        );
+        assert!(quoted(Path::new("/a\nExecStartPre=/bin/evil")).is_err());
+    }
+}
