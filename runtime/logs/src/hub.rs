@@ -82,7 +82,8 @@ impl Hub {
         spool: Option<PathBuf>,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), SpoolError> {
-        inputs.drains.mark_changed();
+        // Before the first line, or the drains would miss it.
+        self.route(&mut crew, &mut inputs.drains);
         self.serve(&mut inputs, &mut crew, shutdown).await;
         self.take_rest(inputs.lines).await;
         self.lock().stop();
@@ -113,14 +114,16 @@ impl Hub {
                     _ => self.take(&mut batch, lines),
                 },
                 Some(notice) = notices.recv() => self.lock().take(notice, Timestamp::now()),
-                Ok(()) = drains.changed() => {
-                    let table = Arc::clone(&drains.borrow_and_update());
-                    if let Some(routes) = crew.apply(&table) {
-                        self.lock().route(routes);
-                    }
-                }
+                Ok(()) = drains.changed() => self.route(crew, drains),
                 _ = tick.tick() => self.lock().tick(Timestamp::now()),
             }
+        }
+    }
+
+    fn route(&self, crew: &mut Crew, drains: &mut watch::Receiver<Arc<DrainTable>>) {
+        let table = Arc::clone(&drains.borrow_and_update());
+        if let Some(routes) = crew.apply(&table) {
+            self.lock().route(routes);
         }
     }
 

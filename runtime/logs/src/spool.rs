@@ -92,7 +92,10 @@ pub(crate) fn save(
     left: &HashMap<String, Left>,
 ) -> Result<(), SpoolError> {
     write_file(path, entries.iter().map(entry_row))?;
-    write_file(&path.with_extension("drains"), left.iter().map(left_row))
+    write_file(
+        &path.with_extension("drains"),
+        left.iter().filter(|(_, left)| !left.is_empty()).map(left_row),
+    )
 }
 
 fn entry(row: EntryRow<'_>) -> Option<Entry> {

@@ -24,6 +24,12 @@ pub(crate) struct Left {
     pub(crate) loss: Loss,
 }
 
+impl Left {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.loss.lines == 0
+    }
+}
+
 impl Queue {
     pub(super) fn new(token: String, wire: Wire, policy: Arc<Policy>) -> Self {
         let outbox = Mutex::new(Outbox::new(token, wire));

@@ -1,9 +1,9 @@
 //! Drains against receivers that work, refuse, stall, cut, lie and come back.
 
 use crate::receiver::{Answer, Receiver};
-use crate::support::{ALL, Running, line, next, start};
+use crate::support::{ALL, Running, line, next, start, start_draining};
 use lathe_logs::drain::{self, Reach};
-use lathe_logs::{AppId, Drain, DrainCounts, DrainTable, Policy};
+use lathe_logs::{AppId, Drain, DrainCounts, DrainTable, Policy, channel};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::pki_types::PrivateKeyDer;
 use std::path::PathBuf;
@@ -89,6 +89,18 @@ async fn frames_are_posted_as_logplex_does() {
     assert_eq!(posted.body, "63 <190>1 1970-01-01T00:00:00.000000+00:00 host app web.1 - Hi é\n");
     let want = DrainCounts { taken: 1, delivered: 1, dropped: 0, pending: 0 };
     assert_eq!(settled(&running, "one", 1).await, want);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn drains_known_at_the_start_get_the_first_line() {
+    let mut receiver = Receiver::start(&[Answer::Status(200)]).await;
+    let (lines, queue) = channel(10);
+    lines.send(line(&app(), "first"));
+    let drains = vec![drain("one", format!("http://{}/", receiver.address))];
+    let table = DrainTable { generation: 1, drains };
+    let running = start_draining(lines, queue, None, policy(), table);
+    assert!(receiver.next().await.body.ends_with("first\n"));
     running.stop().await;
 }
 

@@ -33,7 +33,18 @@ pub(crate) fn start_with(
     spool: Option<PathBuf>,
     policy: Policy,
 ) -> Running {
-    let (table, drains) = watch::channel(Arc::new(DrainTable::default()));
+    start_draining(lines, receiver, spool, policy, DrainTable::default())
+}
+
+/// With drains that are known before the first line.
+pub(crate) fn start_draining(
+    lines: Sender,
+    receiver: Receiver,
+    spool: Option<PathBuf>,
+    policy: Policy,
+    drains: DrainTable,
+) -> Running {
+    let (table, drains) = watch::channel(Arc::new(drains));
     let (stop, stopped) = oneshot::channel();
     let shutdown = async { drop(stopped.await) };
     let (hub, run) = Hub::start(receiver, spool, drains, policy, shutdown);
