@@ -29,7 +29,10 @@ impl Board {
                 tracing::info!(table.generation = routes.generation, "start with the saved table");
                 board.apply(&routes);
             }
-            Some(Err(error)) => tracing::warn!(error = &error as &dyn std::error::Error),
+            Some(Err(error)) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "start without the saved table");
+            }
             Some(Ok(None)) | None => {}
         }
         board
@@ -100,8 +103,11 @@ async fn save(config: &RouterConfig, routes: Arc<Routes>) {
     let saving = tokio::task::spawn_blocking(move || saved::save(&path, &routes));
     match saving.await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::error!(error = &error as &dyn std::error::Error),
-        Err(error) => tracing::error!(error = &error as &dyn std::error::Error),
+        Ok(Err(error)) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "the route table applies but is not saved");
+        }
+        Err(error) => tracing::error!(%error, "saving the route table failed"),
     }
 }
 

@@ -117,7 +117,8 @@ impl Calls {
                 changed_within(changes, pause).await;
                 Ok(None)
             }
-            Step::GiveUp => Err(self.last_fault.unwrap_or(Fault::Platform)),
+            Step::OutOfTries => Err(self.last_fault.unwrap_or(Fault::Platform)),
+            Step::OutOfTime => Err(Fault::Platform),
         }
     }
 }

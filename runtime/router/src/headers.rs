@@ -71,7 +71,7 @@ fn is_request_id(id: &[u8]) -> bool {
 pub(crate) fn to_dyno(headers: &mut HeaderMap, from: &Provenance, upgrade: bool) {
     let protocol = if upgrade { headers.remove(header::UPGRADE) } else { None };
     strip_hop_by_hop(headers);
-    strip_lookalikes(headers);
+    strip_forgeries(headers);
     headers.remove(header::EXPECT);
     headers.insert(X_FORWARDED_FOR, from.forwarded_for.clone());
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(from.scheme.as_str()));
@@ -130,9 +130,18 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
         .collect()
 }
 
-/// `X_Forwarded_For` and `X-Forwarded-For` are one variable to WSGI, Rack and PHP, so a name with
-/// an underscore could stand in for a field the router vouches for.
-fn strip_lookalikes(headers: &mut HeaderMap) {
+/// Removes what could pass for the router's own word: any other `X-Forwarded-…` or `Forwarded`
+/// (RFC 7239), and `X_Forwarded_For`, which is the same variable as `X-Forwarded-For` to WSGI, Rack
+/// and PHP.
+fn strip_forgeries(headers: &mut HeaderMap) {
+    let forgeries: Vec<_> =
+        headers.keys().filter(|name| is_forgery(name.as_str())).cloned().collect();
+    for name in forgeries {
+        headers.remove(name);
+    }
+}
+
+fn is_forgery(name: &str) -> bool {
     const VOUCHED: [&str; 8] = [
         "x-forwarded-",
         "x-request-",
@@ -143,18 +152,11 @@ fn strip_lookalikes(headers: &mut HeaderMap) {
         "via",
         "connection",
     ];
-    let lookalikes: Vec<_> = headers
-        .keys()
-        .filter(|name| name.as_str().contains('_'))
-        .filter(|name| {
-            let spelt = name.as_str().replace('_', "-");
-            VOUCHED.iter().any(|vouched| spelt.starts_with(vouched))
-        })
-        .cloned()
-        .collect();
-    for name in lookalikes {
-        headers.remove(name);
+    if name.contains('_') {
+        let spelt = name.replace('_', "-");
+        return VOUCHED.iter().any(|vouched| spelt.starts_with(vouched));
     }
+    name == "forwarded" || name.starts_with("x-forwarded-")
 }
 
 #[cfg(test)]
@@ -205,6 +207,8 @@ mod tests {
             ("x-forwarded-for", "6.6.6.6"),
             ("x-forwarded-proto", "gopher"),
             ("x-forwarded-proto", "gopher"),
+            ("x-forwarded-host", "evil"),
+            ("forwarded", "for=6.6.6.6"),
             ("x-request-start", "0"),
             ("x_forwarded_proto", "gopher"),
             ("x_request_id", "evil"),

@@ -15,6 +15,7 @@ mod page;
 mod pick;
 mod policy;
 mod proxy;
+mod relay;
 mod reply;
 mod saved;
 mod serve;

@@ -13,7 +13,9 @@ pub(crate) enum Step {
     Try(usize),
     /// All are in quarantine: wait, then try one all the same.
     Pause(Duration),
-    GiveUp,
+    /// Every allowed try has failed.
+    OutOfTries,
+    OutOfTime,
 }
 
 /// What a request has been through so far.
@@ -40,14 +42,17 @@ pub(crate) fn next(
     limits: Limits,
     random: u64,
 ) -> Step {
-    if attempts.tries >= limits.tries || elapsed >= limits.budget || quarantined.is_empty() {
-        return Step::GiveUp;
+    if attempts.tries >= limits.tries {
+        return Step::OutOfTries;
+    }
+    if elapsed >= limits.budget || quarantined.is_empty() {
+        return Step::OutOfTime;
     }
     let free = quarantined.iter().filter(|q| !**q).count();
     if free > 0 {
         let nth = below(random, free);
         let chosen = quarantined.iter().enumerate().filter(|(_, q)| !**q).nth(nth);
-        return chosen.map_or(Step::GiveUp, |(index, _)| Step::Try(index));
+        return chosen.map_or(Step::OutOfTime, |(index, _)| Step::Try(index));
     }
     if attempts.rested {
         return Step::Try(below(random, quarantined.len()));
@@ -104,9 +109,9 @@ mod tests {
             (&[true, true], after(1, 9, false), zero, Step::Pause(ms(5000))),
             (&[true, true], after(1, 9, false), ms(74_950), Step::Pause(ms(50))),
             (&[true], after(1, 1, true), zero, Step::Try(0)),
-            (&[false], after(10, 0, false), zero, Step::GiveUp),
-            (&[false], after(0, 0, false), late, Step::GiveUp),
-            (&[], after(0, 0, false), zero, Step::GiveUp),
+            (&[false], after(10, 0, false), zero, Step::OutOfTries),
+            (&[false], after(0, 0, false), late, Step::OutOfTime),
+            (&[], after(0, 0, false), zero, Step::OutOfTime),
         ] {
             let step = next(quarantined, attempts, elapsed, LIMITS, 7);
             assert_eq!(step, expected, "{quarantined:?} {attempts:?} {elapsed:?}");
@@ -139,7 +144,7 @@ mod tests {
             match step {
                 Step::Try(index) => prop_assert!(!quarantined[index]),
                 Step::Pause(_) => prop_assert!(quarantined.iter().all(|q| *q)),
-                Step::GiveUp => prop_assert!(false),
+                Step::OutOfTries | Step::OutOfTime => prop_assert!(false),
             }
         }
     }

@@ -113,6 +113,8 @@ fn check_framing(head: &Parts) -> Result<(), Refusal> {
         if !chunked || codings.next().is_some() || head.version == Version::HTTP_10 {
             return Err(Refusal::BadTransferEncoding);
         }
+        // hyper drops the length in this case, reads the chunks and closes the connection after the
+        // answer, as RFC 9112, 6.1 demands; should it ever keep both, the request ends here.
         if head.headers.contains_key(header::CONTENT_LENGTH) {
             return Err(Refusal::BadTransferEncoding);
         }

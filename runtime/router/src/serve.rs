@@ -239,3 +239,35 @@ impl Alarm {
         Poll::Pending
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn which_accept_errors_pass() {
+        const TOO_MANY_OPEN_FILES: i32 = 24;
+        const BAD_DESCRIPTOR: i32 = 9;
+        for (error, expected) in [
+            (io::Error::from_raw_os_error(TOO_MANY_OPEN_FILES), Some(ACCEPT_PAUSE)),
+            (io::ErrorKind::OutOfMemory.into(), Some(ACCEPT_PAUSE)),
+            (io::ErrorKind::ConnectionAborted.into(), Some(Duration::ZERO)),
+            (io::Error::from_raw_os_error(BAD_DESCRIPTOR), None),
+            (io::ErrorKind::InvalidInput.into(), None),
+        ] {
+            assert_eq!(recovery(&error), expected, "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_alarm_rings_at_the_deadline_whatever_it_was_set_for() {
+        for (set_ms, deadline_ms) in [(10, 60), (3_600_000, 60)] {
+            let start = Instant::now();
+            let at = |ms| start + Duration::from_millis(ms);
+            let mut alarm = Alarm::new(at(set_ms));
+            let due = Some((at(deadline_ms), Overdue::Head));
+            assert_eq!(poll_fn(|cx| alarm.poll(due, cx)).await, Overdue::Head);
+            assert!(Instant::now() >= at(deadline_ms), "set for {set_ms} ms");
+        }
+    }
+}

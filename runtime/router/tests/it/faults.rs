@@ -3,7 +3,7 @@
 use crate::world::{Client, Dyno, GET, OK, World, quick, target};
 use lathe_router::Availability;
 use std::time::{Duration, Instant};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 async fn check(world: &mut World, request: &str, status: &str, comment: &str, line: &[&str]) {
     let answer = world.exchange(request).await;
@@ -185,6 +185,35 @@ async fn an_app_of_refusing_dynos_is_h21() {
         "dyno=web.1 connect=0ms service= status=503 bytes= ",
     ];
     check(&mut world, GET, "503", "<!-- H21 -->", &line).await;
+}
+
+/// A listener whose queue is full: the kernel drops further connection attempts.
+#[tokio::test]
+async fn a_dyno_that_never_accepts_is_h19_and_then_h99() {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let full = socket.listen(1).unwrap();
+    let address = full.local_addr().unwrap();
+    let mut queue = Vec::new();
+    while let Ok(Ok(stream)) =
+        tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(address)).await
+    {
+        queue.push(stream);
+    }
+    let mut world = World::empty(quick()).await;
+    world.publish(Availability::Serving, vec![target("web.1", address)]).await;
+    let line = [
+        "at=error code=H19 desc=\"Backend connection timeout\"",
+        "dyno=web.1 connect=2",
+        "ms service= status=503 bytes= ",
+    ];
+    check(&mut world, GET, "503", "<!-- H19 -->", &line).await;
+    let short =
+        lathe_router::RouterConfig { connect_budget: Duration::from_millis(250), ..quick() };
+    let mut world = World::empty(short).await;
+    world.publish(Availability::Serving, vec![target("web.1", address)]).await;
+    let line = ["at=error code=H99 desc=\"Platform error\""];
+    check(&mut world, GET, "503", "<!-- H99 -->", &line).await;
 }
 
 #[tokio::test]

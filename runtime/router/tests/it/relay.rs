@@ -150,6 +150,21 @@ async fn http_1_0_clients_get_what_they_understand() {
 }
 
 #[tokio::test]
+async fn an_http_1_0_dyno_does_not_show() {
+    let dyno = Dyno::closing_after("web.1", "HTTP/1.0 200 Fine\r\n\r\nold").await;
+    let mut world = World::new(quick(), &[&dyno]).await;
+    let mut client = world.connect().await;
+    for _ in 0..2 {
+        client.send("GET / HTTP/1.1\r\nHost: app.test\r\n\r\n").await;
+        let head = client.head().await.unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 Fine\r\n"), "{head}");
+        assert!(head.contains("transfer-encoding: chunked"), "{head}");
+        assert_eq!(client.bytes(13).await, b"3\r\nold\r\n0\r\n\r\n");
+        assert!(world.line().await.starts_with("at=info"));
+    }
+}
+
+#[tokio::test]
 async fn answers_without_a_body_leave_the_connection_usable() {
     for (method, response) in [
         ("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"),

@@ -176,5 +176,5 @@ async fn what_outlasts_the_grace_is_cut_and_counted() {
     assert!((600..3000).contains(&start.elapsed().as_millis()));
     let line = world.line().await;
     assert!(line.starts_with("at=error code=H24 desc=\"Forced close\" "), "{line}");
-    assert!(line.contains("ms status= bytes=1"), "{line}");
+    assert!(line.contains("ms status= bytes="), "{line}");
 }
