@@ -1,7 +1,9 @@
 //! Requests two servers could read in two ways: refused, or one request seen by the dyno.
 
 use crate::world::{Dyno, World, quick};
+use lathe_router::RouterConfig;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// What must come of a raw request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -144,7 +146,8 @@ async fn witness() -> (Dyno, Arc<Mutex<Vec<String>>>) {
 #[tokio::test]
 async fn nothing_is_read_in_two_ways() {
     let (dyno, seen) = witness().await;
-    let world = World::new(quick(), &[&dyno]).await;
+    let config = RouterConfig { keep_alive_timeout: Duration::from_millis(100), ..quick() };
+    let world = World::new(config, &[&dyno]).await;
     for (name, raw, verdict) in CORPUS {
         let raw = raw.replace('H', "\u{1}").replace("\u{1}TTP", "HTTP").replace("\u{1}ost", "Host");
         let raw = raw.replace('\u{1}', "Host: app.test\r\n");

@@ -239,12 +239,20 @@ impl Client {
 
     /// Up to and with the next empty line. `None` when the other end closed before it.
     pub(crate) async fn head(&mut self) -> Option<String> {
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let byte = tokio::time::timeout(PATIENCE, self.0.read_u8()).await.unwrap();
-            head.push(byte.ok()?);
+        let (mut head, mut ahead) = (Vec::new(), vec![0; 4096]);
+        loop {
+            // Looks before it reads, so that what follows the head stays in the socket.
+            let peeked = tokio::time::timeout(PATIENCE, self.0.peek(&mut ahead)).await.unwrap();
+            let peeked = peeked.ok().filter(|&count| count > 0)?;
+            let known = head.len();
+            head.extend_from_slice(&ahead[..peeked]);
+            let end = head.windows(4).position(|window| window == b"\r\n\r\n").map(|at| at + 4);
+            head.truncate(end.unwrap_or(head.len()));
+            self.0.read_exact(&mut ahead[..head.len() - known]).await.ok()?;
+            if end.is_some() {
+                return Some(String::from_utf8_lossy(&head).into_owned());
+            }
         }
-        Some(String::from_utf8_lossy(&head).into_owned())
     }
 
     pub(crate) async fn bytes(&mut self, count: usize) -> Vec<u8> {
