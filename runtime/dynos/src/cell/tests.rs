@@ -7,12 +7,12 @@ use crate::containers::Usage;
 use crate::fake::{Behaviour, Call, Fake, Fault, desired};
 use crate::restart::Backoff;
 use crate::spec::{Desired, DynoState, EndCause, Observed, Slot};
-use lathe_logs::Line;
+
 use proptest::prelude::*;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tempfile::TempDir;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
@@ -30,7 +30,7 @@ struct Machine {
 struct Running {
     desired: watch::Sender<Arc<Desired>>,
     observed: watch::Receiver<Arc<Observed>>,
-    lines: mpsc::Receiver<Line>,
+    lines: lathe_logs::Receiver,
     stop: oneshot::Sender<Stop>,
     task: JoinHandle<()>,
 }

@@ -5,10 +5,9 @@ use crate::clock::Clock;
 use crate::containers::{Containers, EngineError, Signal, StartError};
 use crate::fake::{Behaviour, Call, Fake, Fault, spec};
 use crate::spec::DynoId;
-use lathe_logs::Line;
+
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -24,13 +23,13 @@ impl Machine {
         Self { fake: Fake::new(clock, move |_| behaviour.clone()), clock }
     }
 
-    fn oneoffs(&self) -> (OneOffs<Fake>, mpsc::Receiver<Line>) {
+    fn oneoffs(&self) -> (OneOffs<Fake>, lathe_logs::Receiver) {
         let (logs, lines) = lathe_logs::channel(1000);
         (OneOffs::new(Arc::new(self.fake.clone()), logs), lines)
     }
 }
 
-fn said(lines: &mut mpsc::Receiver<Line>) -> Vec<String> {
+fn said(lines: &mut lathe_logs::Receiver) -> Vec<String> {
     let mut said = Vec::new();
     while let Ok(line) = lines.try_recv() {
         let text = String::from_utf8_lossy(&line.text).into_owned();
