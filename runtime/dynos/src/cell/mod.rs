@@ -34,6 +34,9 @@ const LAST_LINES_TIMEOUT: Duration = Duration::from_secs(2);
 /// On shutdown, how long answers of the engine are waited for beyond the dynos' own grace.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Rounds of deciding at one moment; two do, unless something is wrong.
+const ROUNDS_MAX: usize = 4;
+
 /// How the cell behaves beyond what is desired.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -100,6 +103,8 @@ struct Cell<C> {
     backoff: Backoff,
     desired: Arc<Desired>,
     tracked: Tracked,
+    /// Something may have changed since the last report.
+    unreported: bool,
     observed: watch::Sender<Arc<Observed>>,
     record: watch::Sender<Arc<Desired>>,
     logs: lathe_logs::Sender,
@@ -123,6 +128,7 @@ impl<C: Containers> Cell<C> {
             backoff: config.backoff,
             desired: Arc::new(record::load(&config.dir).await.unwrap_or_default()),
             tracked: Tracked::default(),
+            unreported: true,
             observed,
             record,
             logs,
@@ -138,6 +144,7 @@ impl<C: Containers> Cell<C> {
             return;
         }
         self.desired = desired.clone();
+        self.unreported = true;
         self.record.send_replace(desired);
     }
 
@@ -146,11 +153,20 @@ impl<C: Containers> Cell<C> {
     fn settle(&mut self) -> impl Future<Output = ()> + use<C> {
         let now_ms = self.clock.now_ms();
         self.tracked.sweep(&self.desired);
-        let plan = converge(&self.desired, &self.tracked, self.backoff, now_ms);
-        for action in plan.actions {
-            self.act(action, now_ms);
+        let mut wake_ms = None;
+        // What was just begun may have a deadline of its own: decide until nothing is left to do.
+        for _ in 0..ROUNDS_MAX {
+            let plan = converge(&self.desired, &self.tracked, self.backoff, now_ms);
+            wake_ms = plan.wake_ms;
+            if plan.actions.is_empty() {
+                break;
+            }
+            for action in plan.actions {
+                self.act(action, now_ms);
+            }
         }
-        if self.tracked.settled() {
+        if self.unreported && self.tracked.settled() {
+            self.unreported = false;
             let now = observe(&self.desired, &self.tracked);
             self.observed.send_if_modified(|before| {
                 let changed = **before != now;
@@ -160,7 +176,7 @@ impl<C: Containers> Cell<C> {
                 changed
             });
         }
-        let wake = plan.wake_ms.map(|ms| self.clock.instant(ms));
+        let wake = wake_ms.map(|ms| self.clock.instant(ms));
         async move {
             match wake {
                 Some(instant) => tokio::time::sleep_until(instant).await,
@@ -180,6 +196,8 @@ impl<C: Containers> Cell<C> {
             },
             Some(answer) = self.calls.join_next_with_id() => self.answered(answer),
         }
+        // Others that are as good as ready are taken along: one decision for all of them.
+        tokio::task::yield_now().await;
         while let Some(answer) = self.calls.try_join_next_with_id() {
             self.answered(answer);
         }
@@ -213,6 +231,8 @@ impl<C: Containers> Cell<C> {
     }
 
     fn learn(&mut self, fact: Fact) {
+        self.unreported |=
+            !matches!(fact, Fact::Sampled { .. } | Fact::Probed { connects: false, .. });
         let (forgotten, listed) = match &fact {
             Fact::Forgotten { id } => (Some(*id), false),
             Fact::Listed { .. } => (None, true),
@@ -225,6 +245,7 @@ impl<C: Containers> Cell<C> {
             self.pumps.forget(id);
         }
         if listed {
+            self.pumps.retain(|id| self.tracked.name(id).is_some());
             self.open_pumps(&self.tracked.readable());
         } else if let Some(id) = opens {
             self.open_pumps(&[id]);
@@ -247,6 +268,7 @@ impl<C: Containers> Cell<C> {
     }
 
     fn act(&mut self, action: Action, now_ms: u64) {
+        self.unreported |= !matches!(action, Action::Probe { .. } | Action::Sample { .. });
         if let Action::Start { slot } = action {
             self.start(&slot, now_ms);
             return;
@@ -329,6 +351,7 @@ impl<C: Containers> Cell<C> {
             grace += self.tracked.longest_grace();
             let generation = self.desired.generation.max(1);
             self.desired = Arc::new(Desired { generation, ..Desired::default() });
+            self.unreported = true;
         }
         let until = tokio::time::Instant::now() + grace;
         loop {

@@ -39,7 +39,8 @@ impl Machine {
     fn new(behaviour: Behaviour) -> Self {
         let clock = Clock::starting_at(1_700_000_000_000);
         let fake = Fake::new(clock, move |_| behaviour.clone());
-        let dir = Arc::new(tempfile::tempdir().unwrap());
+        // In memory: each change of mind is an fsync.
+        let dir = Arc::new(tempfile::tempdir_in("/dev/shm").unwrap());
         Self { fake, clock, dir, backoff: Backoff::Diego }
     }
 
@@ -147,7 +148,7 @@ async fn after_two_hundred_crashes_it_stays_down() {
     let at_once = Some((Duration::ZERO, 0));
     let machine = Machine::new(Behaviour { ends_after: at_once, ..Behaviour::default() });
     let cell = machine.cell(desired(1, ["worker.1"]));
-    sleep(Duration::from_secs(185_250 * 2)).await;
+    sleep(SECOND * 185_250 * 2).await;
     assert_eq!(machine.fake.starts().len(), 200);
     let dyno = cell.observed.borrow().dynos[&slot("worker.1")].clone();
     assert_eq!((dyno.state, dyno.crashes), (DynoState::Crashed, 200));
@@ -334,6 +335,22 @@ async fn a_lost_answer_to_start_never_makes_two() {
     let mut cell = machine.cell(desired(1, ["web.1"]));
     cell.until_all(DynoState::Up, 1).await;
     assert_eq!(machine.fake.starts().len(), 1);
+    cell.end(Stop::LeaveDynos).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_dynos_start_and_stop_in_little_time() {
+    let machine = Machine::new(Behaviour::default());
+    let names: Vec<String> = (1..=1000).map(|n| format!("web.{n}")).collect();
+    let begin = std::time::Instant::now();
+    let mut cell = machine.cell(desired(1, names.iter().map(String::as_str)));
+    cell.until_all(DynoState::Up, 1000).await;
+    let up = begin.elapsed();
+    cell.desired.send_replace(Arc::new(desired(2, [])));
+    cell.until("gone", |o| o.dynos.is_empty()).await;
+    println!("1000 up after {up:?}, gone after {:?} of our time", begin.elapsed());
+    assert!(begin.elapsed() < SECOND * 10, "{:?}", begin.elapsed());
+    assert_eq!(machine.fake.starts().len(), 1000);
     cell.end(Stop::LeaveDynos).await;
 }
 

@@ -85,6 +85,12 @@ impl Pumps {
         self.ends.remove(&id);
     }
 
+    /// Forgets all that are not `kept`: starts that failed, containers that vanished.
+    pub(crate) fn retain(&mut self, mut kept: impl FnMut(DynoId) -> bool) {
+        self.expected.retain(|id, _| kept(*id));
+        self.ends.retain(|id, _| kept(*id));
+    }
+
     /// Stops reading; unfinished lines go out as they are.
     pub(crate) async fn close(mut self) {
         self.stop.send_replace(true);
