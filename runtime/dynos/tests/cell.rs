@@ -9,8 +9,9 @@ use lathe_dynos::cell::{Config, Stop, run};
 use lathe_dynos::clock::Clock;
 use lathe_dynos::containers::Containers;
 use lathe_dynos::native::{NativeConfig, NativeEngine};
+use lathe_dynos::oneoff::{Attachment, OneOffs};
 use lathe_dynos::restart::Backoff;
-use lathe_dynos::spec::{Desired, DynoSpec, DynoState, EndCause, Observed, Slot, Wanted};
+use lathe_dynos::spec::{Desired, DynoId, DynoSpec, DynoState, EndCause, Observed, Slot, Wanted};
 use lathe_logs::{AppId, Line};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -210,6 +211,43 @@ async fn a_web_dyno_is_up_when_it_takes_connections_and_back_at_once_when_killed
     assert_eq!(again.last_end.unwrap().status, 137);
     assert_ne!((again.id, again.address), (up.id, up.address));
     cell.end(Stop::StopDynos).await;
+    machine.close().await;
+}
+
+#[tokio::test]
+async fn one_offs_end_exactly_and_outlive_the_platform() {
+    let machine = Machine::new().await;
+    let (logs, _lines) = lathe_logs::channel(1000);
+    let spec =
+        |command: &str| machine.wish(1, &[("run.1", command)]).dynos[&slot("run.1")].clone().spec;
+    let oneoffs = OneOffs::new(machine.engine.clone(), logs.clone());
+    for status in [0, 7, 255] {
+        let id = DynoId::random();
+        let command = format!("exit {status}");
+        oneoffs.start(id, spec(&command), Attachment::Detached).await.unwrap();
+        assert_eq!(timeout(PATIENCE, oneoffs.wait(id)).await.unwrap().unwrap().status, status);
+        oneoffs.forget(id).await.unwrap();
+    }
+    let [detached, attached] = [(); 2].map(|()| DynoId::random());
+    let wait = "trap 'exit 9' HUP; sleep 1 & wait $!; exit 4";
+    oneoffs.start(detached, spec(wait), Attachment::Detached).await.unwrap();
+    let terminal = Attachment::Terminal { rows: 24, columns: 80 };
+    let started = oneoffs.start(attached, spec("sleep 100"), terminal).await.unwrap();
+    oneoffs.close().await;
+    drop(oneoffs);
+
+    let oneoffs = OneOffs::new(machine.engine.clone(), logs);
+    let ended = timeout(PATIENCE, oneoffs.wait(attached)).await.unwrap().unwrap();
+    assert_eq!(ended.status, 129, "its client is gone");
+    let ended = timeout(PATIENCE, oneoffs.wait(detached)).await.unwrap().unwrap();
+    assert_eq!(ended.status, 4, "it went on");
+    drop(started);
+    for id in [attached, detached] {
+        oneoffs.forget(id).await.unwrap();
+    }
+    drop(oneoffs);
+    let engine = &machine.engine;
+    world::wait_for("its tasks to end", || Arc::strong_count(engine) == 1).await;
     machine.close().await;
 }
 
