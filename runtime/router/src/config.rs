@@ -1,5 +1,6 @@
 //! The router's limits and time-outs; the defaults are Heroku's published figures.
 
+use crate::in_flight::InFlight;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ pub struct RouterConfig {
     pub public_port: u16,
     /// Where the last applied route table is kept, so that a router can start alone.
     pub last_table: Option<PathBuf>,
+    /// Where the requests in flight are counted; keep a clone to read it.
+    pub in_flight: InFlight,
     /// Open client connections; beyond it new ones wait in the kernel's backlog.
     pub max_connections: usize,
     /// Requests in flight or waiting, per dyno of an app (H11).
@@ -66,6 +69,7 @@ impl Default for RouterConfig {
             scheme: Scheme::Http,
             public_port: 80,
             last_table: None,
+            in_flight: InFlight::default(),
             max_connections: 10_000,
             backlog_per_dyno: 200,
             max_request_line_bytes: 8192,

@@ -28,6 +28,11 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
+    /// The identity of the dyno at the other end.
+    pub(crate) fn dyno(&self) -> &str {
+        &self.backend.target.dyno
+    }
+
     /// Keeps the connection for the next request, if the dyno does.
     pub(crate) fn give_back(self) {
         self.backend.put_idle(self.sender, Instant::now(), self.max_idle);

@@ -4,6 +4,7 @@ use crate::RouterConfig;
 use crate::access::{self, Access};
 use crate::fault::Fault;
 use crate::headers;
+use crate::in_flight::Visit;
 use crate::index::Place;
 use crate::session::Session;
 use http::request::Parts;
@@ -31,6 +32,7 @@ pub(crate) struct Exchange {
     bytes: u64,
     end: End,
     place: Option<Place>,
+    visit: Option<Visit>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,6 +69,7 @@ impl Exchange {
             bytes: 0,
             end: End::Open,
             place: None,
+            visit: None,
         }
     }
 
@@ -80,7 +83,9 @@ impl Exchange {
         self.connect = Some(connect);
     }
 
-    pub(crate) fn handed_over(&mut self, now: Instant) {
+    /// A dyno has the request; it is busy with it until the end.
+    pub(crate) fn handed_over(&mut self, visit: Visit, now: Instant) {
+        self.visit = Some(visit);
         self.handed = Some(now);
     }
 

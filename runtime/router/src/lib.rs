@@ -10,6 +10,7 @@ mod exchange;
 mod fault;
 mod headers;
 mod host;
+mod in_flight;
 mod index;
 mod page;
 mod pick;
@@ -27,5 +28,7 @@ mod wire;
 
 pub use config::{RouterConfig, Scheme};
 pub use error::RouterError;
+pub use in_flight::InFlight;
+pub use saved::generation as saved_generation;
 pub use serve::run;
 pub use table::{AppRoute, Availability, Routes, Target};

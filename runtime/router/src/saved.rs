@@ -18,6 +18,12 @@ pub(crate) fn load(path: &Path) -> Result<Option<Routes>, SavedTableError> {
     Ok(Some(routes))
 }
 
+/// The generation of the table saved at `path`: whoever publishes to a router that starts from it
+/// has to begin above. None when there is no table that can be read.
+pub fn generation(path: &Path) -> Option<u64> {
+    load(path).ok().flatten().map(|routes| routes.generation)
+}
+
 /// Replaces the file as a whole: after a crash it holds the old table or the new one.
 pub(crate) fn save(path: &Path, routes: &Routes) -> Result<(), SavedTableError> {
     let text = serde_json::to_vec(routes).map_err(|source| SavedTableError::Encode { source })?;
