@@ -21,7 +21,7 @@ pub struct BundleError {
 
 /// Lays the bundle out below `dir`, in a folder named by its digest, unless it is there already.
 /// Bundles of other versions are removed: no build outlives the platform it began under.
-pub(super) fn lay_out(dir: &Path) -> Result<PathBuf, BundleError> {
+pub fn lay_out(dir: &Path) -> Result<PathBuf, BundleError> {
     let error = |path: &Path| {
         let path = path.to_owned();
         move |source| BundleError { path, source }

@@ -32,7 +32,7 @@ const WORKER: &str = "compile-worker";
 pub(super) const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The programs that read certificates, by the variables they know.
-const CA_VARIABLES: [&str; 6] = [
+pub const CA_VARIABLES: [&str; 6] = [
     "SSL_CERT_FILE",
     "PIP_CERT",
     "REQUESTS_CA_BUNDLE",

@@ -12,7 +12,8 @@ mod launch;
 mod transcript;
 mod verdict;
 
-pub use dyno::cache_of;
+pub use bundle::{BundleError, lay_out as lay_out_buildpacks};
+pub use dyno::{CA_VARIABLES, cache_of};
 pub use error::BuildError;
 pub use transcript::{Follower, Transcripts};
 
@@ -79,7 +80,7 @@ pub enum OpenError {
         source: std::io::Error,
     },
     #[error("the bundled buildpacks could not be laid out")]
-    Bundle(#[source] bundle::BundleError),
+    Bundle(#[source] BundleError),
     #[error("builds that were interrupted could not be ended")]
     Leftovers(#[source] BuildError),
     #[error("builds that were interrupted could not be recorded as failed")]

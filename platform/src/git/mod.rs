@@ -31,7 +31,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use pushes::Pushes;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -55,47 +55,68 @@ pub enum GitError {
     },
     #[error("the repositories could not be opened")]
     Repos(#[source] RepoError),
+    #[error("the builder could not be opened")]
+    Builder(#[source] crate::build::OpenError),
+    #[error("this program's own file could not be found")]
+    Executable(#[source] io::Error),
 }
 
-/// What the handlers share.
+/// The endpoint: its routes, its builder, and the desk at which its hooks ask. Cheap to clone.
 #[derive(Clone, Debug)]
-struct Git {
+pub struct Git {
     services: Services,
+    builder: Builder,
     repos: repo::Repos,
     pushes: Pushes,
     hooks: PathBuf,
     socket: PathBuf,
     receiving: Arc<Semaphore>,
     sending: Arc<Semaphore>,
+    closing: CancellationToken,
 }
 
-/// Opens the git endpoint: its routes, and the loop that answers hooks until `shutdown`.
-///
-/// `lathe` is this program's executable. Call it once, before anybody can push: it removes what
-/// interrupted pushes have left.
-pub fn open(
-    services: &Services,
-    builder: Builder,
-    lathe: &Path,
-    shutdown: CancellationToken,
-) -> Result<(Router, impl Future<Output = ()> + Send + 'static), GitError> {
-    let config = &services.config;
+/// Opens the endpoint and answers hooks from now on. To be called once, before anybody can push:
+/// it ends what interrupted pushes and builds have left.
+pub async fn open(services: Services) -> Result<Git, GitError> {
+    let lathe = std::env::current_exe().map_err(GitError::Executable)?;
+    let builder = Builder::open(services.clone(), &lathe).await.map_err(GitError::Builder)?;
+    let config = Arc::clone(&services.config);
     let hooks = config.data.join("hooks");
-    desk::install_hooks(&hooks, lathe)?;
+    desk::install_hooks(&hooks, &lathe)?;
     let repos = repo::Repos::open(&config.data).map_err(GitError::Repos)?;
     let pushes = Pushes::default();
     let socket = config.run_dir().join("hooks.sock");
-    let desk = desk::Desk::open(&socket, pushes.clone(), builder)?;
-    let git = Git {
-        services: services.clone(),
+    let closing = CancellationToken::new();
+    let desk = desk::Desk::open(&socket, pushes.clone(), builder.clone())?;
+    tokio::spawn(desk.run(closing.clone()));
+    Ok(Git {
+        services,
+        builder,
         repos,
         pushes,
         hooks,
         socket,
         receiving: Arc::new(Semaphore::new(AT_ONCE_MAX)),
         sending: Arc::new(Semaphore::new(AT_ONCE_MAX)),
-    };
-    Ok((router(git), desk.run(shutdown)))
+        closing,
+    })
+}
+
+impl Git {
+    pub fn builder(&self) -> Builder {
+        self.builder.clone()
+    }
+
+    /// Paths `/APP.git/…`, for the API's server.
+    pub fn router(&self) -> Router {
+        router(self.clone())
+    }
+
+    /// Cancels builds, and fails the pushes that wait for them.
+    pub async fn close(&self) {
+        self.builder.close().await;
+        self.closing.cancel();
+    }
 }
 
 fn router(git: Git) -> Router {

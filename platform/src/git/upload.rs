@@ -51,7 +51,9 @@ async fn refs(
             ("upload-pack", "git-upload-pack", "application/x-git-upload-pack-advertisement")
         }
         _ => {
-            return Err(Trouble::Request("This is a git repository for smart HTTP clients only.\n"));
+            return Err(Trouble::Request(
+                "This is a git repository for smart HTTP clients only.\n",
+            ));
         }
     };
     let repo = git.repos.ensure(&access.app).map_err(Trouble::Repo)?;
