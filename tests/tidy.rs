@@ -15,17 +15,17 @@ const DIRECTIONS: [(&str, &[&str]); 8] = [
     ("runtime/router", &["lathe-logs"]),
     ("runtime/dynos", &["lathe-logs", "lathe-slug"]),
     ("bootstrap", &["lathe-slug"]),
-    (
-        "platform",
-        &["lathe-slug", "lathe-compiler", "lathe-dynos", "lathe-logs", "lathe-router"],
-    ),
+    ("platform", &["lathe-slug", "lathe-compiler", "lathe-dynos", "lathe-logs", "lathe-router"]),
     ("tests", &[]),
 ];
 
 /// Modules of the platform and the other modules of it that they must not name: policy does not
 /// know its doors, the state knows nobody.
 const ABSENT: [(&str, &[&str]); 6] = [
-    ("platform/src/state", &["api", "attach", "build", "cli", "control", "git", "roles", "services"]),
+    (
+        "platform/src/state",
+        &["api", "attach", "build", "cli", "control", "git", "roles", "services"],
+    ),
     ("platform/src/config", &["api", "attach", "build", "cli", "control", "git", "roles", "state"]),
     ("platform/src/stack", &["api", "attach", "build", "cli", "control", "git", "roles", "state"]),
     ("platform/src/control", &["api", "attach", "build", "cli", "git", "roles"]),
@@ -136,9 +136,10 @@ fn declared(path: &Path, texts: &BTreeMap<&Path, &str>) -> bool {
     let parents = ["mod.rs", "lib.rs", "main.rs"].map(|file| home.join(file));
     let beside = home.with_extension("rs");
     let says = format!("mod {name};");
-    parents.iter().chain([&beside]).any(|parent| {
-        texts.get(parent.as_path()).is_some_and(|text| text.contains(&says))
-    })
+    parents
+        .iter()
+        .chain([&beside])
+        .any(|parent| texts.get(parent.as_path()).is_some_and(|text| text.contains(&says)))
 }
 
 #[test]
@@ -181,6 +182,7 @@ fn is_verb(command: &str, cli: &str) -> bool {
         return false;
     };
     let mut letters = verb.split(':').next().unwrap_or_default().chars();
-    let variant: String = letters.next().map(|c| c.to_ascii_uppercase()).into_iter().chain(letters).collect();
+    let variant: String =
+        letters.next().map(|c| c.to_ascii_uppercase()).into_iter().chain(letters).collect();
     cli.contains(&variant)
 }

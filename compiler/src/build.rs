@@ -53,11 +53,12 @@ fn compile(
         return Err(error);
     }
     let Some(ending) = Failed::from_ending(ending) else { return Ok(()) };
+    let tail = out.tail();
     Err(CompileError::Compile {
         app: app.to_owned(),
         ending,
-        last_line: failure::last_words(out.tail()).map(str::to_owned),
-        advice: failure::advice(out.tail()),
+        last_line: failure::last_words(&tail).map(str::to_owned),
+        advice: failure::advice(&tail),
     })
 }
 

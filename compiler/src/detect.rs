@@ -8,7 +8,7 @@ use crate::source::read_small;
 use crate::transcript::{Transcript, plain};
 use std::time::Duration;
 
-const DETECT_TIMEOUT: Duration = Duration::from_secs(60);
+const DETECT_TIMEOUT: Duration = Duration::from_mins(1);
 const OUTPUT_BYTES_MAX: usize = 64 << 10;
 const NAME_CHARS_MAX: usize = 80;
 const BUILDPACKS_MAX: usize = 20;

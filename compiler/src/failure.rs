@@ -68,9 +68,10 @@ const WORDS: [&str; 9] =
     ["error", "fatal", "failed", "cannot", "not found", "denied", "unable", "no such", "missing"];
 
 /// The last line that names the trouble; failing that, the last line that says anything.
-pub(crate) fn last_words<'a>(tail: impl DoubleEndedIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn last_words(tail: &[String]) -> Option<&str> {
+    let says = |line: &str| line.chars().any(char::is_alphabetic);
     let lines: Vec<&str> =
-        tail.rev().filter(|line| line.chars().any(char::is_alphabetic)).collect();
+        tail.iter().rev().map(String::as_str).filter(|line| says(line)).collect();
     let telling = |line: &&&str| {
         let line = line.to_lowercase();
         WORDS.iter().any(|word| line.contains(word))
@@ -83,15 +84,18 @@ fn undecorated(line: &str) -> &str {
     line.trim_start_matches(|c: char| c.is_whitespace() || "!-=>#*".contains(c))
 }
 
-pub(crate) fn advice<'a>(tail: impl DoubleEndedIterator<Item = &'a str>) -> Option<&'static str> {
-    let lines: Vec<&str> = tail.collect();
-    let said = |mark: &str| lines.iter().any(|line| line.contains(mark));
+pub(crate) fn advice(tail: &[String]) -> Option<&'static str> {
+    let said = |mark: &str| tail.iter().any(|line| line.contains(mark));
     ADVICE.iter().find(|(mark, _)| said(mark)).map(|(_, advice)| *advice)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn own(tail: &[&str]) -> Vec<String> {
+        tail.iter().map(|line| (*line).to_owned()).collect()
+    }
 
     #[test]
     fn the_telling_line_is_found() {
@@ -106,14 +110,14 @@ mod tests {
             (&[], None),
         ];
         for (tail, expected) in cases {
-            assert_eq!(last_words(tail.iter().copied()), expected, "{tail:?}");
+            assert_eq!(last_words(&own(tail)), expected, "{tail:?}");
         }
     }
 
     #[test]
     fn advice_is_for_what_was_said() {
         let tail = ["npm error code ERESOLVE", "npm error unable to resolve"];
-        assert!(advice(tail.into_iter()).is_some_and(|text| text.contains("npm install")));
-        assert_eq!(advice(["all is well"].into_iter()), None);
+        assert!(advice(&own(&tail)).is_some_and(|text| text.contains("npm install")));
+        assert_eq!(advice(&own(&["all is well"])), None);
     }
 }

@@ -289,7 +289,7 @@ mod tests {
     #[test]
     fn a_cancelled_build_ends_soon() {
         let env = BTreeMap::new();
-        let watch = watch(Duration::from_secs(60));
+        let watch = watch(Duration::from_mins(1));
         watch.cancel.cancel();
         let seen = shell("sleep 600", &env).capture(&watch, 100).unwrap();
         assert_eq!(seen.ending, Ending::Cancelled);
@@ -300,7 +300,7 @@ mod tests {
         let env = BTreeMap::new();
         let started = Instant::now();
         let seen = shell("setsid sleep 8 & echo started", &env)
-            .capture(&watch(Duration::from_secs(60)), 100)
+            .capture(&watch(Duration::from_mins(1)), 100)
             .unwrap();
         assert_eq!(seen.ending, Ending::Exited(0));
         assert!(started.elapsed() < Duration::from_secs(6));

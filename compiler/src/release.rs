@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 const YAML_BYTES_MAX: usize = 64 << 10;
 const PAIRS_MAX: usize = 200;
 const PROBLEM_CHARS_MAX: usize = 300;

@@ -1,7 +1,7 @@
 //! What the pusher reads: Heroku's arrows and indents, line by line, bounded, without secrets.
 
 use crate::mask::Mask;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Write};
 
@@ -9,9 +9,9 @@ use std::io::{self, Write};
 const LINE_BYTES_MAX: usize = 10_000;
 /// Of all output together; the rest is counted, not shown.
 const BYTES_MAX: u64 = 16 << 20;
-/// Lines kept to explain a failure with.
-const TAIL_LINES_MAX: usize = 60;
-const TAIL_LINE_BYTES_MAX: usize = 500;
+/// The end of the output, kept to explain a failure with.
+const TAIL_BYTES: usize = 16 << 10;
+const TAIL_LINE_CHARS_MAX: usize = 300;
 
 /// Writes whole lines and flushes each, so that a push shows a build as it happens.
 pub struct Transcript {
@@ -22,7 +22,8 @@ pub struct Transcript {
     dropped: u64,
     /// The reader is gone: the build goes on, and its outcome tells what happened.
     deaf: bool,
-    tail: VecDeque<String>,
+    /// The last bytes as they came, at most twice [`TAIL_BYTES`].
+    recent: Vec<u8>,
 }
 
 impl fmt::Debug for Transcript {
@@ -43,7 +44,7 @@ impl Transcript {
             written: 0,
             dropped: 0,
             deaf: false,
-            tail: VecDeque::new(),
+            recent: Vec::new(),
         }
     }
 
@@ -77,9 +78,14 @@ impl Transcript {
 
     /// Output of a program, in whatever pieces it comes.
     pub fn raw(&mut self, bytes: &[u8]) {
-        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+        self.remember(bytes);
+        if self.dropped > 0 {
+            self.dropped += bytes.len() as u64;
+            return;
+        }
+        for piece in bytes.chunks(LINE_BYTES_MAX).flat_map(|c| c.split_inclusive(|b| *b == b'\n')) {
             self.pending.extend_from_slice(piece);
-            if self.pending.last() == Some(&b'\n') {
+            if piece.ends_with(b"\n") {
                 self.emit(self.pending.len());
             }
             self.break_overlong();
@@ -98,9 +104,17 @@ impl Transcript {
         self.dropped
     }
 
-    /// The last lines, oldest first.
-    pub(crate) fn tail(&self) -> impl DoubleEndedIterator<Item = &str> {
-        self.tail.iter().map(String::as_str)
+    /// The last lines as plain text without secrets, oldest first.
+    pub(crate) fn tail(&self) -> Vec<String> {
+        let start = self.recent.len().saturating_sub(TAIL_BYTES);
+        // A line cut at its beginning may hold half a secret, which no mask would know.
+        let whole = match self.recent[start..].iter().position(|byte| *byte == b'\n') {
+            Some(end) if start > 0 => start + end,
+            _ => start,
+        };
+        let text = self.mask.apply(&self.recent[whole..]);
+        let text = String::from_utf8_lossy(&text);
+        text.lines().map(|line| plain(line).chars().take(TAIL_LINE_CHARS_MAX).collect()).collect()
     }
 
     /// Programs that never end their line must not grow our memory. As much is held back as the
@@ -120,7 +134,6 @@ impl Transcript {
         if line.last() != Some(&b'\n') {
             line.push(b'\n');
         }
-        self.remember(&line);
         let size = line.len() as u64;
         if self.written + size > BYTES_MAX {
             if self.dropped == 0 {
@@ -140,12 +153,11 @@ impl Transcript {
         }
     }
 
-    fn remember(&mut self, line: &[u8]) {
-        if self.tail.len() == TAIL_LINES_MAX {
-            self.tail.pop_front();
+    fn remember(&mut self, bytes: &[u8]) {
+        self.recent.extend_from_slice(&bytes[bytes.len().saturating_sub(2 * TAIL_BYTES)..]);
+        if self.recent.len() > 2 * TAIL_BYTES {
+            self.recent.drain(..self.recent.len() - TAIL_BYTES);
         }
-        let line = line.get(..TAIL_LINE_BYTES_MAX).unwrap_or(line);
-        self.tail.push_back(plain(&String::from_utf8_lossy(line)));
     }
 }
 
@@ -212,7 +224,9 @@ mod tests {
         let mut long = vec![b'.'; LINE_BYTES_MAX - 5];
         long.extend_from_slice(b"correct horse");
         long.extend(vec![b'.'; 2 * LINE_BYTES_MAX]);
-        long.iter().for_each(|byte| out.raw(&[*byte]));
+        for byte in &long {
+            out.raw(&[*byte]);
+        }
         out.end_line();
         assert!(text(&shared).starts_with("is <TOKEN>\n"));
         assert!(!text(&shared).contains("correct"));
@@ -227,7 +241,7 @@ mod tests {
         }
         out.end_line();
         let shown = text(&shared);
-        assert!(shown.len() < (BYTES_MAX as usize) + 200);
+        assert!((shown.len() as u64) < BYTES_MAX + 200);
         assert_eq!(shown.matches("Output is cut here").count(), 1);
         assert!(out.dropped() > 3 << 20);
     }
@@ -235,8 +249,20 @@ mod tests {
     #[test]
     fn the_tail_is_plain_text() {
         let (mut out, _) = transcript();
-        (0..100).for_each(|n| out.raw(format!("\x1b[31;1mline {n}\x1b[0m\r\n").as_bytes()));
-        assert_eq!(out.tail().count(), TAIL_LINES_MAX);
-        assert_eq!(out.tail().last(), Some("line 99"));
+        (0..5000).for_each(|n| out.raw(format!("\x1b[31;1mline {n}\x1b[0m\r\n").as_bytes()));
+        let tail = out.tail();
+        assert_eq!(tail.last().map(String::as_str), Some("line 4999"));
+        assert!((100..5000).contains(&tail.len()));
+    }
+
+    #[test]
+    fn the_tail_goes_on_after_the_cut_and_hides_secrets() {
+        let (mut out, shared) = transcript();
+        out.hide(&BTreeMap::from([("TOKEN".to_owned(), "correct horse".to_owned())]));
+        (0..=BYTES_MAX / 1000).for_each(|_| out.raw(&[&[b'x'; 999][..], b"\n"].concat()));
+        out.raw(b"and more\n");
+        out.raw(b"error: correct horse\n");
+        assert_eq!(out.tail().last().map(String::as_str), Some("error: <TOKEN>"));
+        assert!(!text(&shared).contains("<TOKEN>"));
     }
 }

@@ -1,8 +1,16 @@
 //! The platform: apps, releases, builds, the API and the git endpoint, wired to the runtime.
 
+pub mod api;
+pub mod attach;
+pub mod build;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod endpoints;
+pub mod git;
 pub mod host;
+pub mod roles;
+pub mod services;
 pub mod stack;
+pub mod state;
 pub mod tls;

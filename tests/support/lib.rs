@@ -1,1 +1,12 @@
 //! What the end-to-end tests share: a platform to drive, and real clients to drive it with.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
+mod app;
+mod http;
+mod platform;
+mod wait;
+
+pub use app::{Checkout, Pushed};
+pub use http::{Answer, get, request};
+pub use platform::{Platform, lathe, unique_network};
+pub use wait::until;

@@ -1,6 +1,6 @@
 //! A room with all the folders of a build, buildpacks written on the spot, and what came of it.
 
-use lathe_compiler::{CompileError, Compiled, Job, Transcript, compile};
+use lathe_compiler::{CompileError, Compiled, FROM_MACHINE, Job, Transcript, compile, copy_tree};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read, Write};
@@ -59,6 +59,25 @@ impl Bench {
         fs::write(path, text).unwrap();
     }
 
+    /// An app of `buildpacks/`, built by what is built in, with the ways out of this machine.
+    pub(crate) fn fixture(name: &str) -> (Self, Job) {
+        let bench = Self { room: tempfile::tempdir().unwrap() };
+        let buildpacks = Path::new(env!("CARGO_MANIFEST_DIR")).join("../buildpacks");
+        copy_tree(&buildpacks.join(name), &bench.path("build")).unwrap();
+        let mut job = bench.job(&[]);
+        job.builtin_dir = buildpacks;
+        job.timeout = Duration::from_mins(10);
+        job.extra_env = std::env::vars()
+            .filter(|(name, _)| FROM_MACHINE.contains(&name.as_str()))
+            .map(|(name, value)| match name.as_str() {
+                // The stack's programs first, as in a build dyno; the toolchain after them.
+                "PATH" => (name, format!("{}:{value}", lathe_compiler::PATH)),
+                _ => (name, value),
+            })
+            .collect();
+        (bench, job)
+    }
+
     /// A buildpack whose `bin/compile` is `compile`, written without any executable bit.
     pub(crate) fn buildpack(&self, name: &str, compile: &str) -> String {
         self.write(&format!("{name}/bin/detect"), "#!/bin/sh\necho Fake\n");
@@ -77,7 +96,7 @@ impl Bench {
             source_version: "c0ffee".to_owned(),
             request_id: "r-1".to_owned(),
             source_date_epoch: 1_700_000_000,
-            timeout: Duration::from_secs(60),
+            timeout: Duration::from_mins(1),
             ..Job::default()
         }
     }

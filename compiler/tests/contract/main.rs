@@ -3,6 +3,7 @@
 
 mod bench;
 mod builds;
+mod builtin;
 mod choices;
 mod hostile;
 mod worker;

@@ -11,6 +11,7 @@ mod export;
 mod launch;
 mod transcript;
 mod verdict;
+pub mod worker;
 
 pub use bundle::{BundleError, lay_out as lay_out_buildpacks};
 pub use dyno::{CA_VARIABLES, cache_of};

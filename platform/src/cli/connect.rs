@@ -15,6 +15,8 @@ use std::process::{Command, ExitStatus, Stdio};
 
 /// What is run over there; constant, since ssh hands it to a shell.
 const REMOTE: [&str; 2] = ["lathe env --json", "sudo -n lathe env --json"];
+/// ssh's own exit status, as opposed to the remote command's.
+const SSH_FAILED: i32 = 255;
 const SYSTEM_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// Why there is no connection.
@@ -24,6 +26,8 @@ pub enum ConnectError {
     Target { target: String },
     #[error("cannot run ssh")]
     Ssh(#[source] io::Error),
+    #[error("cannot reach {target} by ssh")]
+    Unreachable { target: String },
     #[error("`lathe env` on {target} ended with {status}")]
     Remote { target: String, status: ExitStatus },
     #[error("{target} answers something else than a platform")]
@@ -55,6 +59,7 @@ impl ConnectError {
         match self {
             Self::Target { .. } => "Write it as you would for ssh: ada@box.example.com.".into(),
             Self::Ssh(_) => "Install openssh-client.".into(),
+            Self::Unreachable { target } => format!("See that `ssh {target}` works."),
             Self::Remote { .. } => "The platform must be up there, `lathe` on the PATH, and you \
                  its user, or one who may `sudo -n lathe env`."
                 .into(),
@@ -144,6 +149,9 @@ impl<'a> Line<'a> {
                 return serde_json::from_slice(&said.stdout).map_err(|source| {
                     ConnectError::Answer { target: self.target.to_owned(), source }
                 });
+            }
+            if said.status.code() == Some(SSH_FAILED) {
+                return Err(ConnectError::Unreachable { target: self.target.to_owned() });
             }
             status = said.status;
         }

@@ -43,6 +43,7 @@ fn reason(dyno: &str, end: &End, port: Option<u16>) -> String {
             "{dyno} used more memory than its dyno type has (R15), {peak}\n\
              Use a larger one: heroku ps:type, or make the process smaller"
         ),
+        EndCause::Lost => format!("{dyno} vanished, and nobody knows how it ended"),
         EndCause::StartFailed(step) => format!("{dyno} could not be started: {step}"),
         EndCause::Exit | EndCause::Stopped | EndCause::Killed => {
             format!("{dyno} {}, {peak}", exit(end.status))

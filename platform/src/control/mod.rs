@@ -6,6 +6,7 @@
 mod explain;
 mod phase;
 pub mod plan;
+pub mod running;
 pub mod slots;
 pub mod snapshot;
 mod verdict;
@@ -182,13 +183,7 @@ impl Control {
             lines: explain::LINES_MAX,
             after: None,
         };
-        let mut lines = Vec::new();
-        if let Ok(mut tail) = self.services.hub.tail(&AppId::new(app), filter, false) {
-            while let Some(entry) = tail.next().await {
-                lines.push(String::from_utf8_lossy(&entry.line.text).into_owned());
-            }
-        }
-        lines
+        lines(&self.services, &AppId::new(app), filter).await
     }
 
     fn phase_ended(&mut self, ended: Result<(String, u32), tokio::task::JoinError>) {
@@ -199,6 +194,17 @@ impl Control {
             }
         }
     }
+}
+
+/// The log lines that match, oldest first.
+async fn lines(services: &Services, app: &AppId, filter: Filter) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Ok(mut tail) = services.hub.tail(app, filter, false) {
+        while let Some(entry) = tail.next().await {
+            lines.push(String::from_utf8_lossy(&entry.line.text).into_owned());
+        }
+    }
+    lines
 }
 
 /// Waits until a release serves, has failed, or has been overtaken, and gives it back.

@@ -31,7 +31,7 @@ impl Snapshot {
 }
 
 impl AppState {
-    fn read(tx: &Tx<'_>, app: App) -> Result<Self, StateError> {
+    pub fn read(tx: &Tx<'_>, app: App) -> Result<Self, StateError> {
         let release = |version: Option<u32>| {
             version.map(|version| releases::by_version(tx, &app.id, version)).transpose()
         };

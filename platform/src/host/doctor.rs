@@ -129,8 +129,14 @@ fn kernel(facts: &Facts) -> Vec<Check> {
     // Without root every trial fails, and says nothing about the kernel.
     if facts.root {
         checks.push(tried("overlay", "a dyno's tree: slug over stack", &facts.overlay));
-        checks.push(tried("veth", "a dyno's own network", &facts.veth));
-        checks.push(tried("nftables", "dynos cannot reach each other", &facts.nftables));
+        // What a missing program could not try is complained about by its own check.
+        let has = |program| !facts.missing.iter().any(|need| need.what == program);
+        if has("ip") {
+            checks.push(tried("veth", "a dyno's own network", &facts.veth));
+        }
+        if has("nft") {
+            checks.push(tried("nftables", "dynos cannot reach each other", &facts.nftables));
+        }
     }
     checks.push(Check {
         name: "loop devices",
@@ -293,6 +299,11 @@ mod tests {
         assert_eq!(complaints(|_| ()), Vec::<&str>::new());
         assert_eq!(complaints(|f| f.root = false), ["root"]);
         assert_eq!(complaints(|f| f.missing = vec![NEEDS[0]]), ["programs"]);
+        let without_nft = |facts: &mut Facts| {
+            facts.missing = NEEDS.iter().filter(|need| need.what == "nft").copied().collect();
+            facts.nftables = Some("failed to execute nft".into());
+        };
+        assert_eq!(complaints(without_nft), ["programs"]);
         assert_eq!(complaints(|f| f.namespaces.retain(|n| n != "net")), ["namespaces"]);
         assert_eq!(complaints(|f| f.cgroup_v2.clear()), ["cgroups"]);
         assert_eq!(complaints(|f| f.overlay = Some("unknown filesystem".into())), ["overlay"]);

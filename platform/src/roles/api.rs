@@ -21,13 +21,18 @@ pub(super) async fn start(
 ) -> Result<Vec<Role>, UpError> {
     let config = tls.server_config()?;
     let pending = Arc::new(attach::Pending::default());
-    let git = git::open(services.clone()).await.map_err(UpError::Git)?;
-    let app = api::router(services.clone(), git.builder(), pending.clone()).merge(git.router());
+    let git = git::open(services.clone()).await?;
+    let context = api::Context::new(services.clone(), git.builder(), pending.clone());
+    let app = api::router(context).merge(git.router());
+    let builder = Role::start("git and builder", |stop| async move {
+        stop.cancelled().await;
+        git.close().await;
+    });
     let secure = Role::start("api", |stop| serve(doors.tls, Some(config.clone()), app.clone(), stop));
     let plain = Role::start("api on loopback", |stop| serve(doors.plain, None, app, stop));
     let services = services.clone();
     let rendezvous = Role::start("rendezvous", |stop| {
         attach::serve(doors.rendezvous, config, services, pending, stop)
     });
-    Ok(vec![secure, plain, rendezvous])
+    Ok(vec![builder, secure, plain, rendezvous])
 }

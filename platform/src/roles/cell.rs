@@ -5,10 +5,11 @@ use crate::config::Config;
 use crate::services::Services;
 use lathe_dynos::cell;
 use lathe_dynos::clock::Clock;
-use lathe_dynos::native::{NativeConfig, OpenSlug};
+use lathe_dynos::native::{NativeConfig, OpenSlug, ParseNetworkError};
 use lathe_dynos::restart::Backoff;
 use lathe_dynos::spec::{Desired, Observed};
 use sha2::{Digest, Sha256};
+use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -35,26 +36,28 @@ pub(super) fn start(
 
 /// The engine of this data directory. Its short name is made from the directory, so that two
 /// platforms on one machine never touch each other's groups, links or rules.
-pub(super) fn engine_config(config: &Config) -> Result<NativeConfig, UpError> {
+pub(super) fn engine_config(config: &Config, lathe: &Path) -> Result<NativeConfig, UpError> {
     let failed = |source| UpError::Data { path: config.data.clone(), source };
     let data = config.data.canonicalize().map_err(failed)?;
     let digest = Sha256::digest(data.as_os_str().as_encoded_bytes());
+    let network = config.network.to_string().parse();
+    let network = network.map_err(|error| failed(std::io::Error::other::<ParseNetworkError>(error)))?;
     let letters = b"abcdefghijklmnopqrstuvwxyz";
     let instance: String =
         digest.iter().take(5).map(|byte| char::from(letters[usize::from(byte % 26)])).collect();
     Ok(NativeConfig {
         dir: data.join("cell"),
         instance,
-        network: lathe_dynos::native::Network {
-            address: config.network.address,
-            prefix: config.network.prefix,
-        },
-        lathe: std::env::current_exe().map_err(failed)?,
+        network,
+        lathe: lathe.to_owned(),
         resolv_conf: None,
     })
 }
 
 pub(super) fn slug_opener(slugs: &Arc<lathe_slug::Store>) -> OpenSlug {
     let slugs = slugs.clone();
-    Arc::new(move |id| slugs.open_slug(id).ok())
+    Box::new(move |id| match slugs.open_slug(&id) {
+        Ok(file) => Ok(Box::new(file)),
+        Err(error) => Err(std::io::Error::other(error)),
+    })
 }

@@ -40,7 +40,7 @@ async fn run(services: Services, stop: CancellationToken) {
 
 async fn tidy(services: &Services) -> Result<(), StateError> {
     let now = Timestamp::now();
-    let before = |kept: SignedDuration| (now - kept).as_millisecond();
+    let before = move |kept: SignedDuration| (now - kept).as_millisecond();
     let (keep, sources) = services
         .store
         .write(move |tx| {

@@ -11,6 +11,7 @@ mod serve;
 use crate::config::Config;
 use crate::control;
 use crate::endpoints::Endpoints;
+use crate::git::GitError;
 use crate::services::Services;
 use crate::stack::{self, StackError};
 use crate::state::lock::DataLock;
@@ -61,7 +62,9 @@ pub enum UpError {
         source: std::io::Error,
     },
     #[error("git cannot be served")]
-    Git(#[source] std::io::Error),
+    Git(#[from] GitError),
+    #[error("this program cannot find its own file")]
+    Executable(#[source] std::io::Error),
     #[error("a preparation was interrupted")]
     Interrupted,
 }
@@ -127,6 +130,7 @@ pub async fn up(
     let config = Arc::new(config);
     prepare_data(&config)?;
     let lock = DataLock::take(&config.data)?;
+    let lathe = std::env::current_exe().map_err(UpError::Executable)?;
     let store = Store::open(&config.data)?;
     owner::ensure(&store, &config).await?;
     let stacks = ensure_stacks(config.clone(), progress).await?;
@@ -143,7 +147,7 @@ pub async fn up(
     let (logs, lines) = lathe_logs::channel(LOG_QUEUE_MAX);
     let (hub, role) = drains::start(&config, &store, lines);
     roles.extend(role);
-    let engine = Arc::new(NativeEngine::open(cell::engine_config(&config)?, cell::slug_opener(&slugs)).await?);
+    let engine = Arc::new(NativeEngine::open(cell::engine_config(&config, &lathe)?, cell::slug_opener(&slugs)).await?);
     let oneoffs = Arc::new(OneOffs::new(engine.clone(), logs.clone()));
     let (observed_out, observed) = watch::channel(Arc::new(Observed::default()));
     let services = Services {

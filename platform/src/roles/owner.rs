@@ -2,18 +2,13 @@
 
 use crate::config::Config;
 use crate::state::{StateError, Store, accounts};
-use std::path::PathBuf;
 
 /// Who owns what is made with the token of the data directory.
 pub const OWNER: &str = "owner@lathe.local";
 
-fn path(config: &Config) -> PathBuf {
-    config.data.join("owner-token")
-}
-
 /// Makes account and token unless the token is there already. A lost token file is made anew.
 pub(super) async fn ensure(store: &Store, config: &Config) -> Result<(), StateError> {
-    let path = path(config);
+    let path = config.owner_token();
     if path.exists() {
         return Ok(());
     }

@@ -89,7 +89,7 @@ fn id_of(path: &Path, extension: &str) -> Option<SlugId> {
     path.file_stem()?.to_str()?.parse().ok()
 }
 
-fn remove_if_there(path: &Path) -> io::Result<()> {
+pub(super) fn remove_if_there(path: &Path) -> io::Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),

@@ -205,7 +205,7 @@ impl Store {
         let path = self.path(id);
         let bytes = path.metadata().map_err(failed)?.len();
         std::fs::remove_file(path).map_err(failed)?;
-        std::fs::remove_file(manifest_path(&self.inner.dir, id)).map_err(failed)?;
+        janitor::remove_if_there(&manifest_path(&self.inner.dir, id)).map_err(failed)?;
         Ok(bytes)
     }
 

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod diff;
+mod full_disk;
 mod hostile;
 mod pack;
 mod round_trip;

@@ -3,7 +3,7 @@
 use crate::round_trip::packed;
 use crate::tree::{Node, build, describe, file, program};
 use lathe_slug::{Ignore, Limits, PackError, SlugId, pack};
-use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::fs::{CWD, FileType, Mode, RenameFlags, mknodat};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Read;
@@ -102,6 +102,41 @@ fn links_are_stored_and_never_followed() {
     let mut tar = Vec::new();
     flate2::read::MultiGzDecoder::new(&slug[..]).read_to_end(&mut tar).unwrap();
     assert!(!tar.windows(11).any(|window| window == b"canary-5d1c"));
+}
+
+/// A build may leave processes behind. Whatever they swap while packing runs, nothing from outside the
+/// tree gets in: each round ends in a slug without the canary, or in the message that names the change.
+#[test]
+fn a_tree_that_changes_under_way_leads_nowhere() {
+    let temp = tempfile::tempdir().unwrap();
+    let (app, outside) = (temp.path().join("app"), temp.path().join("outside"));
+    build(&outside, describe([("x", file("canary-77aa"))]).iter());
+    build(&app, describe([("d/x", file("inside")), ("f", file("inside"))]).iter());
+    std::os::unix::fs::symlink(&outside, app.join("l")).unwrap();
+    std::os::unix::fs::symlink(outside.join("x"), app.join("m")).unwrap();
+    let swap = |one: &str, two: &str| {
+        let (one, two) = (app.join(one), app.join(two));
+        rustix::fs::renameat_with(CWD, one, CWD, two, RenameFlags::EXCHANGE).unwrap();
+    };
+    std::thread::scope(|scope| {
+        let swapper = scope.spawn(|| {
+            for _ in 0..20_000 {
+                swap("d", "l");
+                swap("f", "m");
+            }
+        });
+        while !swapper.is_finished() {
+            let mut slug = Vec::new();
+            match pack(&app, &Ignore::default(), &Limits::default(), &mut slug) {
+                Ok(_) => {}
+                Err(PackError::Changed { .. }) => continue,
+                Err(error) => panic!("{error}"),
+            }
+            let mut tar = Vec::new();
+            flate2::read::MultiGzDecoder::new(&slug[..]).read_to_end(&mut tar).unwrap();
+            assert!(!tar.windows(11).any(|window| window == b"canary-77aa"));
+        }
+    });
 }
 
 #[test]

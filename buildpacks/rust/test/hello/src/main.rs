@@ -1,0 +1,4 @@
+//! Says hello.
+fn main() {
+    println!("hello {}", itoa::Buffer::new().format(42));
+}

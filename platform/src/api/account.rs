@@ -1,0 +1,43 @@
+//! Accounts: who the caller is.
+
+use super::access::Caller;
+use super::rate::BUDGET;
+use crate::state::model::Account;
+use axum::Json;
+use serde_json::{Value, json};
+
+pub(super) async fn show(caller: Caller) -> Json<Value> {
+    Json(full(&caller.account))
+}
+
+pub(super) async fn rate_limits(_: Caller) -> Json<Value> {
+    Json(json!({"remaining": BUDGET}))
+}
+
+/// The part of an account that other resources hold.
+pub(super) fn brief(account: &Account) -> Value {
+    json!({"id": account.id, "email": account.email})
+}
+
+fn full(account: &Account) -> Value {
+    json!({
+        "id": account.id,
+        "email": account.email,
+        "name": null,
+        "allow_tracking": false,
+        "beta": false,
+        "country_of_residence": null,
+        "created_at": account.created_at,
+        "updated_at": account.created_at,
+        "default_organization": null,
+        "default_team": null,
+        "delinquent_at": null,
+        "federated": false,
+        "identity_provider": null,
+        "last_login": null,
+        "sms_number": null,
+        "suspended_at": null,
+        "two_factor_authentication": false,
+        "verified": true,
+    })
+}

@@ -1,0 +1,34 @@
+//! JSON that callers send: bounded, and refused with a reason.
+
+use super::error::ApiError;
+use axum::extract::{FromRequest, Request};
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+
+pub(super) const BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// A JSON body; an empty one reads as `{}`, because some clients send nothing for no options.
+#[derive(Debug)]
+pub(super) struct Body<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        let bytes = read(request).await?;
+        let bytes = if bytes.is_empty() { Bytes::from_static(b"{}") } else { bytes };
+        serde_json::from_slice(&bytes)
+            .map(Self)
+            .map_err(|error| ApiError::bad_request(format!("The request body is not as expected: {error}")))
+    }
+}
+
+async fn read(request: Request) -> Result<Bytes, ApiError> {
+    let limited = Limited::new(request.into_body(), BODY_BYTES_MAX);
+    match limited.collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::too_large(BODY_BYTES_MAX as u64)),
+        Err(_) => Err(ApiError::bad_request("The request body did not arrive whole.")),
+    }
+}

@@ -1,0 +1,62 @@
+//! Log drains: where an app's lines go besides the ring.
+
+use super::access::AppAccess;
+use super::body::Body;
+use super::context::Context;
+use super::error::ApiError;
+use super::page::page;
+use crate::state::drains;
+use crate::state::model::Drain;
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+pub(super) async fn list(
+    State(context): State<Context>,
+    access: AppAccess,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let all = context.services.store.read(move |tx| drains::of_app(tx, &access.app.id)).await?;
+    page(&headers, &["id"], all.iter().map(show_drain).collect())
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Add {
+    url: String,
+}
+
+pub(super) async fn add(
+    State(context): State<Context>,
+    access: AppAccess,
+    Body(add): Body<Add>,
+) -> Result<Response, ApiError> {
+    if let Err(error) = add.url.parse::<lathe_logs::drain::Target>() {
+        return Err(ApiError::invalid(format!("That drain URL cannot be used: {error}")));
+    }
+    let app = access.app.id;
+    let added = context.services.store.write(move |tx| drains::add(tx, &app, &add.url)).await?;
+    Ok((StatusCode::CREATED, Json(show_drain(&added))).into_response())
+}
+
+pub(super) async fn remove(
+    State(context): State<Context>,
+    access: AppAccess,
+) -> Result<Json<Value>, ApiError> {
+    let (app, identity) = (access.app.id.clone(), access.parameter("drain"));
+    let removed = context.services.store.write(move |tx| drains::remove(tx, &app, &identity)).await?;
+    Ok(Json(show_drain(&removed)))
+}
+
+fn show_drain(drain: &Drain) -> Value {
+    json!({
+        "id": drain.id,
+        "addon": null,
+        "token": drain.token,
+        "url": drain.url,
+        "created_at": drain.created_at,
+        "updated_at": drain.created_at,
+    })
+}

@@ -1,0 +1,119 @@
+//! The Platform API v3, as the unmodified Heroku CLI speaks it. This page is the route table.
+
+mod access;
+mod account;
+mod apps;
+mod body;
+mod builds;
+mod buildpacks;
+mod cancels;
+mod collaborators;
+mod config_vars;
+mod context;
+mod domains;
+mod dynos;
+mod envelope;
+mod error;
+mod formation;
+mod log_drains;
+mod log_sessions;
+mod oauth;
+mod page;
+mod range;
+mod rate;
+mod releases;
+mod slugs;
+mod sources;
+mod unsupported;
+mod uploads;
+
+pub use context::Context;
+
+use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{any, delete, get, patch, post, put};
+
+/// Every route of the API, with who asks checked in each handler's own arguments.
+pub fn router(context: Context) -> Router {
+    Router::new()
+        .route("/account", get(account::show))
+        .route("/account/rate-limits", get(account::rate_limits))
+        .route("/account/features", get(unsupported::none))
+        .route("/account/keys", get(unsupported::none))
+        .route("/users/{user}", get(account::show))
+        .route("/oauth/authorizations", get(oauth::list).post(oauth::create))
+        .route("/oauth/authorizations/{authorization}", get(oauth::show).delete(oauth::revoke))
+        .route("/oauth/sessions/{session}", delete(oauth::end_session))
+        .route("/users/{user}/apps", get(apps::list))
+        .merge(apps_routes())
+        .merge(run_routes())
+        .merge(build_routes())
+        .merge(catalogue_routes())
+        .fallback(any(unsupported::unknown))
+        .layer(from_fn_with_state(context.clone(), envelope::limit))
+        .layer(from_fn(envelope::wrap))
+        .with_state(context)
+}
+
+fn apps_routes() -> Router<Context> {
+    Router::new()
+        .route("/apps", get(apps::list).post(apps::create))
+        .route("/apps/{app}", get(apps::show).patch(apps::update).delete(apps::destroy))
+        .route("/apps/{app}/config-vars", get(config_vars::show).patch(config_vars::update))
+        .route("/apps/{app}/collaborators", get(collaborators::list).post(collaborators::add))
+        .route("/apps/{app}/collaborators/{user}", delete(collaborators::remove))
+        .route("/apps/{app}/domains", get(domains::list).post(domains::add))
+        .route("/apps/{app}/domains/{domain}", get(domains::show).delete(domains::remove))
+        .route("/apps/{app}/log-drains", get(log_drains::list).post(log_drains::add))
+        .route("/apps/{app}/log-drains/{drain}", delete(log_drains::remove))
+        .route("/apps/{app}/log-sessions", post(log_sessions::create))
+        .route("/log-sessions/{secret}", get(log_sessions::stream))
+        .route("/apps/{app}/addons", get(unsupported::none_of_app))
+        .route("/apps/{app}/addon-attachments", get(unsupported::none_of_app))
+        .route("/apps/{app}/features", get(unsupported::none_of_app))
+        .route("/apps/{app}/sni-endpoints", get(unsupported::none_of_app))
+        .route("/apps/{app}/webhooks", get(unsupported::none_of_app))
+        .route("/apps/{app}/pipeline-couplings", get(unsupported::no_pipeline))
+}
+
+fn run_routes() -> Router<Context> {
+    Router::new()
+        .route("/apps/{app}/releases", get(releases::list).post(releases::create))
+        .route("/apps/{app}/releases/{release}", get(releases::show))
+        .route("/apps/{app}/releases/{release}/config-vars", get(releases::config_vars))
+        .route("/apps/{app}/releases/{release}/output/{secret}", get(releases::output))
+        .route("/apps/{app}/formation", get(formation::list).patch(formation::batch_update))
+        .route("/apps/{app}/formation/{type}", get(formation::show).patch(formation::update))
+        .route("/apps/{app}/formations/{type}", delete(dynos::restart_type))
+        .route("/apps/{app}/formations/{type}/actions/stop", post(dynos::restart_type))
+        .route("/apps/{app}/dynos", get(dynos::list).post(dynos::run).delete(dynos::restart_all))
+        .route("/apps/{app}/dynos/{dyno}", get(dynos::show).delete(dynos::restart))
+        .route("/apps/{app}/dynos/{dyno}/actions/stop", post(dynos::restart))
+}
+
+fn build_routes() -> Router<Context> {
+    Router::new()
+        .route("/apps/{app}/builds", get(builds::list).post(builds::create))
+        .route("/apps/{app}/builds/{build}", get(builds::show).delete(builds::cancel))
+        .route("/apps/{app}/builds/{build}/output/{secret}", get(builds::output))
+        .route("/apps/{app}/buildpack-installations", get(buildpacks::list).put(buildpacks::set))
+        .route("/sources", post(sources::create))
+        .route("/apps/{app}/sources", post(sources::create_for_app))
+        .route("/sources/{secret}", put(sources::upload).get(sources::download))
+        .route("/apps/{app}/slugs", post(slugs::create))
+        .route("/apps/{app}/slugs/{slug}", get(slugs::show))
+        .route("/slugs/{slug}/{secret}", put(slugs::upload).get(slugs::download))
+}
+
+/// What there is one of, or none of, on every Lathe.
+fn catalogue_routes() -> Router<Context> {
+    Router::new()
+        .route("/addons", get(unsupported::none))
+        .route("/addon-attachments", get(unsupported::none))
+        .route("/pipelines", get(unsupported::none))
+        .route("/teams", get(unsupported::none))
+        .route("/spaces", get(unsupported::none))
+        .route("/stacks", get(apps::stacks))
+        .route("/regions", get(apps::regions))
+        .route("/batch", patch(unsupported::unknown))
+}

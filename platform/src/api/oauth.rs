@@ -1,0 +1,101 @@
+//! Tokens: listed masked, made, ended; a plain token is shown once, when it is made.
+
+use super::access::Caller;
+use super::account;
+use super::body::Body;
+use super::context::Context;
+use super::error::ApiError;
+use crate::state::accounts;
+use crate::state::model::Token;
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+const DESCRIPTION_CHARS_MAX: usize = 256;
+const MASKED: &str = "**********";
+
+pub(super) async fn list(State(context): State<Context>, caller: Caller) -> Result<Json<Value>, ApiError> {
+    let account = caller.account.id;
+    let all = context.services.store.read(move |tx| accounts::tokens_of(tx, &account)).await?;
+    Ok(Json(all.iter().map(|token| show_token(token, MASKED)).collect()))
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Create {
+    description: Option<String>,
+    /// Seconds from now.
+    expires_in: Option<i64>,
+}
+
+pub(super) async fn create(
+    State(context): State<Context>,
+    caller: Caller,
+    Body(create): Body<Create>,
+) -> Result<Response, ApiError> {
+    let description: String =
+        create.description.unwrap_or_default().chars().take(DESCRIPTION_CHARS_MAX).collect();
+    let (token, plain) = context
+        .services
+        .store
+        .write(move |tx| {
+            let expires = create.expires_in.map(|seconds| tx.now.saturating_add(SignedDuration::from_secs(seconds)));
+            let expires = expires.transpose().unwrap_or(Some(Timestamp::MAX));
+            accounts::issue_token(tx, &caller.account, &description, expires)
+        })
+        .await?;
+    Ok((StatusCode::CREATED, Json(show_token(&token, &plain))).into_response())
+}
+
+/// `~` is the token that asks.
+pub(super) async fn show(
+    State(context): State<Context>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let id = if id == "~" { caller.token.id } else { id };
+    let account = caller.account.id;
+    let all = context.services.store.read(move |tx| accounts::tokens_of(tx, &account)).await?;
+    let found = all.iter().find(|token| token.id == id);
+    Ok(Json(show_token(found.ok_or_else(|| ApiError::not_found("authorization"))?, MASKED)))
+}
+
+pub(super) async fn revoke(
+    State(context): State<Context>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let id = if id == "~" { caller.token.id } else { id };
+    let account = caller.account.id;
+    let ended = context.services.store.write(move |tx| accounts::revoke_token(tx, &account, &id)).await?;
+    Ok(Json(show_token(&ended, MASKED)))
+}
+
+/// There are no browser sessions here; `heroku logout` accepts this answer.
+pub(super) async fn end_session(_: Caller) -> ApiError {
+    ApiError::not_found("session")
+}
+
+fn show_token(token: &Token, plain: &str) -> Value {
+    let seconds = |until: Timestamp| until.duration_since(Timestamp::now()).as_secs();
+    json!({
+        "id": token.id,
+        "description": token.description,
+        "access_token": {
+            "id": token.id,
+            "token": plain,
+            "expires_in": token.expires_at.map(seconds),
+        },
+        "client": null,
+        "grant": null,
+        "refresh_token": null,
+        "session": null,
+        "scope": ["global"],
+        "user": account::brief(&token.account),
+        "created_at": token.created_at,
+        "updated_at": token.created_at,
+    })
+}

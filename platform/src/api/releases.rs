@@ -1,0 +1,148 @@
+//! Releases: the list, one, its config and output; and rollback, which is a new release.
+
+use super::access::AppAccess;
+use super::body::Body;
+use super::context::Context;
+use super::error::ApiError;
+use super::page::page;
+use super::{account, apps};
+use crate::state::model::{App, Config, Release, ReleaseStatus};
+use crate::state::{StateError, releases, slugs};
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use lathe_logs::Source;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+pub(super) async fn list(
+    State(context): State<Context>,
+    access: AppAccess,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let id = access.app.id.clone();
+    let all = context.services.store.read(move |tx| releases::all(tx, &id)).await?;
+    let items = all.iter().map(|release| show_release(&context, &access.app, release)).collect();
+    page(&headers, &["version", "id"], items)
+}
+
+pub(super) async fn show(
+    State(context): State<Context>,
+    access: AppAccess,
+) -> Result<Json<Value>, ApiError> {
+    let release = find(&context, &access).await?;
+    Ok(Json(show_release(&context, &access.app, &release)))
+}
+
+pub(super) async fn config_vars(
+    State(context): State<Context>,
+    access: AppAccess,
+) -> Result<Json<Config>, ApiError> {
+    Ok(Json(find(&context, &access).await?.config))
+}
+
+async fn find(context: &Context, access: &AppAccess) -> Result<Release, ApiError> {
+    let (app, identity) = (access.app.id.clone(), access.parameter("release"));
+    Ok(context.services.store.read(move |tx| releases::by_identity(tx, &app, &identity)).await?)
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Create {
+    /// Roll back to this release.
+    release: Option<String>,
+    /// Or release this slug.
+    slug: Option<String>,
+    description: Option<String>,
+}
+
+pub(super) async fn create(
+    State(context): State<Context>,
+    access: AppAccess,
+    Body(create): Body<Create>,
+) -> Result<Response, ApiError> {
+    let (app, account) = (access.app.clone(), access.account.clone());
+    let release = context
+        .services
+        .store
+        .write(move |tx| {
+            let change = match (&create.release, &create.slug) {
+                (Some(release), _) => rollback(releases::by_identity(tx, &app.id, release)?)?,
+                (None, Some(slug)) => {
+                    let slug = slugs::by_id(tx, &app.id, slug)?;
+                    if slug.digest.is_none() {
+                        return Err(StateError::Refused("The slug's blob has not been uploaded yet".into()));
+                    }
+                    let description = create.description.unwrap_or_else(|| "Deploy".into());
+                    releases::Change { description, slug: Some(slug), config: None }
+                }
+                (None, None) => {
+                    return Err(StateError::Refused("Name a release to roll back to, or a slug".into()));
+                }
+            };
+            releases::append(tx, &app, &account, change)
+        })
+        .await?;
+    for line in [&release.description, &format!("Release v{} created", release.version)] {
+        let line = format!("{line} by user {}", access.account.email);
+        context.services.say(&access.app.id, Source::App, "api", &line);
+    }
+    let shown = show_release(&context, &access.app, &release);
+    Ok((StatusCode::CREATED, Json(shown)).into_response())
+}
+
+fn rollback(target: Release) -> Result<releases::Change, StateError> {
+    let description = format!("Rollback to v{}", target.version);
+    match (target.slug, target.status) {
+        (None, _) => Err(StateError::Refused(format!("Release v{} has no slug to roll back to", target.version))),
+        (_, ReleaseStatus::Failed) => {
+            Err(StateError::Refused(format!("Release v{} failed; it cannot be rolled back to", target.version)))
+        }
+        (Some(slug), _) => {
+            Ok(releases::Change { description, slug: Some(slug), config: Some(target.config) })
+        }
+    }
+}
+
+/// What the release phase printed. The URL's secret is the release's own id, so no token is asked.
+pub(super) async fn output(
+    State(context): State<Context>,
+    axum::extract::Path((app, release, secret)): axum::extract::Path<(String, String, String)>,
+) -> Result<Response, ApiError> {
+    let found = context
+        .services
+        .store
+        .read(move |tx| {
+            let app = crate::state::apps::by_id(tx, &app)?;
+            releases::by_identity(tx, &app.id, &release)
+        })
+        .await?;
+    match found.output.filter(|_| found.id == secret) {
+        Some(output) => Ok(output.into_response()),
+        None => Err(ApiError::not_found("release")),
+    }
+}
+
+fn show_release(context: &Context, app: &App, release: &Release) -> Value {
+    let slug = release.slug.as_ref();
+    let has_phase = slug.is_some_and(|slug| slug.command("release").is_some());
+    let output = has_phase.then(|| {
+        context.url(&format!("/apps/{0}/releases/{1}/output/{1}", app.id, release.id))
+    });
+    json!({
+        "id": release.id,
+        "version": release.version,
+        "description": release.description,
+        "status": release.status.as_str(),
+        "current": app.current == Some(release.version),
+        "eligible_for_rollback": slug.is_some() && release.status != ReleaseStatus::Failed,
+        "addon_plan_names": [],
+        "artifacts": [],
+        "app": apps::brief(app),
+        "slug": slug.map(|slug| json!({"id": slug.id})),
+        "user": account::brief(&release.account),
+        "output_stream_url": output,
+        "created_at": release.created_at,
+        "updated_at": release.updated_at,
+    })
+}

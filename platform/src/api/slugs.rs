@@ -1,0 +1,144 @@
+//! The slug API: a slug made elsewhere is described, uploaded, and released.
+
+use super::access::AppAccess;
+use super::body::Body;
+use super::context::Context;
+use super::error::ApiError;
+use crate::stack;
+use crate::state::model::Slug;
+use crate::state::slugs::{self, NewSlug};
+use axum::Json;
+use axum::body::Body as Stream;
+use axum::extract::{Path, Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use lathe_slug::{Manifest, StoreError};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use tokio::sync::mpsc;
+
+/// Pieces of an upload on their way to the disk.
+const PIECES_MAX: usize = 16;
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Create {
+    process_types: BTreeMap<String, String>,
+    commit: Option<String>,
+    /// `SHA256:<hex>`: when given, the upload has to match it.
+    checksum: Option<String>,
+}
+
+pub(super) async fn create(
+    State(context): State<Context>,
+    access: AppAccess,
+    Body(create): Body<Create>,
+) -> Result<Response, ApiError> {
+    let new = NewSlug {
+        digest: None,
+        diff_id: None,
+        bytes: 0,
+        commit: create.commit,
+        stack: context.services.stacks.run.digest.clone(),
+        process_types: create.process_types.into_iter().collect(),
+        buildpacks: Vec::new(),
+        config_defaults: BTreeMap::new(),
+    };
+    let app = access.app.id;
+    let expected = create.checksum;
+    let slug = context.services.store.write(move |tx| slugs::insert(tx, &app, &new)).await?;
+    let secret = context.uploads.add(&slug, expected);
+    let shown = show_slug(&context, &slug, "put", &secret);
+    Ok((StatusCode::CREATED, Json(shown)).into_response())
+}
+
+pub(super) async fn show(
+    State(context): State<Context>,
+    access: AppAccess,
+) -> Result<Json<Value>, ApiError> {
+    let (app, id) = (access.app.id.clone(), access.parameter("slug"));
+    let slug = context.services.store.read(move |tx| slugs::by_id(tx, &app, &id)).await?;
+    let secret = context.uploads.add(&slug, None);
+    Ok(Json(show_slug(&context, &slug, "get", &secret)))
+}
+
+/// Takes the blob in: checked, stored durably, and only then recorded.
+pub(super) async fn upload(
+    State(context): State<Context>,
+    Path((id, secret)): Path<(String, String)>,
+    request: Request,
+) -> Result<StatusCode, ApiError> {
+    let ticket = context.uploads.get(&id, &secret).ok_or_else(|| ApiError::not_found("slug"))?;
+    let manifest = store(&context, request).await?;
+    if let Some(expected) = ticket.checksum {
+        let actual = format!("SHA256:{}", manifest.id);
+        if !expected.eq_ignore_ascii_case(&actual) {
+            return Err(ApiError::invalid(format!("Checksum does match expected value. Expected: {expected} Actual: {actual}")));
+        }
+    }
+    context
+        .services
+        .store
+        .write(move |tx| {
+            slugs::set_blob(tx, &ticket.app, &id, manifest.id, manifest.diff_id, manifest.bytes)
+        })
+        .await?;
+    Ok(StatusCode::OK)
+}
+
+/// From the network into the store, which works on a thread of its own, by a bounded queue.
+async fn store(context: &Context, request: Request) -> Result<Manifest, ApiError> {
+    let (pieces, mut queue) = mpsc::channel::<Bytes>(PIECES_MAX);
+    let slugs = context.services.slugs.clone();
+    let writer = tokio::task::spawn_blocking(move || {
+        let mut incoming = slugs.begin()?;
+        while let Some(piece) = queue.blocking_recv() {
+            incoming.append(&piece)?;
+        }
+        Ok(incoming)
+    });
+    let mut body = request.into_body();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| ApiError::bad_request("The upload broke off."))?;
+        let Ok(piece) = frame.into_data() else { continue };
+        if pieces.send(piece).await.is_err() {
+            break;
+        }
+    }
+    drop(pieces);
+    let refused = |error: StoreError| ApiError::invalid(format!("The slug was not taken: {error}"));
+    let incoming = writer.await.map_err(|error| ApiError::internal(&error))?.map_err(refused)?;
+    let committed = tokio::task::spawn_blocking(move || incoming.commit()).await;
+    committed.map_err(|error| ApiError::internal(&error))?.map_err(refused)
+}
+
+pub(super) async fn download(
+    State(context): State<Context>,
+    Path((id, secret)): Path<(String, String)>,
+) -> Result<Response, ApiError> {
+    let ticket = context.uploads.get(&id, &secret).ok_or_else(|| ApiError::not_found("slug"))?;
+    let slug = context.services.store.read(move |tx| slugs::by_id(tx, &ticket.app, &id)).await?;
+    let digest = slug.digest.ok_or_else(|| ApiError::not_found("slug"))?;
+    let path = context.services.slugs.path(&digest);
+    let file = tokio::fs::File::open(path).await.map_err(|error| ApiError::internal(&error))?;
+    Ok(Stream::from_stream(tokio_util::io::ReaderStream::new(file)).into_response())
+}
+
+fn show_slug(context: &Context, slug: &Slug, method: &str, secret: &str) -> Value {
+    let types: BTreeMap<_, _> = slug.process_types.iter().cloned().collect();
+    json!({
+        "id": slug.id,
+        "blob": {"method": method, "url": context.url(&format!("/slugs/{}/{secret}", slug.id))},
+        "buildpack_provided_description": null,
+        "checksum": slug.digest.map(|digest| format!("SHA256:{digest}")),
+        "commit": slug.commit,
+        "commit_description": null,
+        "process_types": types,
+        "size": slug.digest.map(|_| slug.bytes),
+        "stack": {"id": stack::RUN, "name": stack::RUN},
+        "created_at": slug.created_at,
+        "updated_at": slug.created_at,
+    })
+}

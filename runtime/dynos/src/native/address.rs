@@ -1,0 +1,65 @@
+//! Addresses of dynos: handed out in a circle, so that none is used again soon.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::str::FromStr;
+
+/// A block of private addresses: `10.213.0.0/16`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Network {
+    base: u32,
+    /// 8..=24: at least 253 dynos, and names short enough for an interface.
+    prefix: u8,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("a network is written like 10.213.0.0/16, with a prefix between /8 and /24")]
+pub struct ParseNetworkError;
+
+impl FromStr for Network {
+    type Err = ParseNetworkError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (address, prefix) = text.split_once('/').ok_or(ParseNetworkError)?;
+        let address: Ipv4Addr = address.parse().map_err(|_| ParseNetworkError)?;
+        let prefix = prefix.parse().map_err(|_| ParseNetworkError)?;
+        let network = Self { base: address.to_bits(), prefix };
+        if !(8..=24).contains(&prefix) || network.base & (network.size() - 1) != 0 {
+            return Err(ParseNetworkError);
+        }
+        Ok(network)
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", Ipv4Addr::from_bits(self.base), self.prefix)
+    }
+}
+
+impl Network {
+    fn size(self) -> u32 {
+        1 << (32 - self.prefix)
+    }
+
+    /// The host's address on every cable; the first of the block.
+    pub(super) fn gateway(self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.base + 1)
+    }
+
+    /// The place of `address` in the block.
+    pub(super) fn offset(self, address: Ipv4Addr) -> u32 {
+        address.to_bits().wrapping_sub(self.base)
+    }
+
+    /// The first free address after `last`, around the circle; none when all are taken.
+    pub(super) fn next(self, last: Ipv4Addr, taken: &BTreeSet<Ipv4Addr>) -> Option<Ipv4Addr> {
+        // Offsets 0 and 1 are the block and the gateway, the last one is its broadcast address.
+        let count = self.size() - 3;
+        let start = self.offset(last).wrapping_sub(1).min(count);
+        (0..count)
+            .map(|step| Ipv4Addr::from_bits(self.base + 2 + (start + step) % count))
+            .find(|address| !taken.contains(address))
+    }
+}

@@ -1,0 +1,295 @@
+//! The control groups of dynos: made, read and removed in version 1 and version 2 alike.
+
+use super::record::Membership;
+use crate::class::Class;
+use crate::containers::Usage;
+use crate::spec::DynoId;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
+
+/// Length of the period over which the CPU cap holds, microseconds: the kernel's default.
+const PERIOD_US: u32 = 100_000;
+
+/// How long the kernel may take to empty a killed group.
+const REMOVE_TRIES: u32 = 250;
+const REMOVE_PAUSE: Duration = Duration::from_millis(20);
+
+/// The controllers a dyno needs.
+const CONTROLLERS: [&str; 4] = ["cpu", "cpuacct", "memory", "pids"];
+
+/// Where a controller is steered on this machine.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Hierarchy {
+    V1(PathBuf),
+    V2,
+}
+
+/// The group of one engine, in every hierarchy.
+#[derive(Debug)]
+pub(super) struct Cgroups {
+    /// By controller name; `cpuacct` is a part of `cpu` in version 2.
+    controllers: BTreeMap<&'static str, PathBuf>,
+    unified: Option<PathBuf>,
+    /// The unified hierarchy has the controllers, so that its files set the limits.
+    v2: bool,
+}
+
+impl Cgroups {
+    /// Finds the hierarchies and makes the engine's group `name` in each.
+    pub(super) fn open(name: &str) -> io::Result<Self> {
+        let mounts = Mounts::parse(&fs::read_to_string("/proc/self/mounts")?);
+        let unified = mounts.unified.map(|root| (root.join(name), root));
+        let mut v2 = false;
+        if let Some((group, root)) = &unified {
+            let offered = fs::read_to_string(root.join("cgroup.controllers"))?;
+            v2 = offered.split_whitespace().any(|controller| controller == "memory");
+            fs::create_dir_all(group)?;
+            if v2 {
+                for directory in [root, group] {
+                    set(&directory.join("cgroup.subtree_control"), "+cpu +memory +pids")?;
+                }
+            }
+        }
+        let mut controllers = BTreeMap::new();
+        if !v2 {
+            for controller in CONTROLLERS {
+                let Some(root) = mounts.v1.get(controller) else {
+                    let message = format!("no cgroup hierarchy has the controller {controller}");
+                    return Err(io::Error::new(io::ErrorKind::Unsupported, message));
+                };
+                let group = root.join(name);
+                fs::create_dir_all(&group)?;
+                controllers.insert(controller, group);
+            }
+        }
+        Ok(Self { controllers, unified: unified.map(|(group, _)| group), v2 })
+    }
+
+    /// The groups of one dyno; they may not exist.
+    pub(super) fn of(&self, id: DynoId) -> Group {
+        let name = id.to_string();
+        let join =
+            |(controller, group): (&&'static str, &PathBuf)| (*controller, group.join(&name));
+        Group {
+            controllers: self.controllers.iter().map(join).collect(),
+            unified: self.unified.as_ref().map(|group| group.join(&name)),
+            v2: self.v2,
+        }
+    }
+
+    /// All dynos that have a group in any hierarchy.
+    pub(super) fn all(&self) -> io::Result<Vec<DynoId>> {
+        let mut ids = Vec::new();
+        for group in self.controllers.values().chain(&self.unified) {
+            for entry in fs::read_dir(group)? {
+                if let Some(id) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) {
+                    ids.push(DynoId(id));
+                }
+            }
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(ids)
+    }
+
+    /// Removes the engine's own, empty groups.
+    pub(super) fn close(&self) -> io::Result<()> {
+        self.controllers.values().chain(&self.unified).try_for_each(|group| remove_dir(group))
+    }
+}
+
+/// The hierarchies of a machine, as `/proc/self/mounts` lists them.
+#[derive(PartialEq, Eq, Debug, Default)]
+struct Mounts {
+    v1: BTreeMap<String, PathBuf>,
+    unified: Option<PathBuf>,
+}
+
+impl Mounts {
+    fn parse(text: &str) -> Self {
+        let mut mounts = Self::default();
+        for line in text.lines() {
+            let mut fields = line.split(' ');
+            let (Some(_), Some(path), Some(kind), Some(options)) =
+                (fields.next(), fields.next(), fields.next(), fields.next())
+            else {
+                continue;
+            };
+            match kind {
+                "cgroup2" => mounts.unified = Some(path.into()),
+                "cgroup" => {
+                    for option in options.split(',') {
+                        mounts.v1.insert(option.to_owned(), path.into());
+                    }
+                }
+                _ => {}
+            }
+        }
+        mounts
+    }
+}
+
+/// The groups of one dyno.
+#[derive(Debug)]
+pub(super) struct Group {
+    controllers: BTreeMap<&'static str, PathBuf>,
+    unified: Option<PathBuf>,
+    v2: bool,
+}
+
+impl Group {
+    /// Makes the groups with the limits of `class`; after an error none is left.
+    pub(super) fn create(&self, class: &Class) -> io::Result<Membership> {
+        let made = self.directories().try_for_each(|path| fs::create_dir(path));
+        if let Err(error) = made.and_then(|()| self.limit(class)) {
+            self.remove()?;
+            return Err(error);
+        }
+        let mut v1: Vec<PathBuf> = self.controllers.values().cloned().collect();
+        v1.dedup();
+        Ok(Membership { v1, v2: self.unified.clone() })
+    }
+
+    fn directories(&self) -> impl Iterator<Item = &PathBuf> {
+        self.controllers.values().chain(&self.unified)
+    }
+
+    fn limit(&self, class: &Class) -> io::Result<()> {
+        let memory = class.memory_bytes.to_string();
+        let pids = class.pids_max.to_string();
+        if self.v2 {
+            self.set("memory", "memory.max", &memory)?;
+            self.set("pids", "pids.max", &pids)?;
+            self.set("cpu", "cpu.weight", &weight(class.cpu_shares).to_string())?;
+            let quota = class.cpu_millis_max.map_or("max".to_owned(), |cap| quota(cap).to_string());
+            return self.set("cpu", "cpu.max", &format!("{quota} {PERIOD_US}"));
+        }
+        self.set("memory", "memory.limit_in_bytes", &memory)?;
+        match self.set("memory", "memory.memsw.limit_in_bytes", &memory) {
+            // A kernel without swap accounting.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => other?,
+        }
+        self.set("pids", "pids.max", &pids)?;
+        self.set("cpu", "cpu.shares", &class.cpu_shares.to_string())?;
+        let quota = class.cpu_millis_max.map_or(-1, |cap| i64::from(quota(cap)));
+        self.set("cpu", "cpu.cfs_quota_us", &quota.to_string())
+    }
+
+    /// What the dyno uses; zero for what cannot be read any more.
+    pub(super) fn usage(&self) -> Usage {
+        let pids = self.number("pids", "pids.current");
+        let mut usage = Usage {
+            pids: u32::try_from(pids).unwrap_or(u32::MAX),
+            cpu_cgroup: self.path("cpu").map(Path::to_owned),
+            ..Usage::default()
+        };
+        if self.v2 {
+            let memory = self.table("memory", "memory.stat");
+            usage.memory_rss_bytes = field(&memory, "anon");
+            usage.memory_cache_bytes = field(&memory, "file");
+            usage.memory_swap_bytes = self.number("memory", "memory.swap.current");
+            usage.memory_peak_bytes = self.number("memory", "memory.peak");
+            usage.cpu_ns = field(&self.table("cpu", "cpu.stat"), "usage_usec") * 1000;
+            usage.oom_kills = field(&self.table("memory", "memory.events"), "oom_kill");
+        } else {
+            let memory = self.table("memory", "memory.stat");
+            usage.memory_rss_bytes = field(&memory, "total_rss");
+            usage.memory_cache_bytes = field(&memory, "total_cache");
+            usage.memory_swap_bytes = field(&memory, "total_swap");
+            usage.memory_peak_bytes = self.number("memory", "memory.max_usage_in_bytes");
+            usage.cpu_ns = self.number("cpuacct", "cpuacct.usage");
+            usage.oom_kills = field(&self.table("memory", "memory.oom_control"), "oom_kill");
+        }
+        usage
+    }
+
+    /// Kills whatever is in the groups and removes them.
+    pub(super) fn remove(&self) -> io::Result<()> {
+        for path in self.directories() {
+            let mut tries = 0;
+            loop {
+                match remove_dir(path) {
+                    Err(error)
+                        if error.raw_os_error() == Some(libc::EBUSY) && tries < REMOVE_TRIES =>
+                    {
+                        tries += 1;
+                        kill_all(path);
+                        sleep(REMOVE_PAUSE);
+                    }
+                    other => break other?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn path(&self, controller: &str) -> Option<&Path> {
+        let v1 = self.controllers.get(controller);
+        v1.or(self.unified.as_ref()).map(PathBuf::as_path)
+    }
+
+    fn set(&self, controller: &str, file: &str, value: &str) -> io::Result<()> {
+        let group = self.path(controller).ok_or(io::ErrorKind::NotFound)?;
+        set(&group.join(file), value)
+    }
+
+    fn table(&self, controller: &str, file: &str) -> String {
+        let path = self.path(controller).map(|group| group.join(file));
+        path.and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default()
+    }
+
+    fn number(&self, controller: &str, file: &str) -> u64 {
+        self.table(controller, file).trim().parse().unwrap_or(0)
+    }
+}
+
+/// A value of a `name number` table such as `memory.stat`.
+fn field(table: &str, name: &str) -> u64 {
+    let value = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok();
+    table.lines().find_map(value).unwrap_or(0)
+}
+
+/// Version 2's weight for version 1's shares, linear as in runc and systemd:
+/// 2..=262144 becomes 1..=10000.
+fn weight(shares: u32) -> u64 {
+    1 + (u64::from(shares.clamp(2, 262_144)) - 2) * 9999 / 262_142
+}
+
+/// Microseconds of CPU in one period; the kernel takes no less than 1000.
+fn quota(cap_millis: u32) -> u32 {
+    cap_millis.saturating_mul(PERIOD_US / 1000).max(1000)
+}
+
+/// One write, as the kernel's files want it.
+fn set(path: &Path, value: &str) -> io::Result<()> {
+    let name =
+        |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+    fs::OpenOptions::new()
+        .write(true)
+        .open(path)
+        .and_then(|mut file| file.write_all(value.as_bytes()))
+        .map_err(name)
+}
+
+fn remove_dir(path: &Path) -> io::Result<()> {
+    match fs::remove_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+fn kill_all(group: &Path) {
+    if fs::write(group.join("cgroup.kill"), "1").is_ok() {
+        return;
+    }
+    let processes = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    for pid in processes.lines().filter_map(|line| line.parse().ok()) {
+        // It may have ended meanwhile; the next try of the caller tells.
+        drop(nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL));
+    }
+}

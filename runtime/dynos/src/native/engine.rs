@@ -1,0 +1,255 @@
+//! The engine as its callers see it: prepares containers, asks the spawner, answers questions.
+
+use super::cgroup::Cgroups;
+use super::link::Link;
+use super::open::{self, NativeConfig, OpenError};
+use super::record::{Files, Record};
+use super::slugs::Slugs;
+use super::wire::{Answer, Failure, Order};
+use super::{ports, starting};
+use crate::containers::{
+    Containers, Ended, EngineError, Exited, Known, Output, Signal, Start, StartError, Started,
+    Usage,
+};
+use crate::spec::DynoId;
+use rustix::termios::Winsize;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{broadcast, watch};
+use tokio::task::JoinHandle;
+
+/// How long a call waits for a spawner that has just died to be replaced.
+const LINK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long killed dynos may take to be gone when the engine closes.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The engine. Dropping it leaves every dyno running, for the next engine to adopt.
+#[derive(Debug)]
+pub struct NativeEngine {
+    shared: Arc<Shared>,
+    keeper: JoinHandle<()>,
+}
+
+/// What the engine and its tasks share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) config: NativeConfig,
+    pub(super) cgroups: Cgroups,
+    pub(super) slugs: Slugs,
+    pub(super) resolv_conf: String,
+    pub(super) dynos: Mutex<BTreeMap<DynoId, Dyno>>,
+    pub(super) last_address: Mutex<Ipv4Addr>,
+    pub(super) link: watch::Sender<Option<Arc<Link>>>,
+    pub(super) exits: broadcast::Sender<Exited>,
+    pub(super) _lock: File,
+}
+
+/// A container that the engine has not forgotten.
+#[derive(Debug)]
+pub(super) struct Dyno {
+    pub(super) record: Record,
+    /// 0 until it is started.
+    pub(super) pid: u32,
+    pub(super) state: State,
+    /// A copy of the terminal's master, for its size.
+    pub(super) terminal: Option<OwnedFd>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum State {
+    Starting,
+    Running,
+    Ended(Ended),
+}
+
+impl Drop for NativeEngine {
+    fn drop(&mut self) {
+        self.keeper.abort();
+    }
+}
+
+impl NativeEngine {
+    pub(super) fn new(shared: Arc<Shared>, keeper: JoinHandle<()>) -> Self {
+        Self { shared, keeper }
+    }
+
+    /// Closes the engine. With `stop_dynos` nothing is left on the machine but unpacked slugs:
+    /// every dyno is killed, the spawner ends, firewall and control groups are removed.
+    pub async fn close(&self, stop_dynos: bool) -> Result<(), OpenError> {
+        if !stop_dynos {
+            return Ok(());
+        }
+        let deadline = tokio::time::Instant::now() + CLOSE_TIMEOUT;
+        while let Some(id) = self.shared.unforgotten().first().copied() {
+            // A dyno that ends meanwhile is as good as killed; one that does not is tried again.
+            drop(self.kill(id).await);
+            if self.forget(id).await.is_err() {
+                if tokio::time::Instant::now() > deadline {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        self.keeper.abort();
+        if let Ok(link) = self.shared.link().await {
+            let listening = Arc::clone(&link);
+            let listener = tokio::spawn(async move { while listening.listen().await.is_some() {} });
+            // It may end before its answer is read.
+            drop(link.ask(Order::Retire, &[]).await);
+            drop(listener.await);
+        }
+        let shared = Arc::clone(&self.shared);
+        let undone = tokio::task::spawn_blocking(move || open::undo(&shared)).await;
+        undone.map_err(|_| OpenError::Interrupted)?
+    }
+}
+
+impl Shared {
+    pub(super) fn dynos(&self) -> MutexGuard<'_, BTreeMap<DynoId, Dyno>> {
+        self.dynos.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn running(&self) -> Vec<DynoId> {
+        let dynos = self.dynos();
+        let running = dynos.iter().filter(|(_, dyno)| dyno.state == State::Running);
+        running.map(|(id, _)| *id).collect()
+    }
+
+    fn unforgotten(&self) -> Vec<DynoId> {
+        self.dynos().keys().copied().collect()
+    }
+
+    pub(super) async fn link(&self) -> Result<Arc<Link>, EngineError> {
+        let mut links = self.link.subscribe();
+        match tokio::time::timeout(LINK_TIMEOUT, links.wait_for(Option::is_some)).await {
+            Ok(Ok(link)) => link.clone().ok_or(EngineError::Gone),
+            _ => Err(EngineError::Gone),
+        }
+    }
+
+    /// Asks the spawner about a dyno that is known.
+    async fn ask(&self, id: DynoId, order: Order) -> Result<(Answer, Vec<OwnedFd>), EngineError> {
+        if !self.dynos().contains_key(&id) {
+            return Err(EngineError::Unknown(id));
+        }
+        let link = self.link().await?;
+        match link.ask(order, &[]).await {
+            Ok((Answer::Failed(failure), _)) => Err(failed(id, &failure)),
+            Ok((Answer::Unknown, _)) => Err(EngineError::Unknown(id)),
+            Ok(answer) => Ok(answer),
+            Err(_) => Err(EngineError::Gone),
+        }
+    }
+
+    fn pid(&self, id: DynoId) -> Result<Option<u32>, EngineError> {
+        let dynos = self.dynos();
+        let dyno = dynos.get(&id).ok_or(EngineError::Unknown(id))?;
+        Ok((dyno.state == State::Running).then_some(dyno.pid))
+    }
+}
+
+impl Containers for NativeEngine {
+    async fn start(&self, start: Start) -> Result<Started, StartError> {
+        // A task of its own: a start that nobody waits for any more is still finished or undone.
+        let started = tokio::spawn(starting::start(Arc::clone(&self.shared), start)).await;
+        started.unwrap_or(Err(StartError::Engine(EngineError::Gone)))
+    }
+
+    async fn list(&self) -> Result<Vec<Known>, EngineError> {
+        let dynos = self.shared.dynos();
+        let started = dynos.iter().filter(|(_, dyno)| dyno.state != State::Starting);
+        Ok(started.map(|(id, dyno)| dyno.known(*id)).collect())
+    }
+
+    fn events(&self) -> broadcast::Receiver<Exited> {
+        self.shared.exits.subscribe()
+    }
+
+    async fn signal(&self, id: DynoId, signal: Signal) -> Result<(), EngineError> {
+        self.shared.ask(id, Order::Signal(id, signal as i32)).await.map(drop)
+    }
+
+    async fn kill(&self, id: DynoId) -> Result<(), EngineError> {
+        // The kernel ends every process of a container whose first one is killed.
+        self.signal(id, Signal::SIGKILL).await
+    }
+
+    async fn forget(&self, id: DynoId) -> Result<(), EngineError> {
+        let pid = self.shared.pid(id)?;
+        if pid.is_some() {
+            let source = io::Error::from_raw_os_error(libc::EBUSY);
+            return Err(EngineError::Failed { id, step: "forget".to_owned(), source });
+        }
+        self.shared.ask(id, Order::Forget(id)).await?;
+        let files = Files::of(&self.shared.config.dir, id);
+        files.remove().map_err(|source| EngineError::Failed {
+            id,
+            step: "remove record".to_owned(),
+            source,
+        })?;
+        self.shared.dynos().remove(&id);
+        Ok(())
+    }
+
+    async fn output(&self, id: DynoId) -> Result<Output, EngineError> {
+        let (answer, mut fds) = self.shared.ask(id, Order::Output(id)).await?;
+        match (answer, fds.pop(), fds.pop()) {
+            (Answer::Output { dropped_bytes }, Some(stderr), Some(stdout)) => {
+                Ok(Output { stdout, stderr, dropped_bytes })
+            }
+            _ => Err(EngineError::Gone),
+        }
+    }
+
+    async fn resize(&self, id: DynoId, rows: u16, columns: u16) -> Result<(), EngineError> {
+        let dynos = self.shared.dynos();
+        let dyno = dynos.get(&id).ok_or(EngineError::Unknown(id))?;
+        let Some(terminal) = &dyno.terminal else { return Ok(()) };
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        rustix::termios::tcsetwinsize(terminal, size).map_err(|source| EngineError::Failed {
+            id,
+            step: "set window size".to_owned(),
+            source: source.into(),
+        })
+    }
+
+    async fn listening(&self, id: DynoId) -> Result<Vec<u16>, EngineError> {
+        Ok(self.shared.pid(id)?.map(ports::listening).unwrap_or_default())
+    }
+
+    async fn usage(&self, id: DynoId) -> Result<Usage, EngineError> {
+        let ended = match self.shared.dynos().get(&id).ok_or(EngineError::Unknown(id))?.state {
+            State::Ended(ended) => ended,
+            State::Starting | State::Running => return Ok(self.shared.cgroups.of(id).usage()),
+        };
+        Ok(Usage { memory_peak_bytes: ended.memory_peak_bytes, ..Usage::default() })
+    }
+}
+
+impl Dyno {
+    fn known(&self, id: DynoId) -> Known {
+        let ended = match self.state {
+            State::Ended(ended) => Some(ended),
+            State::Starting | State::Running => None,
+        };
+        Known {
+            id,
+            pid: self.pid,
+            address: self.record.address,
+            labels: self.record.labels.clone(),
+            spec: self.record.spec.clone(),
+            started_ms: self.record.started_ms,
+            ended,
+        }
+    }
+}
+
+fn failed(id: DynoId, failure: &Failure) -> EngineError {
+    EngineError::Failed { id, step: failure.step.clone(), source: failure.error() }
+}

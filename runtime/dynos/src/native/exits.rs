@@ -1,0 +1,61 @@
+//! From a first process's end to a container that is known to have ended, and nothing left of it.
+
+use super::engine::{Shared, State};
+use super::record::Files;
+use crate::containers::{Ended, Exited};
+use crate::spec::DynoId;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// Status of a container of which nobody knows how it ended.
+const UNKNOWN: u8 = 128 + 9;
+
+/// Records the end of a container, tells it, and cleans up behind it.
+pub(super) fn note(shared: &Arc<Shared>, dyno: DynoId, status: u8) {
+    let shared = Arc::clone(shared);
+    tokio::task::spawn_blocking(move || settle(&shared, dyno, status));
+}
+
+/// As `note`, for a container that the spawner has never held.
+pub(super) fn note_lost(shared: &Arc<Shared>, dyno: DynoId) {
+    let status = Files::of(&shared.config.dir, dyno).exit().unwrap_or(UNKNOWN);
+    note(shared, dyno, status);
+}
+
+fn settle(shared: &Shared, dyno: DynoId, status: u8) {
+    let group = shared.cgroups.of(dyno);
+    let usage = group.usage();
+    let ended = Ended {
+        status,
+        oom_killed: usage.oom_kills > 0,
+        memory_peak_bytes: usage.memory_peak_bytes,
+        at_ms: now_ms(),
+    };
+    let slug = {
+        let mut dynos = shared.dynos();
+        let Some(dyno) = dynos.get_mut(&dyno) else { return };
+        if matches!(dyno.state, State::Ended(_)) {
+            return;
+        }
+        dyno.state = State::Ended(ended);
+        dyno.terminal = None;
+        dyno.record.spec.slug.map(|slug| (slug, dyno.record.spec.uid))
+    };
+    if let Err(error) = Files::of(&shared.config.dir, dyno).write_end(&ended) {
+        tracing::error!(%error, %dyno, "the end of a dyno cannot be recorded");
+    }
+    // Without a receiver nobody wants to know now; `list` knows later.
+    drop(shared.exits.send(Exited { id: dyno, ended }));
+    if let Err(error) = group.remove() {
+        tracing::error!(%error, %dyno, "control groups of an ended dyno cannot be removed");
+    }
+    if let Some(slug) = slug {
+        shared.slugs.release(slug);
+    }
+}
+
+/// Unix time.
+pub(super) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,123 @@
+//! Keeps a spawner at the engine's side: finds it, starts it, replaces it when it has died.
+
+use super::engine::Shared;
+use super::exits;
+use super::link::Link;
+use super::wire::{Message, Order, VERSION};
+use crate::spec::DynoId;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::process::{Child, Command};
+
+/// Between two attempts to reach a spawner.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// A spawner that was started has this many attempts to open its socket.
+const PATIENCE: u32 = 500;
+
+/// Where the spawner says why it could not begin.
+pub(super) fn log(dir: &Path) -> PathBuf {
+    dir.join("spawner.log")
+}
+
+/// Runs until the engine is closed.
+pub(super) async fn keep(shared: Arc<Shared>) {
+    loop {
+        match join(&shared).await {
+            Ok(link) => {
+                shared.link.send_replace(Some(Arc::clone(&link)));
+                while let Some(message) = link.listen().await {
+                    if let Message::Exited { dyno, status } = message {
+                        exits::note(&shared, dyno, status);
+                    }
+                }
+                link.close();
+                shared.link.send_replace(None);
+                tracing::warn!("the spawner is gone; starting another");
+            }
+            Err(error) => {
+                tracing::error!(%error, "no spawner");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+/// Connects to the spawner, and settles what happened while nobody listened.
+async fn join(shared: &Arc<Shared>) -> io::Result<Arc<Link>> {
+    loop {
+        let link = reach(shared).await?;
+        let Some(Message::Hello { version, .. }) = link.listen().await else { continue };
+        let mut held = BTreeMap::new();
+        loop {
+            match link.listen().await {
+                Some(Message::Held { dyno, status, .. }) => drop(held.insert(dyno, status)),
+                Some(Message::Ready) => break,
+                Some(_) => {}
+                None => return Err(io::ErrorKind::ConnectionAborted.into()),
+            }
+        }
+        if version != VERSION {
+            // It hands over by dying: the next one adopts what runs.
+            let asking = Arc::clone(&link);
+            let retire = tokio::spawn(async move { asking.ask(Order::Retire, &[]).await });
+            while link.listen().await.is_some() {}
+            retire.abort();
+            continue;
+        }
+        settle(shared, &held);
+        return Ok(link);
+    }
+}
+
+/// Compares what the spawner holds with what we know: both have been alone for a while.
+fn settle(shared: &Arc<Shared>, held: &BTreeMap<DynoId, Option<u8>>) {
+    for dyno in shared.running() {
+        match held.get(&dyno) {
+            Some(None) => {}
+            Some(Some(status)) => exits::note(shared, dyno, *status),
+            None => exits::note_lost(shared, dyno),
+        }
+    }
+}
+
+/// A connection to the running spawner, or to a new one.
+async fn reach(shared: &Shared) -> io::Result<Arc<Link>> {
+    if let Ok(link) = Link::connect(&shared.config.dir) {
+        return Ok(link);
+    }
+    let mut child = launch(shared)?;
+    for _ in 0..PATIENCE {
+        tokio::time::sleep(PAUSE).await;
+        if let Ok(link) = Link::connect(&shared.config.dir) {
+            // Somebody has to reap it, however long it lives.
+            tokio::spawn(async move { drop(child.wait().await) });
+            return Ok(link);
+        }
+        if let Some(status) = child.try_wait()?
+            && !status.success()
+        {
+            return Err(io::Error::other(format!("the spawner ended with {status}")));
+        }
+    }
+    Err(io::ErrorKind::TimedOut.into())
+}
+
+fn launch(shared: &Shared) -> io::Result<Child> {
+    let log = File::create(log(&shared.config.dir))?;
+    Command::new(&shared.config.lathe)
+        .arg("spawner")
+        .arg("--dir")
+        .arg(&shared.config.dir)
+        .current_dir("/")
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+}

@@ -1,0 +1,43 @@
+//! The native container engine: namespaces, overlayfs and control groups, with no daemon beside it.
+//!
+//! Three kinds of process work together:
+//!
+//! ```text
+//! engine (in the platform)  --- spawner.sock --->  spawner  --- clone3 --->  first process  --- fork --->  the app
+//! prepares, lists, cleans up                       starts, reaps,            mounts, confines,
+//!                                                  holds output              reaps, forwards signals
+//! ```
+//!
+//! Each may die without the next one noticing. A new engine finds the spawner by its socket, a
+//! new spawner finds the dynos by their records and takes their pipes from `/proc/<pid>/fd`, and
+//! a dyno's first process writes the exit status to a file that it holds open from its birth.
+
+mod address;
+mod cgroup;
+mod confine;
+mod container;
+mod engine;
+mod exits;
+mod firewall;
+mod image;
+mod keeper;
+mod launch;
+mod link;
+mod netlink;
+mod network;
+mod open;
+mod ports;
+mod record;
+mod rootfs;
+mod seccomp;
+mod slugs;
+pub mod spawner;
+mod starting;
+mod stream;
+mod syscalls;
+mod wire;
+
+pub use address::{Network, ParseNetworkError};
+pub use engine::NativeEngine;
+pub use open::{NativeConfig, OpenError};
+pub use slugs::OpenSlug;

@@ -1,0 +1,241 @@
+//! Opening the engine: what the machine must have, and what an earlier life has left.
+
+use super::address::Network;
+use super::cgroup::Cgroups;
+use super::engine::{Dyno, NativeEngine, Shared, State};
+use super::firewall::Rules;
+use super::record::Files;
+use super::slugs::{OpenSlug, Slugs};
+use super::{firewall, keeper};
+use crate::spec::DynoId;
+use rustix::fs::{FlockOperation, flock};
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::{broadcast, watch};
+
+/// A spawner must come up within this.
+const SPAWNER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where systemd-resolved lists the real name servers, when `/etc/resolv.conf` names its stub.
+const RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
+
+/// Ends kept for a receiver that is slow.
+const EXITS_KEPT: usize = 1024;
+
+/// One engine on this machine. Several may run side by side with different values in every field
+/// but `lathe` and `resolv_conf`.
+#[derive(Clone, Debug)]
+pub struct NativeConfig {
+    /// Records, sockets, unpacked slugs. A local file system; only root may enter it.
+    pub dir: PathBuf,
+    /// 1 to 6 lower-case letters and digits: names the engine's control groups, network links
+    /// and firewall table.
+    pub instance: String,
+    pub network: Network,
+    /// The executable that serves `spawner --dir <dir>` by calling [`super::spawner::run`].
+    pub lathe: PathBuf,
+    /// The dynos' name servers; none = the machine's own.
+    pub resolv_conf: Option<PathBuf>,
+}
+
+/// Why the engine could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("instance name {0:?} is not 1 to 6 lower-case letters and digits")]
+    Instance(String),
+    #[error("the container engine needs root")]
+    NotRoot,
+    #[error("another engine uses {0}")]
+    Busy(PathBuf),
+    #[error("use directory {path}")]
+    Directory {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("read name servers from {path}")]
+    NameServers {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("set up control groups")]
+    Cgroups(#[source] io::Error),
+    #[error("switch on packet forwarding")]
+    Forwarding(#[source] io::Error),
+    #[error("set up the firewall with nft (Debian package nftables)")]
+    Firewall(#[source] io::Error),
+    #[error("remove what is left of dyno {id}")]
+    Janitor {
+        id: DynoId,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the spawner did not come up; see {log}")]
+    Spawner { log: PathBuf },
+    #[error("the opening was interrupted")]
+    Interrupted,
+}
+
+impl NativeConfig {
+    pub(super) fn group(&self) -> String {
+        format!("lathe-{}", self.instance)
+    }
+
+    pub(super) fn table(&self) -> String {
+        format!("lathe_{}", self.instance)
+    }
+
+    fn links(&self) -> String {
+        format!("l{}-", self.instance)
+    }
+
+    /// The host's end of the cable to `address`: at most 15 bytes, as the kernel wants.
+    pub(super) fn link(&self, address: Ipv4Addr) -> String {
+        format!("{}{:x}", self.links(), self.network.offset(address))
+    }
+}
+
+impl NativeEngine {
+    /// Starts the engine or re-joins what an earlier one has left running, and removes what is
+    /// no dyno any more.
+    pub async fn open(config: NativeConfig, slugs: OpenSlug) -> Result<Self, OpenError> {
+        let prepared = tokio::task::spawn_blocking(move || prepare(config, slugs));
+        let shared = Arc::new(prepared.await.map_err(|_| OpenError::Interrupted)??);
+        let mut link = shared.link.subscribe();
+        let keeper = tokio::spawn(keeper::keep(Arc::clone(&shared)));
+        let engine = Self::new(Arc::clone(&shared), keeper);
+        match tokio::time::timeout(SPAWNER_TIMEOUT, link.wait_for(Option::is_some)).await {
+            Ok(Ok(_)) => Ok(engine),
+            _ => Err(OpenError::Spawner { log: keeper::log(&shared.config.dir) }),
+        }
+    }
+}
+
+fn prepare(config: NativeConfig, slugs: OpenSlug) -> Result<Shared, OpenError> {
+    let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    if !(1..=6).contains(&config.instance.len()) || !config.instance.chars().all(valid) {
+        return Err(OpenError::Instance(config.instance));
+    }
+    if !rustix::process::geteuid().is_root() {
+        return Err(OpenError::NotRoot);
+    }
+    let lock = prepare_directory(&config.dir)?;
+    let cgroups = Cgroups::open(&config.group()).map_err(OpenError::Cgroups)?;
+    fs::write("/proc/sys/net/ipv4/ip_forward", "1").map_err(OpenError::Forwarding)?;
+    let resolv_conf = read_resolv_conf(config.resolv_conf.as_deref())?;
+    Rules {
+        table: &config.table(),
+        links: &config.links(),
+        network: config.network,
+        resolvers: &resolvers(&resolv_conf),
+    }
+    .apply()
+    .map_err(OpenError::Firewall)?;
+    let dynos = adopt(&config.dir, &cgroups)?;
+    let used: Vec<_> = dynos
+        .values()
+        .filter(|dyno| matches!(dyno.state, State::Running))
+        .filter_map(|dyno| Some((dyno.record.spec.slug?, dyno.record.spec.uid)))
+        .collect();
+    let directory = config.dir.join("slugs");
+    let slugs = Slugs::adopt(directory.clone(), slugs, &used)
+        .map_err(|source| OpenError::Directory { path: directory, source })?;
+    let newest = dynos.values().max_by_key(|dyno| dyno.record.started_ms);
+    let last_address = newest.map_or(config.network.gateway(), |dyno| dyno.record.address);
+    Ok(Shared {
+        last_address: Mutex::new(last_address),
+        cgroups,
+        slugs,
+        resolv_conf,
+        dynos: Mutex::new(dynos),
+        link: watch::Sender::new(None),
+        exits: broadcast::Sender::new(EXITS_KEPT),
+        config,
+        _lock: lock,
+    })
+}
+
+/// Makes the directories, takes the lock, and after a reboot forgets everything: no dyno
+/// survives one, and a tree that was not synced may be damaged.
+fn prepare_directory(dir: &Path) -> Result<File, OpenError> {
+    let at = |path: &Path| {
+        let path = path.to_owned();
+        |source| OpenError::Directory { path, source }
+    };
+    let make =
+        |path: &Path| DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(at(path));
+    make(dir)?;
+    let path = dir.join("engine.lock");
+    let lock = File::create(&path).map_err(at(&path))?;
+    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Err(rustix::io::Errno::WOULDBLOCK) => return Err(OpenError::Busy(dir.to_owned())),
+        other => other.map_err(io::Error::from).map_err(at(&path))?,
+    }
+    let boot = fs::read("/proc/sys/kernel/random/boot_id").map_err(at(dir))?;
+    let path = dir.join("boot");
+    let same = fs::read(&path).is_ok_and(|before| before == boot);
+    for name in ["dynos", "slugs", "scratch"] {
+        let path = dir.join(name);
+        if !same && path.exists() {
+            fs::remove_dir_all(&path).map_err(at(&path))?;
+        }
+        make(&path)?;
+    }
+    fs::write(&path, boot).map_err(at(&path))?;
+    Ok(lock)
+}
+
+/// The dynos on record; whatever has no complete record, or a group and no record, is removed.
+fn adopt(dir: &Path, cgroups: &Cgroups) -> Result<BTreeMap<DynoId, Dyno>, OpenError> {
+    let mut dynos = BTreeMap::new();
+    let recorded =
+        Files::all(dir).map_err(|source| OpenError::Directory { path: dir.to_owned(), source })?;
+    for id in recorded {
+        let files = Files::of(dir, id);
+        if let (Ok(record), Some(pid)) = (files.record(), files.pid()) {
+            let state = files.end().map_or(State::Running, State::Ended);
+            dynos.insert(id, Dyno { record, pid, state, terminal: None });
+        }
+    }
+    let known = |id: &DynoId| dynos.get(id).is_some_and(|dyno| dyno.state == State::Running);
+    for id in cgroups.all().map_err(OpenError::Cgroups)? {
+        if !known(&id) {
+            cgroups.of(id).remove().map_err(|source| OpenError::Janitor { id, source })?;
+        }
+    }
+    for id in Files::all(dir).unwrap_or_default() {
+        if !dynos.contains_key(&id) {
+            Files::of(dir, id).remove().map_err(|source| OpenError::Janitor { id, source })?;
+        }
+    }
+    Ok(dynos)
+}
+
+/// The machine's name servers, but not a stub that only the machine itself can reach.
+fn read_resolv_conf(given: Option<&Path>) -> Result<String, OpenError> {
+    let path = given.unwrap_or(Path::new("/etc/resolv.conf"));
+    let text = fs::read_to_string(path)
+        .map_err(|source| OpenError::NameServers { path: path.to_owned(), source })?;
+    let stub = given.is_none() && resolvers(&text).iter().any(Ipv4Addr::is_loopback);
+    Ok(if stub { fs::read_to_string(RESOLVED).unwrap_or(text) } else { text })
+}
+
+fn resolvers(resolv_conf: &str) -> Vec<Ipv4Addr> {
+    resolv_conf
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("nameserver")?.trim().parse().ok())
+        .collect()
+}
+
+/// Removes what `prepare` has set up, once no dyno is left.
+pub(super) fn undo(shared: &Shared) -> Result<(), OpenError> {
+    firewall::remove(&shared.config.table()).map_err(OpenError::Firewall)?;
+    shared.cgroups.close().map_err(OpenError::Cgroups)
+}

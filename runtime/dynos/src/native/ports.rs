@@ -1,0 +1,27 @@
+//! The TCP ports on which a dyno listens, as the kernel lists them.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+/// `TCP_LISTEN` of the kernel's `tcp_states.h`.
+const LISTEN: &str = "0A";
+
+/// Reads both address families in the network namespace of process `pid`.
+pub(super) fn listening(pid: u32) -> Vec<u16> {
+    let mut ports = BTreeSet::new();
+    for family in ["tcp", "tcp6"] {
+        if let Ok(table) = fs::read_to_string(format!("/proc/{pid}/net/{family}")) {
+            ports.extend(table.lines().skip(1).filter_map(port));
+        }
+    }
+    ports.into_iter().collect()
+}
+
+/// `  0: 00000000:1F90 00000000:0000 0A …`: the local port of a listening line.
+fn port(line: &str) -> Option<u16> {
+    let mut fields = line.split_ascii_whitespace();
+    let local = fields.nth(1)?;
+    let state = fields.nth(1)?;
+    let (_, port) = local.rsplit_once(':')?;
+    if state == LISTEN { u16::from_str_radix(port, 16).ok() } else { None }
+}

@@ -1,0 +1,147 @@
+//! What is kept on disk about one dyno, so that it outlives the engine and the spawner.
+
+use super::wire::Failure;
+use crate::containers::{Ended, Mount};
+use crate::spec::{DynoId, DynoSpec};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::net::Ipv4Addr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// Everything a container is made from; written by the engine, read by the container itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Record {
+    pub(super) id: DynoId,
+    pub(super) spec: DynoSpec,
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) argv: Option<Vec<String>>,
+    pub(super) mounts: Vec<Mount>,
+    pub(super) streams: Streams,
+    /// The unpacked slug, the directory that holds `app`.
+    pub(super) slug: Option<PathBuf>,
+    pub(super) address: Ipv4Addr,
+    pub(super) gateway: Ipv4Addr,
+    /// Name of the host's end of the network link.
+    pub(super) link: String,
+    pub(super) cgroup: Membership,
+    pub(super) resolv_conf: String,
+    /// Unix time in milliseconds.
+    pub(super) started_ms: u64,
+}
+
+/// `Stdio` without its descriptors.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) enum Streams {
+    Logged,
+    Given,
+    Terminal { rows: u16, columns: u16 },
+}
+
+/// The control groups a dyno lives in.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Membership {
+    /// Version 1: one directory a hierarchy, joined by the starting process.
+    pub(super) v1: Vec<PathBuf>,
+    /// Version 2, also without controllers: the process is born there.
+    pub(super) v2: Option<PathBuf>,
+}
+
+/// The files of one dyno: `dynos/<id>/{record.json, pid, exit, end.json}`.
+#[derive(Clone, Debug)]
+pub(super) struct Files(PathBuf);
+
+impl Files {
+    pub(super) fn of(dir: &Path, id: DynoId) -> Self {
+        Self(dir.join("dynos").join(id.to_string()))
+    }
+
+    /// All dynos that have a directory here.
+    pub(super) fn all(dir: &Path) -> io::Result<Vec<DynoId>> {
+        let mut ids = Vec::new();
+        for entry in fs::read_dir(dir.join("dynos"))? {
+            if let Some(id) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) {
+                ids.push(DynoId(id));
+            }
+        }
+        Ok(ids)
+    }
+
+    /// Fails with `AlreadyExists` when the dyno has been started before.
+    pub(super) fn create(&self, record: &Record) -> io::Result<()> {
+        fs::create_dir(&self.0)?;
+        self.write("exit", b"")?;
+        self.write("record.json", &serde_json::to_vec(record)?)
+    }
+
+    pub(super) fn remove(&self) -> io::Result<()> {
+        match fs::remove_dir_all(&self.0) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    pub(super) fn record(&self) -> io::Result<Record> {
+        Ok(serde_json::from_slice(&fs::read(self.0.join("record.json"))?)?)
+    }
+
+    /// Kept open by the dyno's first process, which writes its status here with its last breath.
+    pub(super) fn open_exit(&self) -> Result<File, Failure> {
+        let open = OpenOptions::new().write(true).open(self.0.join("exit"));
+        open.map_err(Failure::at("open exit record"))
+    }
+
+    /// The status the first process left, if it came to that.
+    pub(super) fn exit(&self) -> Option<u8> {
+        let mut text = String::new();
+        File::open(self.0.join("exit")).ok()?.take(16).read_to_string(&mut text).ok()?;
+        text.strip_suffix('\n')?.parse().ok()
+    }
+
+    /// A process is known by its number and the time it started: numbers are used again.
+    pub(super) fn write_pid(&self, pid: u32) -> io::Result<()> {
+        let started = started(pid).ok_or(io::ErrorKind::NotFound)?;
+        self.write("pid", format!("{pid} {started}").as_bytes())
+    }
+
+    /// The dyno's first process, if it is still the one that was written down.
+    pub(super) fn running(&self) -> Option<u32> {
+        let text = fs::read_to_string(self.0.join("pid")).ok()?;
+        let (pid, was) = text.split_once(' ')?;
+        let pid = pid.parse().ok()?;
+        (started(pid)?.to_string() == was).then_some(pid)
+    }
+
+    pub(super) fn pid(&self) -> Option<u32> {
+        let text = fs::read_to_string(self.0.join("pid")).ok()?;
+        text.split_once(' ')?.0.parse().ok()
+    }
+
+    pub(super) fn write_end(&self, ended: &Ended) -> io::Result<()> {
+        self.write("end.json", &serde_json::to_vec(ended)?)
+    }
+
+    pub(super) fn end(&self) -> Option<Ended> {
+        serde_json::from_slice(&fs::read(self.0.join("end.json")).ok()?).ok()
+    }
+
+    /// Whole or not at all, but not synced: a reboot ends every dyno anyway.
+    fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let temporary = self.0.join(format!(".{name}"));
+        let mut options = OpenOptions::new();
+        let mut file =
+            options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        file.write_all(bytes)?;
+        fs::rename(temporary, self.0.join(name))
+    }
+}
+
+/// Field 22 of `/proc/<pid>/stat`, in clock ticks since boot; none for a zombie or nobody.
+fn started(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    let state = fields.next()?;
+    if state == "Z" { None } else { fields.nth(18)?.parse().ok() }
+}

@@ -1,0 +1,277 @@
+//! A container's file system: everything is mounted in its own namespace, so that nothing is
+//! left on the host however it ends.
+
+use super::image;
+use super::record::Record;
+use super::wire::Failure;
+use crate::containers::{Mount, MountSource};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+use nix::unistd::{chdir, pivot_root};
+use rustix::fs::{AtFlags, Gid, OFlags, ResolveFlags, Uid, mkdirat, openat2};
+use std::fs::{self, DirBuilder};
+use std::io::{self, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, symlink};
+use std::path::{Component, Path, PathBuf};
+
+const SHARED_MEMORY_BYTES: u64 = 64 << 20;
+
+/// Fewest inodes of the writable layer; it grows with the layer's size.
+const INODES_MIN: u64 = 65_536;
+
+/// Files of `/proc` that speak of the whole machine: an empty file covers them.
+const MASKED: &[&str] = &["kcore", "keys", "latency_stats", "sched_debug", "timer_list"];
+
+/// Directories of `/proc` that configure the machine: an empty directory covers them.
+const HIDDEN: &[&str] = &["acpi", "scsi"];
+
+/// Places in `/proc` that are for reading only.
+const READ_ONLY: &[&str] = &["bus", "fs", "irq", "sys", "sysrq-trigger"];
+
+const QUIET: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV);
+
+/// Builds the root under `scratch`, an empty directory that all containers share because each
+/// mounts over it in its own namespace. The working directory is left in the new root's parent.
+pub(super) fn build(record: &Record, scratch: &Path) -> Result<(), Failure> {
+    let none = None::<&Path>;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
+        .map_err(Failure::at("make mounts private"))?;
+    let size = record.spec.class.disk_bytes;
+    let inodes = (size / 16_384).max(INODES_MIN);
+    let options = format!("size={size},nr_inodes={inodes},mode=755");
+    mount(Some("tmpfs"), scratch, Some("tmpfs"), QUIET, Some(options.as_str()))
+        .map_err(Failure::at("mount writable layer"))?;
+    chdir(scratch).map_err(Failure::at("enter writable layer"))?;
+    for directory in ["root", "work"] {
+        fs::create_dir(directory).map_err(Failure::at("make writable layer"))?;
+    }
+    write_upper(record).map_err(Failure::at("fill writable layer"))?;
+    mount_overlay(record)?;
+    mount_proc()?;
+    mount_dev().map_err(Failure::at("mount /dev"))?;
+    mount_sys(record.spec.class.memory_bytes).map_err(Failure::at("mount /sys"))?;
+    record.mounts.iter().try_for_each(|mount| attach(mount, record.spec.uid))
+}
+
+/// Makes the built tree the only one there is.
+pub(super) fn enter() -> Result<(), Failure> {
+    chdir("root").map_err(Failure::at("enter root"))?;
+    pivot_root(".", ".").map_err(Failure::at("pivot root"))?;
+    umount2(".", MntFlags::MNT_DETACH).map_err(Failure::at("leave old root"))?;
+    chdir("/").map_err(Failure::at("enter new root"))
+}
+
+/// What every dyno has of its own: mount points, names, users.
+fn write_upper(record: &Record) -> io::Result<()> {
+    let upper = Path::new("upper");
+    let uid = record.spec.uid;
+    for directory in ["", "dev", "etc", "proc", "sys"] {
+        DirBuilder::new().mode(0o755).create(upper.join(directory))?;
+    }
+    DirBuilder::new().mode(0o1777).create(upper.join("tmp"))?;
+    if record.slug.is_none() {
+        DirBuilder::new().mode(0o755).create(upper.join("app"))?;
+        std::os::unix::fs::chown(upper.join("app"), Some(uid), Some(uid))?;
+    }
+    let etc = upper.join("etc");
+    let host = record.id;
+    let address = record.address;
+    fs::write(etc.join("hostname"), format!("{host}\n"))?;
+    fs::write(
+        etc.join("hosts"),
+        format!("127.0.0.1 localhost\n::1 localhost ip6-localhost\n{address} {host}\n"),
+    )?;
+    fs::write(etc.join("resolv.conf"), &record.resolv_conf)?;
+    let stack = &record.spec.stack;
+    append(stack, &etc, "passwd", &format!("u{uid}:x:{uid}:{uid}::/app:/bin/bash\n"))?;
+    append(stack, &etc, "group", &format!("u{uid}:x:{uid}:\n"))
+}
+
+/// The stack's list of users or groups, and the dyno's.
+fn append(stack: &Path, etc: &Path, name: &str, line: &str) -> io::Result<()> {
+    let mut list = match fs::read(stack.join("etc").join(name)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        other => other?,
+    };
+    if list.last().is_some_and(|byte| *byte != b'\n') {
+        list.push(b'\n');
+    }
+    list.write_all(line.as_bytes())?;
+    fs::write(etc.join(name), list)
+}
+
+fn mount_overlay(record: &Record) -> Result<(), Failure> {
+    // Layers are named by descriptor: a colon or comma in a path means something to overlayfs.
+    let layers: Vec<OwnedFd> = record
+        .slug
+        .iter()
+        .chain([&record.spec.stack])
+        .map(|path| {
+            rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY, rustix::fs::Mode::empty())
+        })
+        .collect::<Result<_, _>>()
+        .map_err(Failure::at("open slug or stack"))?;
+    let lower: Vec<String> =
+        layers.iter().map(|fd| format!("/proc/self/fd/{}", fd.as_raw_fd())).collect();
+    let options = format!("lowerdir={},upperdir=upper,workdir=work,xino=off", lower.join(":"));
+    mount(Some("overlay"), "root", Some("overlay"), QUIET, Some(options.as_str()))
+        .map_err(Failure::at("mount overlay"))
+}
+
+fn mount_proc() -> Result<(), Failure> {
+    let none = None::<&str>;
+    let root = Path::new("root/proc");
+    mount(Some("proc"), root, Some("proc"), QUIET | MsFlags::MS_NOEXEC, none)
+        .map_err(Failure::at("mount /proc"))?;
+    for name in MASKED {
+        absent_is_fine(mount(Some("/dev/null"), &root.join(name), none, MsFlags::MS_BIND, none))
+            .map_err(Failure::at(format!("mask /proc/{name}")))?;
+    }
+    for name in HIDDEN {
+        let flags = QUIET | MsFlags::MS_RDONLY;
+        let options = Some("size=0,nr_inodes=1");
+        absent_is_fine(mount(Some("tmpfs"), &root.join(name), Some("tmpfs"), flags, options))
+            .map_err(Failure::at(format!("hide /proc/{name}")))?;
+    }
+    for name in READ_ONLY {
+        let path = root.join(name);
+        absent_is_fine(mount(Some(&path), &path, none, MsFlags::MS_BIND, none))
+            .and_then(|()| absent_is_fine(remount_read_only(&path, MsFlags::MS_NOEXEC)))
+            .map_err(Failure::at(format!("protect /proc/{name}")))?;
+    }
+    Ok(())
+}
+
+fn absent_is_fine(result: nix::Result<()>) -> nix::Result<()> {
+    match result {
+        Err(nix::errno::Errno::ENOENT) => Ok(()),
+        other => other,
+    }
+}
+
+fn remount_read_only(path: &Path, more: MsFlags) -> nix::Result<()> {
+    let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY | QUIET | more;
+    mount(None::<&str>, path, None::<&str>, flags, None::<&str>)
+}
+
+fn mount_dev() -> io::Result<()> {
+    let root = Path::new("root/dev");
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+    mount(Some("tmpfs"), root, Some("tmpfs"), flags, Some("size=64k,mode=755"))?;
+    let nodes = [
+        ("null", 1, 3),
+        ("zero", 1, 5),
+        ("full", 1, 7),
+        ("random", 1, 8),
+        ("urandom", 1, 9),
+        ("tty", 5, 0),
+    ];
+    for (name, major, minor) in nodes {
+        let mode = Mode::from_bits_truncate(0o666);
+        mknod(&root.join(name), SFlag::S_IFCHR, mode, makedev(major, minor))?;
+    }
+    let links = [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+        ("ptmx", "pts/ptmx"),
+    ];
+    for (name, target) in links {
+        symlink(target, root.join(name))?;
+    }
+    fs::create_dir(root.join("pts"))?;
+    fs::create_dir(root.join("shm"))?;
+    let options = "newinstance,ptmxmode=0666,mode=0620,max=256";
+    mount(Some("devpts"), &root.join("pts"), Some("devpts"), flags, Some(options))?;
+    let options = format!("size={SHARED_MEMORY_BYTES},mode=1777");
+    let flags = flags | MsFlags::MS_NODEV;
+    mount(Some("tmpfs"), &root.join("shm"), Some("tmpfs"), flags, Some(options.as_str()))?;
+    Ok(())
+}
+
+/// Nothing of the machine's `/sys`, but the one file by which buildpacks size their programs.
+fn mount_sys(memory_bytes: u64) -> io::Result<()> {
+    let root = Path::new("root/sys");
+    let flags = QUIET | MsFlags::MS_NOEXEC;
+    mount(Some("tmpfs"), root, Some("tmpfs"), flags, Some("size=64k,mode=755"))?;
+    let memory = root.join("fs/cgroup/memory");
+    fs::create_dir_all(&memory)?;
+    fs::write(memory.join("memory.limit_in_bytes"), format!("{memory_bytes}\n"))?;
+    remount_read_only(root, MsFlags::MS_NOEXEC)?;
+    Ok(())
+}
+
+/// Lets the dyno see a directory, file or image of the host.
+fn attach(wanted: &Mount, uid: u32) -> Result<(), Failure> {
+    let target = wanted.target.display();
+    let step = |what: &str| format!("{what} {target}");
+    let is_file = matches!(&wanted.source, MountSource::Path(path) if path.is_file());
+    let path =
+        make_target(&wanted.target, is_file, uid).map_err(Failure::at(step("make mount point")))?;
+    match &wanted.source {
+        MountSource::Path(source) => {
+            let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+            mount(Some(source), &path.1, None::<&str>, flags, None::<&str>)
+                .map_err(Failure::at(step("mount")))?;
+        }
+        MountSource::Image { path: source, .. } => {
+            let device = image::attach(source)?;
+            mount(Some(&device.path), &path.1, Some("ext4"), QUIET, None::<&str>)
+                .map_err(Failure::at(step("mount image")))?;
+        }
+    }
+    let (_open, path) = resolve(&wanted.target).map_err(Failure::at(step("find mount")))?;
+    if wanted.writable {
+        let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | QUIET;
+        mount(None::<&str>, &path, None::<&str>, flags, None::<&str>)
+            .map_err(Failure::at(step("restrict mount")))
+    } else {
+        remount_read_only(&path, MsFlags::empty()).map_err(Failure::at(step("protect mount")))
+    }
+}
+
+/// A path below the new root, by descriptor: links in the slug cannot lead out of it.
+fn resolve(target: &Path) -> io::Result<(OwnedFd, PathBuf)> {
+    let root =
+        rustix::fs::open("root", OFlags::PATH | OFlags::DIRECTORY, rustix::fs::Mode::empty())?;
+    let fd = openat2(
+        &root,
+        target,
+        OFlags::PATH | OFlags::CLOEXEC,
+        rustix::fs::Mode::empty(),
+        ResolveFlags::IN_ROOT,
+    )?;
+    let path = PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+    Ok((fd, path))
+}
+
+/// Makes what is missing on the way to `target`, owned by the dyno's user.
+fn make_target(target: &Path, is_file: bool, uid: u32) -> io::Result<(OwnedFd, PathBuf)> {
+    let mut made = PathBuf::from("/");
+    let mut components = target.components().peekable();
+    while let Some(component) = components.next() {
+        let name = match component {
+            Component::RootDir => continue,
+            Component::Normal(name) => name,
+            _ => return Err(io::Error::from_raw_os_error(libc::EINVAL)),
+        };
+        let parent = resolve(&made)?;
+        made.push(name);
+        match resolve(&made) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+            Ok(_) => continue,
+        }
+        if is_file && components.peek().is_none() {
+            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW;
+            drop(rustix::fs::openat(&parent.0, name, flags, 0o644.into())?);
+        } else {
+            mkdirat(&parent.0, name, 0o755.into())?;
+        }
+        let owner = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(uid)));
+        rustix::fs::chownat(&parent.0, name, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW)?;
+    }
+    resolve(&made)
+}

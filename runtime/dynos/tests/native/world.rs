@@ -1,0 +1,227 @@
+//! One engine in a directory of its own, with a stack small enough to make in milliseconds.
+
+use lathe_dynos::class::Class;
+use lathe_dynos::containers::{Containers, Ended, Exited, Start, Started, Stdio};
+use lathe_dynos::native::{NativeConfig, NativeEngine};
+use lathe_dynos::spec::{DynoId, DynoSpec};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+
+/// No wait in a test takes longer.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+pub const UID: u32 = 20_001;
+
+static WORLDS: AtomicU32 = AtomicU32::new(0);
+
+pub struct World {
+    pub engine: NativeEngine,
+    pub config: NativeConfig,
+    pub stack: PathBuf,
+    pub dir: TempDir,
+}
+
+impl World {
+    pub async fn new() -> Self {
+        let dir = tempfile::Builder::new().prefix("lathe-native-").tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let stack = dir.path().join("stack");
+        make_stack(&stack);
+        let number = WORLDS.fetch_add(1, Ordering::Relaxed);
+        let process = std::process::id() % 1000;
+        let config = NativeConfig {
+            dir: dir.path().join("cell"),
+            instance: format!("t{process:03}{number:02}"),
+            network: format!("10.{}.{number}.0/24", 64 + process % 128).parse().unwrap(),
+            lathe: PathBuf::from(env!("CARGO_BIN_EXE_lathe-spawner")),
+            resolv_conf: None,
+        };
+        let engine = NativeEngine::open(config.clone(), no_slugs()).await.unwrap();
+        Self { engine, config, stack, dir }
+    }
+
+    pub fn spec(&self, command: &str) -> DynoSpec {
+        DynoSpec {
+            app: lathe_logs::AppId::new("a1b2"),
+            name: "web.1".to_owned(),
+            uid: UID,
+            stack: self.stack.clone(),
+            slug: None,
+            command: command.to_owned(),
+            env: BTreeMap::from([("GREETING".to_owned(), "hello world".to_owned())]),
+            class: class(),
+            port: Some(5000),
+        }
+    }
+
+    pub fn start_of(&self, command: &str) -> Start {
+        Start {
+            id: DynoId::random(),
+            spec: self.spec(command),
+            labels: BTreeMap::from([("slot".to_owned(), "web.1".to_owned())]),
+            stdio: Stdio::Logged,
+            mounts: Vec::new(),
+            extra_fds: Vec::new(),
+            argv: None,
+        }
+    }
+
+    pub async fn start(&self, command: &str) -> (DynoId, Started) {
+        let start = self.start_of(command);
+        let id = start.id;
+        (id, self.engine.start(start).await.unwrap())
+    }
+
+    /// Starts a command and waits for its end: what it said, and how it ended.
+    pub async fn run(&self, command: &str) -> (String, Ended) {
+        self.run_start(self.start_of(command)).await
+    }
+
+    pub async fn run_start(&self, start: Start) -> (String, Ended) {
+        let id = start.id;
+        self.engine.start(start).await.unwrap();
+        let text = self.output(id).await;
+        let ended = self.end(id).await;
+        (text, ended)
+    }
+
+    /// All output until the end of both pipes.
+    pub async fn output(&self, id: DynoId) -> String {
+        let output = self.engine.output(id).await.unwrap();
+        let mut text = read(output.stdout).await;
+        text.push_str(&read(output.stderr).await);
+        text
+    }
+
+    pub async fn end(&self, id: DynoId) -> Ended {
+        let mut events = self.engine.events();
+        loop {
+            let known = self.engine.list().await.unwrap();
+            if let Some(ended) = known.iter().find(|known| known.id == id).unwrap().ended {
+                return ended;
+            }
+            tokio::time::timeout(PATIENCE, async {
+                while !matches!(events.recv().await, Ok(Exited { id: ended, .. }) if ended == id) {}
+            })
+            .await
+            .unwrap();
+        }
+    }
+
+    /// Ends everything and looks for what was left behind.
+    pub async fn close(self) {
+        let Self { engine, config, stack: _, dir } = self;
+        engine.close(true).await.unwrap();
+        let links = Command::new("ip").args(["-o", "link"]).output().unwrap();
+        let prefix = format!(" l{}-", config.instance);
+        let gone = || {
+            let links = Command::new("ip").args(["-o", "link"]).output().unwrap();
+            !String::from_utf8_lossy(&links.stdout).contains(&prefix)
+        };
+        drop(links);
+        wait_for("network links to be gone", gone).await;
+        let tables = Command::new("nft").args(["list", "tables"]).output().unwrap();
+        let table = format!("lathe_{}", config.instance);
+        assert!(!String::from_utf8_lossy(&tables.stdout).contains(&table), "{table} is left");
+        for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap() {
+            let group = hierarchy.unwrap().path().join(format!("lathe-{}", config.instance));
+            assert!(!group.exists(), "{} is left", group.display());
+        }
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+        let path = dir.path().to_str().unwrap();
+        assert!(!mounts.contains(path), "a mount is left: {mounts}");
+    }
+}
+
+pub fn class() -> Class {
+    Class {
+        name: "Test".into(),
+        memory_bytes: 128 << 20,
+        cpu_shares: 256,
+        cpu_millis_max: None,
+        pids_max: 64,
+        disk_bytes: 32 << 20,
+    }
+}
+
+pub fn no_slugs() -> lathe_dynos::native::OpenSlug {
+    Box::new(|_| Err(io::ErrorKind::NotFound.into()))
+}
+
+pub async fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let waited = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, waited).await.is_ok(), "waited in vain for {what}");
+}
+
+async fn read(fd: std::os::fd::OwnedFd) -> String {
+    let mut text = Vec::new();
+    let mut pipe = pipe::Receiver::from_owned_fd(fd).unwrap();
+    tokio::time::timeout(PATIENCE, pipe.read_to_end(&mut text)).await.unwrap().unwrap();
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// A root with the host's shell and tools: a dyno must not be able to tell.
+fn make_stack(stack: &Path) {
+    for directory in ["etc", "usr/bin", "var/tmp", "root"] {
+        fs::create_dir_all(stack.join(directory)).unwrap();
+    }
+    for link in ["bin", "lib", "lib64"] {
+        let target = fs::read_link(Path::new("/").join(link)).unwrap();
+        fs::create_dir_all(stack.join(&target)).unwrap();
+        symlink(target, stack.join(link)).unwrap();
+    }
+    fs::write(stack.join("etc/passwd"), "root:x:0:0:root:/root:/bin/bash\n").unwrap();
+    fs::write(stack.join("etc/group"), "root:x:0:\n").unwrap();
+    for program in ["/usr/bin/bash", "/usr/bin/python3"] {
+        copy_program(Path::new(program), stack);
+    }
+    copy_programs_of_coreutils(stack);
+}
+
+fn copy_programs_of_coreutils(stack: &Path) {
+    for name in [
+        "cat", "sleep", "ls", "id", "stty", "dd", "env", "mkdir", "touch", "yes", "head", "true",
+        "tty", "mknod",
+    ] {
+        copy_program(&Path::new("/usr/bin").join(name), stack);
+    }
+}
+
+/// The program with the libraries that `ldd` names.
+fn copy_program(program: &Path, stack: &Path) {
+    let real = fs::canonicalize(program).unwrap();
+    let listed = Command::new("ldd").arg(&real).output().unwrap();
+    let text = String::from_utf8_lossy(&listed.stdout).into_owned();
+    let libraries = text.split_whitespace().filter(|word| word.starts_with('/'));
+    for library in libraries {
+        copy(Path::new(library), &stack.join(library.trim_start_matches('/')));
+    }
+    copy(&real, &stack.join(program.strip_prefix("/").unwrap()));
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to.parent().unwrap()).unwrap();
+    if !to.exists() && fs::hard_link(fs::canonicalize(from).unwrap(), to).is_err() {
+        fs::copy(from, to).unwrap();
+    }
+}
+
+/// Reads what a host file says now.
+pub fn text(path: impl AsRef<Path>) -> String {
+    let mut text = String::new();
+    File::open(path).unwrap().read_to_string(&mut text).unwrap();
+    text
+}

@@ -1,0 +1,204 @@
+//! A platform of its own for a test: scratch data, free ports, its own network; gone at the end.
+
+use crate::{Answer, get, until};
+use serde_json::Value;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// The first start on a machine builds the stacks.
+const UP_BOUND: Duration = Duration::from_secs(900);
+const STOP_BOUND: Duration = Duration::from_secs(60);
+
+/// The `lathe` executable that this test run has built.
+pub fn lathe() -> PathBuf {
+    let mut path = std::env::current_exe().unwrap();
+    path.pop(); // deps
+    path.pop();
+    path.push("lathe");
+    assert!(path.exists(), "{} is not built: run `cargo test --workspace`", path.display());
+    path
+}
+
+/// A network that no other platform of this test run has.
+pub fn unique_network() -> String {
+    static NEXT: AtomicU8 = AtomicU8::new(0);
+    let run = std::process::id() % 8;
+    format!("10.{}.{}.0/24", 224 + run, NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+#[derive(Debug)]
+pub struct Platform {
+    child: Option<Child>,
+    data: TempDir,
+    network: String,
+    settings: Vec<String>,
+}
+
+impl Platform {
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// `settings` are `key=value`, as for `lathe --set`.
+    pub fn start_with(settings: &[&str]) -> Self {
+        let mut platform = Self {
+            child: None,
+            data: tempfile::Builder::new().prefix("lathe-it-").tempdir().unwrap(),
+            network: unique_network(),
+            settings: settings.iter().map(|s| (*s).to_owned()).collect(),
+        };
+        platform.up();
+        platform
+    }
+
+    /// Starts `lathe up` on the same data and waits until it says where it listens.
+    pub fn up(&mut self) {
+        assert!(self.child.is_none(), "it is up already");
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.data.path().join("up.log"))
+            .unwrap();
+        let mut command = self.command();
+        command.arg("up").stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        let mut child = command.spawn().unwrap();
+        until("lathe up listens", UP_BOUND, || {
+            assert!(child.try_wait().unwrap().is_none(), "lathe up ended: {}", self.log());
+            self.endpoints_file().exists().then_some(())
+        });
+        self.child = Some(child);
+    }
+
+    /// `lathe` with this platform's settings.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(lathe());
+        command.arg("--data").arg(self.data.path());
+        let network = format!("network={}", self.network);
+        let free = ["api_tls", "api_plain", "rendezvous", "router"]
+            .map(|l| format!("listen.{l}=127.0.0.1:0"));
+        for setting in free.iter().chain([&network]).chain(&self.settings) {
+            command.args(["--set", setting]);
+        }
+        command
+    }
+
+    pub fn data(&self) -> &Path {
+        self.data.path()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it is up").id()
+    }
+
+    fn endpoints_file(&self) -> PathBuf {
+        self.data.path().join("run/endpoints.json")
+    }
+
+    /// `api_tls`, `api_plain`, `rendezvous` or `router`.
+    pub fn address(&self, name: &str) -> SocketAddr {
+        let text = std::fs::read(self.endpoints_file()).unwrap();
+        let endpoints: Value = serde_json::from_slice(&text).unwrap();
+        endpoints[name].as_str().unwrap().parse().unwrap()
+    }
+
+    pub fn token(&self) -> String {
+        std::fs::read_to_string(self.data.path().join("owner-token")).unwrap().trim().to_owned()
+    }
+
+    /// What `lathe up` printed and logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.data.path().join("up.log")).unwrap_or_default()
+    }
+
+    /// A request to an app through the router.
+    pub fn app(&self, name: &str, path: &str) -> Answer {
+        get(self.address("router"), &format!("{name}.localhost"), path)
+    }
+
+    /// A Platform API call as the owner.
+    pub fn api(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        self.api_as(Some(&self.token()), method, path, body)
+    }
+
+    pub fn api_as(
+        &self,
+        token: Option<&str>,
+        method: &str,
+        path: &str,
+        body: &Value,
+    ) -> (u16, Value) {
+        let bearer = token.map(|token| format!("Bearer {token}"));
+        let mut headers = vec![
+            ("Accept", "application/vnd.heroku+json; version=3"),
+            ("Content-Type", "application/json"),
+        ];
+        headers.extend(bearer.iter().map(|value| ("Authorization", value.as_str())));
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let address = self.address("api_plain");
+        let answer = crate::request(address, method, "localhost", path, &headers, body.as_bytes())
+            .expect("the API answers");
+        (answer.status, serde_json::from_str(&answer.body).unwrap_or(Value::Null))
+    }
+
+    /// kill -9 of the platform process alone; dynos and their spawner live on.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().expect("it is up");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        drop(std::fs::remove_file(self.endpoints_file()));
+    }
+
+    /// SIGTERM, and the end of the process waited for; dynos live on.
+    pub fn stop(&mut self) {
+        let mut child = self.child.take().expect("it is up");
+        signal(child.id(), "TERM");
+        until("lathe up ends after SIGTERM", STOP_BOUND, || child.try_wait().unwrap());
+    }
+}
+
+impl Drop for Platform {
+    /// Ends everything, dynos included, and checks that nothing of it is left on the machine.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- lathe up said:\n{}", self.log());
+        }
+        if let Some(mut child) = self.child.take() {
+            drop(child.kill());
+            drop(child.wait());
+        }
+        let stopped = self.command().args(["stop", "--dynos"]).output();
+        if std::thread::panicking() {
+            return;
+        }
+        let stopped = stopped.unwrap();
+        let said = String::from_utf8_lossy(&stopped.stderr);
+        assert!(stopped.status.success(), "lathe stop --dynos failed: {said}");
+        let left = leftovers(self.data.path());
+        assert!(left.is_empty(), "left behind: {left:?}");
+    }
+}
+
+fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status();
+    assert!(status.unwrap().success());
+}
+
+/// Processes that still name the data directory, and mounts below it.
+fn leftovers(data: &Path) -> Vec<String> {
+    let name = data.to_str().unwrap();
+    let mut left = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let cmdline = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let text = String::from_utf8_lossy(&cmdline).replace('\0', " ");
+        if text.contains(name) {
+            left.push(text);
+        }
+    }
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    left.extend(mounts.lines().filter(|line| line.contains(name)).map(str::to_owned));
+    left
+}
