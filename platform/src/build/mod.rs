@@ -8,6 +8,7 @@ mod compile;
 mod dyno;
 mod error;
 mod export;
+mod inherited;
 mod launch;
 mod transcript;
 mod verdict;

@@ -5,6 +5,7 @@
 
 use super::CliError;
 use super::env::{Access, print_exports};
+use super::say::say;
 use crate::config::Config;
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -86,7 +87,7 @@ pub(super) fn connect(config: &Config, target: &str, command: &[String]) -> Resu
     let variables = access.variables(&bundle);
     let Some((program, arguments)) = command.split_first() else {
         print_exports(&variables);
-        println!("# ends with: lathe connect --end {target}");
+        say!("# ends with: lathe connect --end {target}");
         return Ok(());
     };
     let source = Command::new(program).args(arguments).envs(variables).exec();

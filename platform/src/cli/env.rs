@@ -1,6 +1,7 @@
 //! `lathe env`: what the Heroku CLI and git need in their environment to talk to this platform.
 
 use super::CliError;
+use super::say::say;
 use crate::config::Config;
 use crate::endpoints::Endpoints;
 use serde::{Deserialize, Serialize};
@@ -81,7 +82,7 @@ impl Access {
 pub(super) fn print(config: &Config, json: bool) -> Result<(), CliError> {
     let access = Access::of(config)?;
     if json {
-        println!("{}", serde_json::json!(access));
+        say!("{}", serde_json::json!(access));
     } else {
         print_exports(&access.variables(&config.tls_dir().join("bundle.pem")));
     }
@@ -90,7 +91,7 @@ pub(super) fn print(config: &Config, json: bool) -> Result<(), CliError> {
 
 pub(super) fn print_exports(variables: &[(&'static str, String)]) {
     for (name, value) in variables {
-        println!("export {name}={}", quoted(value));
+        say!("export {name}={}", quoted(value));
     }
 }
 

@@ -1,8 +1,11 @@
 //! Why a verb failed: what happened and what to do, for whoever typed it.
 
+use super::compile::CompileVerbError;
 use super::connect::ConnectError;
+use super::demo::DemoError;
 use super::env::EnvError;
 use super::install::InstallError;
+use super::up::UpVerbError;
 use crate::config::ConfigError;
 use crate::host::instance::InstanceError;
 use crate::host::packages::PackagesError;
@@ -29,6 +32,12 @@ pub enum CliError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error(transparent)]
+    Compile(#[from] CompileVerbError),
+    #[error(transparent)]
+    Demo(#[from] DemoError),
+    #[error(transparent)]
+    Up(#[from] UpVerbError),
+    #[error(transparent)]
     Spawner(#[from] SpawnerError),
 }
 
@@ -42,6 +51,9 @@ impl CliError {
             Self::Env(error) => error.remedy(),
             Self::Install(error) => error.remedy(),
             Self::Connect(error) => error.remedy(),
+            Self::Compile(error) => error.remedy(),
+            Self::Demo(error) => error.remedy(),
+            Self::Up(error) => error.remedy(),
             Self::Spawner(_) => "The platform starts it again by itself.".into(),
         }
     }
@@ -55,13 +67,24 @@ impl CliError {
             | Self::Install(InstallError::NotRoot)
             | Self::Env(EnvError::Read { .. }) => 77,
             Self::Env(_) | Self::Instance(_) | Self::Connect(_) => 69,
-            Self::Stack(_) | Self::Packages(_) | Self::Install(_) | Self::Spawner(_) => 71,
+            Self::Stack(_)
+            | Self::Packages(_)
+            | Self::Install(_)
+            | Self::Up(_)
+            | Self::Spawner(_) => 71,
+            Self::Compile(_) | Self::Demo(_) => 1,
         }
     }
 }
 
-/// Prints the failure in Heroku's form (` !     what`), the causes below it, then the remedy.
+/// Prints the failure with its causes and its remedy, and says how to exit.
 pub fn report(error: &CliError) -> ExitCode {
+    explain(error, &error.remedy());
+    ExitCode::from(error.exit_code())
+}
+
+/// Heroku's form: ` !     what`, the causes below it, then what to do.
+pub(super) fn explain(error: &dyn Error, remedy: &str) {
     eprintln!(" !     {}", sentence(&error.to_string()));
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -71,10 +94,9 @@ pub fn report(error: &CliError) -> ExitCode {
         lines.for_each(|line| eprintln!(" !       {line}"));
         cause = error.source();
     }
-    for line in error.remedy().lines() {
+    for line in remedy.lines() {
         eprintln!(" !     {line}");
     }
-    ExitCode::from(error.exit_code())
 }
 
 /// Errors are lower-case fragments, so that they can be put together; people read sentences.

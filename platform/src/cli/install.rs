@@ -1,6 +1,7 @@
 //! `lathe install`: a systemd service that starts the platform with the machine.
 
 use super::CliError;
+use super::say::say;
 use crate::config::{Config, Flags};
 use crate::host::tool::{self, ToolError};
 use std::fmt::Write;
@@ -47,7 +48,7 @@ impl InstallError {
 pub(super) fn install(config: &Config, flags: &Flags, print_only: bool) -> Result<(), CliError> {
     let unit = unit(&config.data, flags)?;
     if print_only {
-        print!("{unit}");
+        say!("{}", unit.trim_end());
         return Ok(());
     }
     if !nix::unistd::geteuid().is_root() {
@@ -57,21 +58,21 @@ pub(super) fn install(config: &Config, flags: &Flags, print_only: bool) -> Resul
     if own != Path::new(PROGRAM) {
         let program = fs::read(&own).map_err(InstallError::Program)?;
         replace(Path::new(PROGRAM), &program, 0o755)?;
-        println!("       {PROGRAM}: this program");
+        say!("       {PROGRAM}: this program");
     }
     replace(Path::new(UNIT), unit.as_bytes(), 0o644)?;
-    println!("       {UNIT}: starts it with the machine");
+    say!("       {UNIT}: starts it with the machine");
     if !Path::new("/run/systemd/system").exists() {
-        println!("       systemd does not run here; the service starts where it does.");
+        say!("       systemd does not run here; the service starts where it does.");
         return Ok(());
     }
     for arguments in [&["daemon-reload"][..], &["enable", "--now", "lathe.service"]] {
         let mut command = Command::new("systemctl");
         command.args(arguments);
-        tool::run("systemctl", command, &mut |line| println!("       {line}"))
+        tool::run("systemctl", command, &mut |line| say!("       {line}"))
             .map_err(InstallError::Systemd)?;
     }
-    println!("       It runs. See `journalctl -u lathe`, and `eval \"$(lathe env)\"` for clients.");
+    say!("       It runs. See `journalctl -u lathe`, and `eval \"$(lathe env)\"` for clients.");
     Ok(())
 }
 

@@ -1,23 +1,30 @@
 //! The command line: one file a group of verbs, and the way errors reach whoever typed them.
 
+mod compile;
 mod connect;
+mod demo;
 mod doctor;
 mod env;
 mod error;
+mod inherited;
 mod install;
+mod say;
 mod settings;
 mod stacks;
 mod stop;
+mod up;
 
 pub use error::{CliError, report};
 
 use crate::config::{Config, Flags};
+use crate::git::hook;
 use crate::host::instance::Dynos;
 use clap::{Parser, Subcommand};
 use lathe_dynos::native::spawner;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
+use up::UpVerbError;
 
 /// A platform that turns `git push` into running apps.
 #[derive(Debug, Parser)]
@@ -38,6 +45,10 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the platform until SIGTERM; its dynos go on unless --stop-dynos
+    Up(up::Up),
+    /// See a push become a live app, here and now, with a sample
+    Demo(demo::Demo),
     /// End the platform that runs on the data directory
     Stop {
         /// End its dynos too
@@ -70,6 +81,8 @@ enum Command {
         #[arg(last = true)]
         command: Vec<String>,
     },
+    /// Compile a directory into a slug, with no platform
+    Compile(compile::Compile),
     /// List the settings: name, environment variable, value in force
     Settings,
     /// List the stacks of this machine
@@ -83,19 +96,35 @@ enum Command {
         #[arg(long)]
         dir: PathBuf,
     },
+    /// The compiler in a build dyno; the platform runs it
+    #[command(hide = true)]
+    CompileWorker,
+}
+
+/// Does what git wants when this program was started under the name of a hook.
+pub fn run_as_hook() -> Option<ExitCode> {
+    let program = std::env::args_os().next()?;
+    let name = Path::new(&program).file_name()?.to_str()?;
+    hook::NAMES.contains(&name).then(|| ExitCode::from(hook::main(name)))
 }
 
 /// Does what the command line says.
 pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
-    // Started by the platform, which has the configuration: it reads none.
-    if let Command::Spawner { dir } = cli.command {
-        spawner::run(&dir)?;
-        return Ok(ExitCode::SUCCESS);
+    // These two are started by the platform, which has the configuration: they read none.
+    match cli.command {
+        Command::Spawner { dir } => {
+            spawner::run(&dir)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::CompileWorker => return compile::worker(),
+        _ => {}
     }
     let flags = Flags { data: cli.data, config: cli.config, set: cli.set };
     let config = Config::load(&flags)?;
     init_log(&config.log);
     match cli.command {
+        Command::Up(how) => up::up(config, &how)?,
+        Command::Demo(how) => return demo::demo(config, &how, flags.data.is_some()),
         Command::Stop { stop_dynos } => {
             stop::stop(&config, if stop_dynos { Dynos::End } else { Dynos::Stay })?;
         }
@@ -104,12 +133,19 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Env { json } => env::print(&config, json)?,
         Command::Connect { target, end: true, .. } => connect::end(&config, &target)?,
         Command::Connect { target, command, .. } => connect::connect(&config, &target, &command)?,
+        Command::Compile(what) => return Ok(compile::compile(&config, &what)?),
         Command::Settings => settings::list(&config),
         Command::Stacks => stacks::list(&config)?,
         Command::StacksBuild => stacks::build(&config)?,
-        Command::Spawner { .. } => {}
+        Command::Spawner { .. } | Command::CompileWorker => {}
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Threads for the verbs that need them; no other verb has any.
+fn runtime() -> Result<tokio::runtime::Runtime, UpVerbError> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.enable_all().build().map_err(UpVerbError::Threads)
 }
 
 /// Sends the log to stderr.

@@ -1,15 +1,16 @@
 //! `lathe settings`: every setting with its value in force.
 
+use super::say::say;
 use crate::config::{Config, SETTINGS};
 
 pub(super) fn list(config: &Config) {
     for setting in SETTINGS {
-        println!("{} = {}", setting.key, (setting.show)(config));
-        println!("       {}; {}", setting.about, setting.variable());
+        say!("{} = {}", setting.key, (setting.show)(config));
+        say!("       {}; {}", setting.about, setting.variable());
     }
-    println!("build.env.NAME");
-    println!("       an environment variable of builds; LATHE_BUILD_ENV_NAME");
+    say!("build.env.NAME");
+    say!("       an environment variable of builds; LATHE_BUILD_ENV_NAME");
     for (name, value) in &config.build.env {
-        println!("build.env.{name} = {value}");
+        say!("build.env.{name} = {value}");
     }
 }

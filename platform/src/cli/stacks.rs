@@ -1,18 +1,19 @@
 //! `lathe stacks` and `lathe stacks:build`: the base file systems of this machine.
 
 use super::CliError;
+use super::say::say;
 use crate::config::Config;
 use crate::stack;
 
 pub(super) fn list(config: &Config) -> Result<(), CliError> {
     let stacks = stack::list(config)?;
     if stacks.is_empty() {
-        println!("No stacks yet in {}; `lathe stacks:build` makes them.", stacks_dir(config));
+        say!("No stacks yet in {}; `lathe stacks:build` makes them.", stacks_dir(config));
     }
     for (stack, record) in stacks {
         let built = jiff::Timestamp::from_second(record.built_at)
             .map_or_else(|_| "?".to_owned(), |time| time.to_string());
-        println!(
+        say!(
             "{:15} {}  {built}  {:4} packages  {:5} MB  {}",
             stack.name,
             &stack.digest[..12],
@@ -25,9 +26,9 @@ pub(super) fn list(config: &Config) -> Result<(), CliError> {
 }
 
 pub(super) fn build(config: &Config) -> Result<(), CliError> {
-    println!("-----> Building the stacks in {}", stacks_dir(config));
-    stack::renew(config, &mut |line| println!("       {line}"))?;
-    println!("       Apps keep the stack they were compiled for until they are pushed again.");
+    say!("-----> Building the stacks in {}", stacks_dir(config));
+    stack::renew(config, &mut |line| say!("       {line}"))?;
+    say!("       Apps keep the stack they were compiled for until they are pushed again.");
     Ok(())
 }
 
