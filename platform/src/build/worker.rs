@@ -1,36 +1,35 @@
 //! The program of a build dyno: the compiler between the pipes that its builder holds.
 
+use super::inherited;
 use lathe_compiler::{Cancel, Job, Transcript, run_worker};
-use nix::unistd::{close, getuid};
+use nix::unistd::getuid;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::RawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-
-/// Where the slug and the compiler's answer go.
-const SLUG_FD: RawFd = 3;
-const OUTCOME_FD: RawFd = 4;
 
 /// The app's own disk: source and cache.
 const DISK: &str = "/tmp";
 
 #[derive(Debug, thiserror::Error)]
 enum WorkerError {
-    #[error("descriptor {fd} is not the builder's")]
-    Descriptor { fd: RawFd, #[source] source: io::Error },
+    #[error("the builder's pipes are not there")]
+    Pipes(#[source] io::Error),
     #[error("{DISK} is not a build's own disk")]
     NoDisk,
     #[error("{} could not be cleared of what the last build left", path.display())]
-    Sweep { path: PathBuf, #[source] source: io::Error },
+    Sweep {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
 }
 
-/// Does one build and returns the exit code. To be run in a build dyno and nowhere else.
+/// Does one build and returns the exit code. To be run in a build dyno and nowhere else, before the
+/// process opens anything.
 pub fn main() -> u8 {
-    let begun = take(SLUG_FD).and_then(|slug| Ok((slug, take(OUTCOME_FD)?))).and_then(|pipes| {
-        begin(&Job::default().cache_dir)?;
-        Ok(pipes)
-    });
+    let begun = begin(&Job::default().cache_dir);
     let mut out = Transcript::new(io::stdout());
     match begun {
         Ok((slug, outcome)) => run_worker(io::stdin(), out, slug, outcome, Cancel::default()),
@@ -41,24 +40,25 @@ pub fn main() -> u8 {
     }
 }
 
-/// Our end of a builder's pipe. What a build runs must not have it: a program that stays behind
-/// would keep it open, and one that writes to it could say that it has built something.
-fn take(fd: RawFd) -> Result<File, WorkerError> {
-    let failed = |source| WorkerError::Descriptor { fd, source };
-    let file = File::options().write(true).open(format!("/proc/self/fd/{fd}")).map_err(failed)?;
-    close(fd).map_err(|error| failed(error.into()))?;
-    Ok(file)
+/// Takes the pipes and clears the disk: an interrupted build leaves its source, any build may leave
+/// files about, and only the cache is meant to last.
+fn begin(cache: &Path) -> Result<(File, File), WorkerError> {
+    let pipes = inherited::pipes().map_err(WorkerError::Pipes)?;
+    // Programs of the build run as the same user: they may not look into this process.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(|error| WorkerError::Pipes(error.into()))?;
+    check_disk()?;
+    sweep(Path::new(DISK), cache)?;
+    Ok(pipes)
 }
 
-/// An interrupted build leaves its source, and any build may leave files about: only the cache is
-/// meant to last.
-fn begin(cache: &Path) -> Result<(), WorkerError> {
+/// In a build dyno the disk belongs to the app's user. Nowhere else may we clear it.
+fn check_disk() -> Result<(), WorkerError> {
     let owner = fs::metadata(DISK).map_err(|_| WorkerError::NoDisk)?.uid();
-    // In a build dyno this disk belongs to the app's user. Nowhere else may we clear it.
     if getuid().is_root() || owner != getuid().as_raw() {
         return Err(WorkerError::NoDisk);
     }
-    sweep(Path::new(DISK), cache)
+    Ok(())
 }
 
 /// Removes everything below `dir` but `keep` and what leads there.
@@ -128,9 +128,7 @@ mod tests {
 
     #[test]
     fn nobody_elses_disk_is_cleared() {
-        // Tests run as whoever; this disk is not a build's in any case when that is root.
-        if getuid().is_root() {
-            assert!(matches!(begin(Path::new("/nowhere")), Err(WorkerError::NoDisk)));
-        }
+        // Neither root nor a user who does not own it may clear it; tests are one of the two.
+        assert!(matches!(check_disk(), Err(WorkerError::NoDisk)));
     }
 }

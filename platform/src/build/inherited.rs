@@ -1,0 +1,30 @@
+//! Descriptors that this process was started with.
+#![expect(unsafe_code, reason = "a number is all that a process is given of a descriptor")]
+
+use rustix::io::{FdFlags, fcntl_setfd};
+use std::fs::File;
+use std::io;
+use std::os::fd::{FromRawFd, IntoRawFd, RawFd};
+
+/// Takes over what a build dyno is given beside its standard streams: the slug's pipe and the
+/// outcome's. To be called once, before this process opens anything.
+///
+/// What a build runs must not have them: a program that stays behind would keep them open, and one
+/// that writes to them could say that it has built something.
+pub(super) fn pipes() -> io::Result<(File, File)> {
+    Ok((take(3)?, take(4)?))
+}
+
+fn take(fd: RawFd) -> io::Result<File> {
+    // SAFETY: called for the two numbers above alone, at the very start of a process that was given
+    // both; nothing else in it owns them. One that is not open is told by the next call.
+    let file = unsafe { File::from_raw_fd(fd) };
+    match fcntl_setfd(&file, FdFlags::CLOEXEC) {
+        Ok(()) => Ok(file),
+        Err(error) => {
+            // Nothing to close.
+            let _: RawFd = file.into_raw_fd();
+            Err(error.into())
+        }
+    }
+}
