@@ -1,11 +1,10 @@
-//! `lathe compile`: a directory to a slug with no platform; and the worker of build dynos.
+//! `lathe compile`: a directory to a slug, with no platform.
 
-use super::{CliError, inherited};
 use crate::build;
 use crate::config::Config;
 use crate::stack::HEROKU_STACK;
 use clap::Args;
-use lathe_compiler::{Cancel, Job, Transcript, copy_tree, run_worker};
+use lathe_compiler::{Job, Transcript, copy_tree};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -122,19 +121,4 @@ fn read_env_dir(dir: &Path) -> Result<BTreeMap<String, String>, CompileVerbError
         }
     }
     Ok(variables)
-}
-
-/// The first process of a build dyno: the job comes on stdin, the slug leaves on descriptor 3, the
-/// outcome on 4. See `lathe_compiler::wire`.
-pub(super) fn worker() -> Result<ExitCode, CliError> {
-    let [slug, outcome] = [3, 4].map(|descriptor| {
-        inherited::take(descriptor).map_err(|source| CompileVerbError::File {
-            step: "use descriptor",
-            path: descriptor.to_string().into(),
-            source,
-        })
-    });
-    let out = Transcript::new(io::stdout());
-    let code = run_worker(io::stdin().lock(), out, slug?, outcome?, Cancel::default());
-    Ok(ExitCode::from(code))
 }

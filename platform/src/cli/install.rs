@@ -1,7 +1,7 @@
 //! `lathe install`: a systemd service that starts the platform with the machine.
 
-use super::CliError;
 use super::say::say;
+use super::{CliError, up};
 use crate::config::{Config, Flags};
 use crate::host::tool::{self, ToolError};
 use std::fmt::Write;
@@ -54,6 +54,7 @@ pub(super) fn install(config: &Config, flags: &Flags, print_only: bool) -> Resul
     if !nix::unistd::geteuid().is_root() {
         return Err(InstallError::NotRoot.into());
     }
+    up::prepare_host(true)?;
     let own = std::env::current_exe().map_err(InstallError::Program)?;
     if own != Path::new(PROGRAM) {
         let program = fs::read(&own).map_err(InstallError::Program)?;

@@ -6,7 +6,6 @@ mod demo;
 mod doctor;
 mod env;
 mod error;
-mod inherited;
 mod install;
 mod say;
 mod settings;
@@ -16,6 +15,7 @@ mod up;
 
 pub use error::{CliError, report};
 
+use crate::build;
 use crate::config::{Config, Flags};
 use crate::git::hook;
 use crate::host::instance::Dynos;
@@ -45,7 +45,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the platform until SIGTERM; its dynos go on unless --stop-dynos
+    /// Run the platform; SIGTERM stops it and leaves its dynos serving, SIGQUIT ends them too
     Up(up::Up),
     /// See a push become a live app, here and now, with a sample
     Demo(demo::Demo),
@@ -116,7 +116,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
             spawner::run(&dir)?;
             return Ok(ExitCode::SUCCESS);
         }
-        Command::CompileWorker => return compile::worker(),
+        Command::CompileWorker => return Ok(ExitCode::from(build::worker::main())),
         _ => {}
     }
     let flags = Flags { data: cli.data, config: cli.config, set: cli.set };

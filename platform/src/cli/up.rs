@@ -1,44 +1,46 @@
-//! `lathe up`: the whole platform in one process, until a signal ends it.
+//! `lathe up`: the platform, until it is told to stop.
 
+use super::env::Access;
 use super::say::say;
 use super::{CliError, runtime};
 use crate::config::Config;
 use crate::host::instance::Dynos;
-use crate::host::{notify, packages};
+use crate::host::notify;
+use crate::host::packages::{self, PackagesError};
 use crate::roles::{self, Running, UpError};
 use clap::Args;
 use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// How to start, and how to end.
+/// How it shall run.
 #[derive(Debug, Args)]
 pub(super) struct Up {
-    /// When it ends, end the dynos too
-    #[arg(long)]
-    stop_dynos: bool,
-    /// Install no Debian packages; only say which are missing
+    /// Install no Debian packages; refuse to start when one is missing
     #[arg(long)]
     no_install: bool,
+    /// End the dynos too, however it is stopped
+    #[arg(long)]
+    stop_dynos: bool,
 }
 
-/// Why the platform did not come up, or cannot be ended in good order.
+/// Why it did not run.
 #[derive(Debug, thiserror::Error)]
 pub enum UpVerbError {
     #[error(transparent)]
     Up(#[from] UpError),
-    #[error("cannot watch for signals")]
-    Signals(#[source] io::Error),
-    #[error("cannot start threads")]
+    #[error("threads could not be started")]
     Threads(#[source] io::Error),
+    #[error("signals cannot be listened for")]
+    Signals(#[source] io::Error),
+    #[error("the service manager could not be told")]
+    Notify(#[source] io::Error),
 }
 
 impl UpVerbError {
     pub(super) fn remedy(&self) -> String {
         match self {
             Self::Up(error) => error.remedy(),
-            Self::Signals(_) | Self::Threads(_) => {
-                "The machine has run out of something; see `lathe doctor`.".into()
-            }
+            _ => "`lathe doctor` checks the machine and says how to mend it.".into(),
         }
     }
 }
@@ -48,44 +50,34 @@ pub(super) fn up(config: Config, how: &Up) -> Result<(), CliError> {
     Ok(runtime()?.block_on(serve(config, how.stop_dynos))?)
 }
 
-/// Installs the Debian packages this machine lacks, or refuses with their names.
-pub(super) fn prepare_host(no_install: bool) -> Result<(), CliError> {
+/// Makes sure that every program is there that the platform runs.
+pub(super) fn prepare_host(no_install: bool) -> Result<(), PackagesError> {
     if no_install {
-        return Ok(packages::require()?);
+        return packages::require();
     }
-    let mut first = true;
-    Ok(packages::install(&mut |line| {
-        if std::mem::take(&mut first) {
-            say!("-----> Preparing this machine");
-        }
-        say!("       {line}");
-    })?)
+    packages::install(&mut |line| eprintln!("       {line}"))
+}
+
+/// Brings the platform up and says what takes long.
+pub(super) async fn start(config: Config) -> Result<Running, UpVerbError> {
+    Ok(roles::up(config, |line| eprintln!("       {line}")).await?)
 }
 
 async fn serve(config: Config, stop_dynos: bool) -> Result<(), UpVerbError> {
-    // Before anything starts: a signal in the middle must not find nobody at home.
     let mut signals = Signals::watch()?;
+    let notify_socket = config.notify_socket.clone();
     let running = start(config).await?;
-    greet(&running);
-    if let Some(socket) = &running.services.config.notify_socket
-        && let Err(error) = notify::ready(socket)
-    {
-        let error = &error as &dyn std::error::Error;
-        tracing::warn!(error, "the service manager cannot be told that we are ready");
+    welcome(&running);
+    if let Some(socket) = notify_socket {
+        notify::ready(&socket).map_err(UpVerbError::Notify)?;
     }
-    let dynos = signals.next().await;
-    say!("-----> Stopping");
-    running.stop(stop_dynos || dynos == Dynos::End).await;
+    let end_dynos = signals.next().await == Dynos::End || stop_dynos;
+    say!("Stopping{}", if end_dynos { ", dynos too" } else { "; the dynos go on serving" });
+    running.stop(end_dynos).await;
     Ok(())
 }
 
-/// Brings everything up, with what takes long on stdout.
-pub(super) async fn start(config: Config) -> Result<Running, UpError> {
-    say!("-----> Starting Lathe on {}", config.data.display());
-    roles::up(config, |line: &str| say!("       {line}")).await
-}
-
-/// The signals that end the platform: SIGTERM and SIGINT leave the dynos, SIGQUIT ends them.
+/// The signals by which a platform is told to stop.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -93,6 +85,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
+    /// From now on none of them ends the process by itself.
     pub(super) fn watch() -> Result<Self, UpVerbError> {
         let watch = |kind| signal(kind).map_err(UpVerbError::Signals);
         Ok(Self {
@@ -102,7 +95,7 @@ impl Signals {
         })
     }
 
-    /// Waits for one and says what it means for the dynos.
+    /// Waits for one, and says what it means for the dynos.
     pub(super) async fn next(&mut self) -> Dynos {
         tokio::select! {
             _ = self.terminate.recv() => Dynos::Stay,
@@ -112,18 +105,17 @@ impl Signals {
     }
 }
 
-fn greet(running: &Running) {
+fn welcome(running: &Running) {
     let config = &running.services.config;
     let endpoints = running.endpoints();
-    let lathe = match config.data.to_str() {
-        Some("/var/lib/lathe") => "lathe env".to_owned(),
-        _ => format!("lathe --data {} env", config.data.display()),
-    };
-    say!("-----> Lathe is up");
-    say!("       API and git  https://localhost:{}", endpoints.api_tls.port());
-    say!("       Apps         http://NAME.{}:{}/", config.apps_domain, endpoints.router.port());
-    say!("       To use it here, with git and the Heroku CLI (npm install -g heroku):");
-    say!("         eval \"$({lathe})\"");
-    say!("         heroku create myapp && git push heroku main");
-    say!("       From another machine: lathe connect USER@THIS-HOST -- heroku apps");
+    let data = config.data.display();
+    say!("Lathe is up. Its data is in {data}.");
+    say!("  apps        http://NAME.{}:{}/", config.apps_domain, endpoints.router.port());
+    say!("  API and git https://{}:{}/", config.api_host, endpoints.api_tls.port());
+    if let Err(error) = Access::of(config) {
+        super::report(&error);
+    }
+    say!("Connect git and the Heroku CLI:");
+    say!("  eval \"$(lathe --data {data} env)\"");
+    say!("  heroku create myapp && git push heroku main");
 }

@@ -81,7 +81,7 @@ pub(super) fn demo(mut config: Config, how: &Demo, own_data: bool) -> Result<Exi
             say!(" !     missing: {} ({}), which {}", need.what, need.package, need.why);
         }
     }
-    up::prepare_host(how.no_install)?;
+    up::prepare_host(!how.no_install)?;
     let room = tempfile::Builder::new().prefix("lathe-demo-").tempdir();
     let room = room.map_err(DemoError::Directory)?;
     if !own_data {
