@@ -9,6 +9,8 @@ pub mod plan;
 pub mod running;
 pub mod slots;
 pub mod snapshot;
+#[cfg(test)]
+mod tests;
 mod verdict;
 pub mod wanted;
 

@@ -1,0 +1,117 @@
+//! A one-off's row in the state, kept in step with its life: recorded, up, complete, forgotten.
+
+use crate::services::Services;
+use crate::state::oneoffs;
+use jiff::Timestamp;
+use lathe_dynos::containers::{StartError, Started};
+use lathe_dynos::oneoff::Attachment;
+use lathe_dynos::spec::{DynoId, DynoSpec};
+use std::time::Duration;
+use tokio::task::{JoinHandle, JoinSet};
+
+/// The status of a one-off that was never started.
+pub(super) const NEVER_RAN: u8 = 1;
+/// Of one that nobody knows the end of: as if killed.
+const LOST: u8 = 128 + 9;
+/// Between recording a one-off and giving it to the engine lies less than this.
+const HANDOVER_MAX: Duration = Duration::from_secs(10);
+
+/// A one-off that runs, and the task that ends when its end is on record.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) started: Started,
+    pub(super) over: JoinHandle<()>,
+}
+
+/// Starts what is recorded under `id`; from then on its row follows it.
+pub(super) async fn start(
+    services: &Services,
+    id: DynoId,
+    spec: DynoSpec,
+    attachment: Attachment,
+) -> Result<Live, StartError> {
+    match services.oneoffs.start(id, spec, attachment).await {
+        Ok(started) => {
+            let over = tokio::spawn(see_through(services.clone(), id));
+            Ok(Live { started, over })
+        }
+        // The row belongs to the first start.
+        Err(error @ StartError::Repeated(_)) => Err(error),
+        Err(error) => {
+            complete(services, id, NEVER_RAN).await;
+            Err(error)
+        }
+    }
+}
+
+/// A one-off whose output goes into the app's log.
+#[derive(Clone, Copy, Debug)]
+pub struct Detached;
+
+impl Detached {
+    /// Starts what is recorded under `id` and returns at once. The app's log tells the rest, also
+    /// why it could not be started.
+    pub fn start(services: Services, id: DynoId, spec: DynoSpec) {
+        tokio::spawn(async move {
+            if let Err(error) = start(&services, id, spec, Attachment::Detached).await {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(dyno.id = %id, error, "a one-off could not be started");
+            }
+        });
+    }
+}
+
+/// Takes up the one-offs of an earlier life of the platform: waits for those that run, and
+/// completes the rows of those that are gone. Call it before clients can make new ones.
+pub fn resume(services: Services) -> impl Future<Output = ()> + Send {
+    let now = Timestamp::now();
+    async move {
+        let earlier = services.store.read(|tx| oneoffs::running(tx)).await;
+        let earlier = earlier.unwrap_or_else(|error| {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "one-offs of an earlier life could not be read");
+            Vec::new()
+        });
+        let mut waits = JoinSet::new();
+        for row in earlier.into_iter().filter(|row| row.created_at <= now) {
+            let Ok(id) = row.id.parse().map(DynoId) else { continue };
+            let services = services.clone();
+            waits.spawn(async move {
+                if services.oneoffs.wait(id).await.is_err() {
+                    // A release phase may be between its record and its start just now.
+                    tokio::time::sleep(HANDOVER_MAX).await;
+                }
+                see_through(services, id).await;
+            });
+        }
+        while waits.join_next().await.is_some() {}
+    }
+}
+
+/// From the start to the end on record; then the engine need not keep it any longer.
+async fn see_through(services: Services, id: DynoId) {
+    let up = services.store.write(move |tx| oneoffs::set_up(tx, &id.to_string())).await;
+    if let Err(error) = up {
+        let error = &error as &dyn std::error::Error;
+        tracing::error!(dyno.id = %id, error, "a one-off that runs could not be recorded as up");
+    }
+    let ended = services.oneoffs.wait(id).await;
+    if !complete(&services, id, ended.map_or(LOST, |ended| ended.status)).await {
+        // The engine still knows how it ended, and will be asked at the next start.
+        return;
+    }
+    if let Err(error) = services.oneoffs.forget(id).await {
+        let error = &error as &dyn std::error::Error;
+        tracing::debug!(dyno.id = %id, error, "an ended one-off was not kept");
+    }
+}
+
+/// Whether the end is on record.
+pub(super) async fn complete(services: &Services, id: DynoId, status: u8) -> bool {
+    let done = services.store.write(move |tx| oneoffs::complete(tx, &id.to_string(), status)).await;
+    if let Err(error) = &done {
+        let error = error as &dyn std::error::Error;
+        tracing::error!(dyno.id = %id, error, "the end of a one-off could not be recorded");
+    }
+    done.is_ok()
+}
