@@ -54,7 +54,7 @@ pub(super) fn install(config: &Config, flags: &Flags, print_only: bool) -> Resul
     if !nix::unistd::geteuid().is_root() {
         return Err(InstallError::NotRoot.into());
     }
-    up::prepare_host(true)?;
+    up::prepare_host(false)?;
     let own = std::env::current_exe().map_err(InstallError::Program)?;
     if own != Path::new(PROGRAM) {
         let program = fs::read(&own).map_err(InstallError::Program)?;

@@ -81,7 +81,7 @@ pub(super) fn demo(mut config: Config, how: &Demo, own_data: bool) -> Result<Exi
             say!(" !     missing: {} ({}), which {}", need.what, need.package, need.why);
         }
     }
-    up::prepare_host(!how.no_install)?;
+    up::prepare_host(how.no_install)?;
     let room = tempfile::Builder::new().prefix("lathe-demo-").tempdir();
     let room = room.map_err(DemoError::Directory)?;
     if !own_data {
@@ -136,7 +136,7 @@ async fn show(running: &Running, room: &TempDir) -> Result<String, DemoError> {
     let token = read(config.owner_token())?;
     let client = Client::new(running.endpoints(), token.trim(), &read(config.ca_certificate())?)?;
 
-    let app = format!("hello-{:.6}", uuid::Uuid::new_v4().simple());
+    let app = format!("hello-{:06x}", uuid::Uuid::new_v4().as_u128() & 0xff_ffff);
     step("Creating an app");
     client.post("/apps", &serde_json::json!({ "name": app })).await?;
     say!("       {app}");
