@@ -27,6 +27,10 @@ pub struct JobHeader {
     pub timeout_ms: u64,
     pub cache_bytes_max: u64,
     pub slug_bytes_max: u64,
+    /// The source is an archive that somebody made: when all of it is in one folder, as in those
+    /// that code hosts offer, the app is what is in that folder.
+    #[serde(default)]
+    pub is_archive: bool,
 }
 
 impl JobHeader {
@@ -64,6 +68,7 @@ impl From<&Job> for JobHeader {
             timeout_ms: u64::try_from(job.timeout.as_millis()).unwrap_or(u64::MAX),
             cache_bytes_max: job.cache_bytes_max,
             slug_bytes_max: job.limits.compressed_bytes_max,
+            is_archive: false,
         }
     }
 }

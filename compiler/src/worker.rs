@@ -4,7 +4,9 @@ use crate::job::{Cancel, Job};
 use crate::transcript::Transcript;
 use crate::wire::{Outcome, WireError, read_job};
 use lathe_slug::{Layout, UnpackError, UnpackLimits, unpack_tar};
-use std::io::{Read, Write};
+use std::fs;
+use std::io::{self, Read, Write};
+use std::path::Path;
 
 #[derive(Debug, thiserror::Error)]
 enum WorkerError {
@@ -12,6 +14,8 @@ enum WorkerError {
     Job(#[source] WireError),
     #[error("the source could not be unpacked")]
     Source(#[source] UnpackError),
+    #[error("the folder in the archive could not be entered")]
+    Folder(#[source] io::Error),
 }
 
 /// Does one job and returns the exit status: 0 with a slug written, 1 without. What happened is in
@@ -35,10 +39,29 @@ pub fn run_worker(
 /// Reads the job and unpacks its source to the build folder, times set to now: build tools take an
 /// old time for "unchanged".
 fn receive(input: &mut impl Read, cancel: Cancel) -> Result<Job, WorkerError> {
-    let job = read_job(input).map_err(WorkerError::Job)?.into_job(cancel);
+    let header = read_job(input).map_err(WorkerError::Job)?;
+    let is_archive = header.is_archive;
+    let job = header.into_job(cancel);
     unpack_tar(input, &job.build_dir, Layout::Tree, &UnpackLimits::default(), None)
         .map_err(WorkerError::Source)?;
+    if is_archive {
+        lift_only_folder(&job.build_dir).map_err(WorkerError::Folder)?;
+    }
     Ok(job)
+}
+
+/// Makes the folder that holds everything in `dir` the `dir`; does nothing where there are more.
+fn lift_only_folder(dir: &Path) -> io::Result<()> {
+    let mut entries = fs::read_dir(dir)?;
+    let (Some(first), None) = (entries.next(), entries.next()) else { return Ok(()) };
+    let first = first?;
+    if !first.file_type()?.is_dir() {
+        return Ok(());
+    }
+    let aside = dir.with_extension("only-folder");
+    fs::rename(first.path(), &aside)?;
+    fs::remove_dir(dir)?;
+    fs::rename(aside, dir)
 }
 
 fn refused(error: &WorkerError, out: &mut Transcript) -> Outcome {
@@ -48,4 +71,22 @@ fn refused(error: &WorkerError, out: &mut Transcript) -> Outcome {
     out.error(&reason);
     out.error(&remedy);
     Outcome::Failed { step: "source".to_owned(), reason, remedy }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_folder_is_the_app_and_more_are_not() {
+        let place = tempfile::tempdir().unwrap();
+        let dir = place.path().join("build");
+        fs::create_dir_all(dir.join("app-1.0/bin")).unwrap();
+        fs::write(dir.join("app-1.0/Procfile"), "web: x").unwrap();
+        lift_only_folder(&dir).unwrap();
+        assert!(dir.join("Procfile").exists() && dir.join("bin").exists());
+        lift_only_folder(&dir).unwrap();
+        assert!(dir.join("Procfile").exists());
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
+    }
 }

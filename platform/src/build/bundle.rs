@@ -43,6 +43,11 @@ pub fn lay_out(dir: &Path) -> Result<PathBuf, BundleError> {
         let path = new.join(name);
         write(&path, content).map_err(error(&path))?;
     }
+    for entry in walkdir::WalkDir::new(&new).into_iter().flatten() {
+        if entry.file_type().is_dir() {
+            lathe_slug::fs::sync_dir(entry.path()).map_err(error(entry.path()))?;
+        }
+    }
     lathe_slug::fs::publish(&new, &place).map_err(error(&place))?;
     Ok(place)
 }
@@ -80,7 +85,11 @@ fn digest(files: &[(String, Vec<u8>)]) -> String {
             hash.update(part);
         }
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hash.finalize().iter().fold(String::new(), |mut text, byte| {
+        use std::fmt::Write;
+        drop(write!(text, "{byte:02x}"));
+        text
+    })
 }
 
 #[cfg(test)]

@@ -138,6 +138,7 @@ impl Shared {
             timeout_ms: u64::try_from(config.timeout.as_millis()).unwrap_or(u64::MAX),
             cache_bytes_max: config.cache_bytes,
             slug_bytes_max: SLUG_BYTES_MAX,
+            is_archive: matches!(request.source, Source::Archive(_)),
         })
     }
 }
@@ -159,7 +160,7 @@ async fn conclude(
     stored: Result<Incoming, StoreError>,
     transcript: &mut Transcript,
 ) -> Result<(Compiled, Manifest), BuildError> {
-    let judged = judge(seen);
+    let judged = judge(&seen);
     // A source that could not be read to its end explains everything that followed.
     let stopped = matches!(judged, Err(BuildError::Cancelled | BuildError::TimedOut { .. }));
     let Exported { submodules } = match fed {

@@ -220,13 +220,11 @@ impl Dyno {
     /// Ends it, if it has not ended, and waits until nothing of it runs.
     pub(super) async fn kill(&mut self, engine: &impl Containers) -> Result<Ended, BuildError> {
         engine.kill(self.id).await.map_err(BuildError::Engine)?;
-        match tokio::time::timeout(KILL_TIMEOUT, self.ended(engine)).await {
-            Ok(ended) => ended,
-            Err(_) => {
-                tracing::error!(dyno = %self.id, "a build dyno does not end");
-                Err(BuildError::Silent { status: 137 })
-            }
+        if let Ok(ended) = tokio::time::timeout(KILL_TIMEOUT, self.ended(engine)).await {
+            return ended;
         }
+        tracing::error!(dyno = %self.id, "a build dyno does not end");
+        Err(BuildError::Silent { status: 137 })
     }
 
     pub(super) async fn forget(&self, engine: &impl Containers) {

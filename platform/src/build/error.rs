@@ -121,8 +121,11 @@ fn sentence(text: &str) -> String {
     format!("{first}{}{end}", chars.as_str())
 }
 
-/// Binary, with one decimal.
+/// Binary, with one decimal; less than one in megabytes.
 fn gigabytes(bytes: u64) -> String {
+    if bytes < 1 << 30 {
+        return format!("{} MB", bytes >> 20);
+    }
     let tenths = (u128::from(bytes) * 10) >> 30;
     format!("{}.{} GB", tenths / 10, tenths % 10)
 }

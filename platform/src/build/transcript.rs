@@ -86,7 +86,7 @@ impl Transcripts {
             let about = entry.metadata()?;
             kept.push((about.modified()?, about.len(), entry.path()));
         }
-        kept.sort_by(|a, b| b.0.cmp(&a.0));
+        kept.sort_by_key(|(modified, ..)| std::cmp::Reverse(*modified));
         let mut bytes = 0;
         for (n, (_, size, path)) in kept.into_iter().enumerate() {
             bytes += size;

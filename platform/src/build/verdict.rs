@@ -31,7 +31,7 @@ pub(super) struct Seen {
 
 /// The compiler's answer when it is a success that can be believed. A build runs code we do not
 /// know, so each part is checked as if a stranger had sent it.
-pub(super) fn judge(seen: Seen) -> Result<Compiled, BuildError> {
+pub(super) fn judge(seen: &Seen) -> Result<Compiled, BuildError> {
     match seen.stopped {
         Some(Stopped::Cancelled) => return Err(BuildError::Cancelled),
         Some(Stopped::TimedOut(limit)) => return Err(BuildError::TimedOut { limit }),
@@ -120,9 +120,9 @@ mod tests {
     #[test]
     fn verdicts() {
         let good = || compiled("web", "A");
-        assert!(judge(seen(good(), false, None)).is_ok());
+        assert!(judge(&seen(good(), false, None)).is_ok());
         // A program that was killed for memory and that the build could do without.
-        assert!(judge(seen(good(), true, None)).is_ok());
+        assert!(judge(&seen(good(), true, None)).is_ok());
         let limit = Duration::from_secs(5);
         for (seen, expected) in [
             (seen(good(), false, Some(Stopped::Cancelled)), "cancelled"),
@@ -133,7 +133,7 @@ mod tests {
             (seen(Vec::new(), false, None), "the compiler ended with status 137 and said nothing"),
             (seen(b"{}".to_vec(), false, None), "the compiler's answer could not be understood"),
         ] {
-            assert_eq!(judge(seen).unwrap_err().to_string(), expected);
+            assert_eq!(judge(&seen).unwrap_err().to_string(), expected);
         }
     }
 
@@ -142,7 +142,7 @@ mod tests {
         for (process_type, variable) in
             [("", "A"), ("../x", "A"), ("web\n", "A"), ("web", ""), ("web", "1A"), ("web", "A=B")]
         {
-            let judged = judge(seen(compiled(process_type, variable), false, None));
+            let judged = judge(&seen(compiled(process_type, variable), false, None));
             assert!(
                 matches!(judged, Err(BuildError::Unfit { .. })),
                 "{process_type:?} {variable:?}"

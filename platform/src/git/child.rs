@@ -5,8 +5,11 @@ use nix::unistd::Pid;
 use std::io;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 use tokio::io::AsyncReadExt;
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
 
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
@@ -55,10 +58,14 @@ pub(super) fn command(dir: &Path, settings: &[(&str, String)], args: &[&str]) ->
     command
 }
 
+/// How long git may take to remove its quarantine when it is told to end.
+const END_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// A running git. Dropping it ends it and everything it started.
 #[derive(Debug)]
 pub(super) struct Git {
-    child: Child,
+    /// None once it is being ended.
+    child: Option<Child>,
 }
 
 impl Git {
@@ -68,35 +75,54 @@ impl Git {
         let stdin = child.stdin.take().ok_or_else(gone)?;
         let stdout = child.stdout.take().ok_or_else(gone)?;
         if let Some(stderr) = child.stderr.take() {
-            tokio::spawn(async move {
-                let mut text = Vec::new();
-                let mut kept = stderr.take(STDERR_BYTES_MAX);
-                drop(kept.read_to_end(&mut text).await);
-                if !text.is_empty() {
-                    tracing::info!(git.stderr = %text.escape_ascii(), "git said something");
-                }
-                drop(tokio::io::copy(&mut kept.into_inner(), &mut tokio::io::sink()).await);
-            });
+            tokio::spawn(report(stderr));
         }
-        Ok((Self { child }, stdin, stdout))
+        Ok((Self { child: Some(child) }, stdin, stdout))
     }
 
     pub(super) async fn wait(&mut self) -> io::Result<ExitStatus> {
-        self.child.wait().await
-    }
-
-    /// The process group, while git has not been waited for.
-    pub(super) fn group(&self) -> Option<Pid> {
-        self.child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw)
+        let child = self.child.as_mut().ok_or_else(|| io::Error::other("ended"))?;
+        child.wait().await
     }
 }
 
 impl Drop for Git {
     fn drop(&mut self) {
-        // Only while its leader is not reaped: until then nobody else can have this number.
-        if let Some(group) = self.group() {
-            // It may have ended this very moment.
-            killpg(group, Signal::SIGKILL).ok();
+        let Some(child) = self.child.take() else { return };
+        // Told, git removes what it has taken in; killed, it leaves that until our next start.
+        signal(&child, Signal::SIGTERM);
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(end(child));
         }
     }
+}
+
+async fn end(mut child: Child) {
+    if timeout(END_TIMEOUT, child.wait()).await.is_err() {
+        signal(&child, Signal::SIGKILL);
+        if let Err(error) = child.wait().await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "git was not seen to end");
+        }
+    }
+}
+
+/// To git and all it started. Its group has this number for as long as git was not waited for; after
+/// that the number may be anybody's.
+fn signal(child: &Child, signal: Signal) {
+    let group = child.id().and_then(|id| i32::try_from(id).ok());
+    if let Some(group) = group {
+        // It may have ended this very moment.
+        killpg(Pid::from_raw(group), signal).ok();
+    }
+}
+
+/// Puts what git complains about into our own log. All is read, so that git never waits for us.
+async fn report(stderr: ChildStderr) {
+    let mut text = Vec::new();
+    let mut kept = stderr.take(STDERR_BYTES_MAX);
+    kept.read_to_end(&mut text).await.ok();
+    if !text.is_empty() {
+        tracing::info!(git.stderr = %text.escape_ascii(), "git said something");
+    }
+    tokio::io::copy(&mut kept.into_inner(), &mut tokio::io::sink()).await.ok();
 }

@@ -1,7 +1,7 @@
 //! A request's body as it comes in: decompressed, counted, and cut when nothing comes.
 
 use axum::body::{Body, BodyDataStream};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use bytes::Bytes;
 use flate2::write::GzDecoder;
 use futures_util::StreamExt;
@@ -33,7 +33,7 @@ pub(super) enum InflowError {
 impl Inflow {
     /// Git compresses small requests of its own accord.
     pub(super) fn new(headers: &HeaderMap, body: Body) -> Self {
-        let encoding = headers.get(header::CONTENT_ENCODING).map(|value| value.as_bytes());
+        let encoding = headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes);
         let gzipped = matches!(encoding, Some(b"gzip" | b"x-gzip"));
         let gzip = gzipped.then(|| GzDecoder::new(Vec::new()));
         Self { body: body.into_data_stream(), gzip, bytes: 0, idle: IDLE }

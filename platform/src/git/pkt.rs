@@ -90,6 +90,11 @@ mod tests {
                 prop_assert!((4..=bytes.len()).contains(&taken));
             }
         }
+    }
+
+    proptest! {
+        // Each case is larger than a packet.
+        #![proptest_config(ProptestConfig::with_cases(8))]
 
         #[test]
         fn what_is_written_is_read(data in prop::collection::vec(any::<u8>(), 0..200_000)) {

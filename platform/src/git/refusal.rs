@@ -57,7 +57,7 @@ mod tests {
         let text = body.escape_ascii().to_string();
         assert_eq!(
             text,
-            "0010\\x02 !     No.\\n0042\\x01000eunpack ok\\n002bng refs/heads/-x invalid ref name\\n00000000"
+            "0010\\x02 !     No.\\n003d\\x01000eunpack ok\\n0026ng refs/heads/-x invalid ref name\\n00000000"
         );
         list.side_band = false;
         assert!(answer(&list, &refused).starts_with(b"000eunpack ok\n"));
