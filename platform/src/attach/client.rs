@@ -1,10 +1,9 @@
 //! The client's end of an attached session: a TLS connection, and the sight of its going away.
 
 use rustix::net::sockopt;
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{self, ErrorKind::WouldBlock};
+use std::os::fd::AsFd;
 use std::time::Duration;
-use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -24,8 +23,25 @@ const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(30), Duration:
 pub(super) struct Client {
     pub(super) reader: ReadHalf<TlsStream<TcpStream>>,
     pub(super) writer: WriteHalf<TlsStream<TcpStream>>,
-    /// The same socket once more, for its state alone.
-    socket: AsyncFd<OwnedFd>,
+    pub(super) socket: Socket,
+}
+
+/// The connection's socket once more, for its state alone.
+#[derive(Debug)]
+pub(super) struct Socket(TcpStream);
+
+impl Socket {
+    /// Waits until the peer has closed its side, also while bytes before that are unread.
+    pub(super) async fn closed(&self) {
+        while let Ok(ready) = self.0.ready(Interest::READABLE).await {
+            if ready.is_read_closed() {
+                return;
+            }
+            // Nothing is read here, so that readiness has to be cleared by hand.
+            let cleared = self.0.try_io(Interest::READABLE, || Err::<(), _>(WouldBlock.into()));
+            debug_assert!(cleared.is_err());
+        }
+    }
 }
 
 impl Client {
@@ -36,14 +52,10 @@ impl Client {
         sockopt::set_tcp_keepidle(&stream, idle)?;
         sockopt::set_tcp_keepintvl(&stream, every)?;
         sockopt::set_tcp_keepcnt(&stream, times)?;
-        let copy = stream.as_fd().try_clone_to_owned()?;
-        let socket = AsyncFd::with_interest(copy, Interest::READABLE)?;
+        let copy = std::net::TcpStream::from(stream.as_fd().try_clone_to_owned()?);
+        let socket = Socket(TcpStream::from_std(copy)?);
         let (reader, writer) = tokio::io::split(tls.accept(stream).await?);
         Ok(Self { reader, writer, socket })
-    }
-
-    pub(super) fn reader(&mut self) -> &mut ReadHalf<TlsStream<TcpStream>> {
-        &mut self.reader
     }
 
     /// In a portion of its own.
@@ -63,18 +75,9 @@ impl Client {
     /// Greets, says why there is no dyno, and closes.
     pub(super) async fn refuse(mut self, reason: &str) {
         // A client that has gone needs no reason.
-        if self.greet().await.is_ok() && self.say(format!("{reason}\r\n").as_bytes()).await.is_ok() {
+        if self.greet().await.is_ok() && self.say(format!("{reason}\r\n").as_bytes()).await.is_ok()
+        {
             self.close().await;
-        }
-    }
-
-    /// Waits until the client has closed its side, also while bytes before that are unread.
-    pub(super) async fn gone(&self) {
-        while let Ok(mut ready) = self.socket.readable().await {
-            if ready.ready().is_read_closed() {
-                return;
-            }
-            ready.clear_ready();
         }
     }
 

@@ -6,11 +6,14 @@
 
 mod chunks;
 mod client;
-mod dyno;
+mod input;
+mod output;
 mod pending;
 mod record;
 mod session;
+mod streams;
 mod token;
+mod traffic;
 mod window;
 
 pub use pending::Pending;
@@ -83,8 +86,10 @@ async fn accept(
     match listener.accept().await {
         Ok((stream, _)) => Some((stream, place)),
         Err(error) => {
-            let error = &error as &dyn std::error::Error;
-            tracing::warn!(error, "a rendezvous connection could not be accepted");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "a rendezvous connection could not be accepted"
+            );
             tokio::time::sleep(ACCEPT_PAUSE).await;
             None
         }
@@ -96,7 +101,7 @@ impl Door {
     async fn welcome(self, stream: TcpStream, place: OwnedSemaphorePermit) {
         let introduction = async {
             let mut client = Client::handshake(stream, &self.tls).await.ok()?;
-            let (expected, early) = token::read(client.reader(), &self.pending).await?;
+            let (expected, early) = token::read(&mut client.reader, &self.pending).await?;
             Some((client, expected, early))
         };
         let introduced = tokio::select! {

@@ -7,7 +7,8 @@ use lathe_dynos::containers::{StartError, Started};
 use lathe_dynos::oneoff::Attachment;
 use lathe_dynos::spec::{DynoId, DynoSpec};
 use std::time::Duration;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 /// The status of a one-off that was never started.
 pub(super) const NEVER_RAN: u8 = 1;
@@ -16,11 +17,12 @@ const LOST: u8 = 128 + 9;
 /// Between recording a one-off and giving it to the engine lies less than this.
 const HANDOVER_MAX: Duration = Duration::from_secs(10);
 
-/// A one-off that runs, and the task that ends when its end is on record.
+/// A one-off that runs.
 #[derive(Debug)]
 pub(super) struct Live {
     pub(super) started: Started,
-    pub(super) over: JoinHandle<()>,
+    /// Its end is on record.
+    pub(super) over: CancellationToken,
 }
 
 /// Starts what is recorded under `id`; from then on its row follows it.
@@ -32,7 +34,12 @@ pub(super) async fn start(
 ) -> Result<Live, StartError> {
     match services.oneoffs.start(id, spec, attachment).await {
         Ok(started) => {
-            let over = tokio::spawn(see_through(services.clone(), id));
+            let over = CancellationToken::new();
+            let (services, told) = (services.clone(), over.clone().drop_guard());
+            tokio::spawn(async move {
+                see_through(services, id).await;
+                drop(told);
+            });
             Ok(Live { started, over })
         }
         // The row belongs to the first start.
@@ -68,8 +75,10 @@ pub fn resume(services: Services) -> impl Future<Output = ()> + Send {
     async move {
         let earlier = services.store.read(|tx| oneoffs::running(tx)).await;
         let earlier = earlier.unwrap_or_else(|error| {
-            let error = &error as &dyn std::error::Error;
-            tracing::error!(error, "one-offs of an earlier life could not be read");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "one-offs of an earlier life could not be read"
+            );
             Vec::new()
         });
         let mut waits = JoinSet::new();

@@ -1,21 +1,19 @@
 //! One attached session: the dyno starts, bytes go both ways, and one of the two ends it.
 
-use super::chunks::{CHUNK_BYTES_MAX, Chunks, Due};
 use super::client::Client;
-use super::dyno::{Streams, Wire};
-use super::input;
+use super::input::Input;
+use super::output;
 use super::pending::Expected;
-use super::record::{self, Live};
+use super::record;
+use super::streams::Streams;
+use super::traffic::Traffic;
 use crate::services::Services;
-use lathe_dynos::containers::StartError;
+use lathe_dynos::containers::{EngineError, StartError};
 use lathe_dynos::oneoff::Attachment;
-use std::io;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::io::{AsyncWrite, AsyncWriteExt};
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::net::unix::pipe::Receiver;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// Heroku Dev Center, "One-off dynos": a connection without traffic is closed after an hour.
@@ -27,8 +25,14 @@ const LAST_INPUT_MAX: Duration = Duration::from_secs(2);
 const LINGER: Duration = Duration::from_secs(1);
 /// How long a client that has closed its side may take to read what is left.
 const LAST_OUTPUT_MAX: Duration = Duration::from_secs(30);
-/// How long output of an ended dyno may lag behind the news of its end.
-const DRAIN_MAX: Duration = Duration::from_secs(2);
+
+/// Who ended a session.
+enum EndedBy {
+    Dyno,
+    Client,
+    /// The platform stops.
+    Stop,
+}
 
 /// Runs one session to its end. The dyno's own end is on record when it returns, unless `stop`
 /// came first.
@@ -40,43 +44,127 @@ pub(super) async fn run(
     stop: &CancellationToken,
 ) {
     let id = expected.id;
-    let terminal = expected.window.is_some();
     // Seen through even when this session is dropped: the row must follow the dyno.
     let start = tokio::spawn(start(services.clone(), expected));
     let started = tokio::select! {
-        started = start => started,
+        started = start => started.unwrap_or(Err(EngineError::Gone.into())),
         () = stop.cancelled() => return,
     };
-    let (live, streams) = match started {
-        Ok(Ok(started)) => started,
-        Ok(Err(error)) => {
+    let (mut dyno, input) = match started {
+        Ok(Dyno { streams, terminal, over }) => {
+            let dyno = Link { output: streams.output, over, traffic: Traffic::new() };
+            (dyno, Input::new(streams.input, terminal, early))
+        }
+        Err(error) => {
             let reason = format!("The dyno could not be started: {}", causes(&error));
             return client.refuse(&reason).await;
         }
-        Err(_panicked) => return,
     };
-    let Live { mut over, .. } = live;
-    let traffic = Traffic::new(Instant::now());
-    let left = match client.greet().await {
+    let ended_by = match client.greet().await {
         Ok(()) => {
-            let output = Output { wire: streams.output.clone(), over: &mut over };
-            let input = input::Dyno::new(streams.input, terminal);
-            relay(&mut client, output, input, early, &traffic, || services.oneoffs.hang_up(id), stop).await
+            let hang_up = || services.oneoffs.hang_up(id);
+            relay(&mut client, &mut dyno, input, hang_up, stop).await
         }
-        Err(_gone) => Left::Client,
+        Err(_gone) => EndedBy::Client,
     };
-    match left {
-        Left::Dyno => {
-            if !traffic.heard() {
+    match ended_by {
+        EndedBy::Dyno => {
+            if !dyno.traffic.heard() {
                 drop(timeout(LINGER, client.next_bytes()).await);
             }
             client.close().await;
         }
-        Left::Client => {
+        EndedBy::Client => {
             services.oneoffs.hang_up(id);
             drop(client);
-            discard(&streams.output, &mut over).await;
+            tokio::select! {
+                () = output::discard(&mut dyno.output, &dyno.over) => {}
+                () = stop.cancelled() => {}
+            }
         }
-        Left::Stop => client.close().await,
+        EndedBy::Stop => client.close().await,
     }
+}
+
+/// What a session has of its dyno once its input is on its way.
+struct Link {
+    output: Receiver,
+    /// The dyno's end is on record.
+    over: CancellationToken,
+    traffic: Traffic,
+}
+
+/// A dyno that runs and that a client is about to speak with.
+struct Dyno {
+    streams: Streams,
+    terminal: bool,
+    over: CancellationToken,
+}
+
+async fn start(services: Services, expected: Expected) -> Result<Dyno, StartError> {
+    let Expected { id, spec, window } = expected;
+    let step = |step: &str| {
+        let step = step.to_owned();
+        move |source: std::io::Error| StartError::Step { step, source }
+    };
+    let (pipes, attachment) = match window {
+        Some(window) => (None, Attachment::Terminal { rows: window.rows, columns: window.columns }),
+        None => match Streams::pipes() {
+            Ok((ours, [stdin, stdout, stderr])) => {
+                (Some(ours), Attachment::Pipes { stdin, stdout, stderr })
+            }
+            Err(source) => {
+                record::complete(&services, id, record::NEVER_RAN).await;
+                return Err(step("make pipes")(source));
+            }
+        },
+    };
+    let live = record::start(&services, id, spec, attachment).await?;
+    let streams = match (pipes, live.started.terminal) {
+        (Some(pipes), _) => Ok(pipes),
+        (None, Some(master)) => Streams::of_terminal(master).map_err(step("use terminal")),
+        (None, None) => Err(EngineError::Gone.into()),
+    };
+    let streams = streams.inspect_err(|_| services.oneoffs.hang_up(id))?;
+    Ok(Dyno { streams, terminal: window.is_some(), over: live.over })
+}
+
+/// Passes bytes both ways until one side ends. A client that goes away first has its dyno hung up
+/// by `hang_up`, and hears what that still says, as long as it listens.
+async fn relay(
+    client: &mut Client,
+    dyno: &mut Link,
+    input: Input,
+    hang_up: impl Fn(),
+    stop: &CancellationToken,
+) -> EndedBy {
+    let Link { output, over, traffic } = dyno;
+    let Client { reader, writer, socket } = client;
+    let mut forward = pin!(output::forward(output, writer, over, traffic));
+    let gone = async {
+        tokio::select! {
+            () = input.feed(reader, traffic) => {}
+            () = async { socket.closed().await; sleep(LAST_INPUT_MAX).await } => {}
+            () = traffic.idle(IDLE_MAX) => {}
+        }
+    };
+    tokio::select! {
+        sent = &mut forward => return if sent.is_ok() { EndedBy::Dyno } else { EndedBy::Client },
+        () = stop.cancelled() => return EndedBy::Stop,
+        () = gone => hang_up(),
+    }
+    tokio::select! {
+        sent = timeout(LAST_OUTPUT_MAX, forward) => match sent {
+            Ok(Ok(())) => EndedBy::Dyno,
+            Ok(Err(_)) | Err(_) => EndedBy::Client,
+        },
+        () = stop.cancelled() => EndedBy::Stop,
+    }
+}
+
+/// An error and what led to it, in one line.
+fn causes(error: &dyn std::error::Error) -> String {
+    let first = error.to_string();
+    let rest = std::iter::successors(error.source(), |error| error.source());
+    rest.fold(first, |text, cause| format!("{text}: {cause}"))
 }

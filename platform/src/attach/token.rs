@@ -30,7 +30,8 @@ pub(super) async fn read(
     let mut rest = buffer.split_off(TOKEN_BYTES);
     loop {
         let (bytes, complete) = line_end(&rest);
-        let waits = !complete && matches!(timeout(LINE_END_MAX, more(client, &mut rest)).await, Ok(Some(())));
+        let waits = !complete
+            && matches!(timeout(LINE_END_MAX, more(client, &mut rest)).await, Ok(Some(())));
         if !waits {
             return Some((expected, rest.split_off(bytes)));
         }
