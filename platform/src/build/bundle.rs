@@ -87,7 +87,7 @@ fn digest(files: &[(String, Vec<u8>)]) -> String {
     }
     hash.finalize().iter().fold(String::new(), |mut text, byte| {
         use std::fmt::Write;
-        drop(write!(text, "{byte:02x}"));
+        write!(text, "{byte:02x}").ok();
         text
     })
 }

@@ -99,7 +99,7 @@ mod tests {
     #[tokio::test]
     async fn plain_and_gzip_bodies_read_the_same() {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-        encoder.write_all(&[b'x'; 100_000]).unwrap();
+        encoder.write_all(&vec![b'x'; 100_000]).unwrap();
         let gzip = encoder.finish().unwrap();
         let mut headers = HeaderMap::new();
         let mut plain = Inflow::new(&headers, Body::from(vec![b'x'; 100_000]));

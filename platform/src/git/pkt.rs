@@ -64,7 +64,8 @@ mod tests {
 
     #[test]
     fn reads_what_git_sends() {
-        let cases: &[(&[u8], Option<(Packet<'_>, usize)>)] = &[
+        type Case<'a> = (&'a [u8], Option<(Packet<'a>, usize)>);
+        let cases: &[Case<'_>] = &[
             (b"", None),
             (b"000", None),
             (b"0000", Some((Packet::Flush, 4))),
