@@ -1,4 +1,5 @@
 //! The end-to-end tests: real git, real containers, real clients; and the properties of the source.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+mod serve;
 mod tidy;

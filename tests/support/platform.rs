@@ -170,13 +170,13 @@ impl Drop for Platform {
             drop(child.kill());
             drop(child.wait());
         }
-        let stopped = self.command().args(["stop", "--dynos"]).output();
+        let stopped = self.command().args(["stop", "--stop-dynos"]).output();
         if std::thread::panicking() {
             return;
         }
         let stopped = stopped.unwrap();
         let said = String::from_utf8_lossy(&stopped.stderr);
-        assert!(stopped.status.success(), "lathe stop --dynos failed: {said}");
+        assert!(stopped.status.success(), "lathe stop failed: {said}");
         let left = leftovers(self.data.path());
         assert!(left.is_empty(), "left behind: {left:?}");
     }

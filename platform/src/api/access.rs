@@ -95,8 +95,8 @@ mod tests {
             ("Bearer lth_1", Some("lth_1")),
             ("bearer lth_1", Some("lth_1")),
             ("Basic OmxthF8x", None),
-            ("Basic Omx0aF8x", Some("lth_1")),             // heroku3: ":KEY"
-            ("Basic aGVyb2t1Omx0aF8x", Some("lth_1")),     // "heroku:KEY"
+            ("Basic Omx0aF8x", Some("lth_1")), // heroku3: ":KEY"
+            ("Basic aGVyb2t1Omx0aF8x", Some("lth_1")), // "heroku:KEY"
             ("Digest x", None),
             ("Bearer", None),
         ];

@@ -65,7 +65,12 @@ pub(super) async fn create(
     let account = caller.account;
     let name = create.name.unwrap_or_else(random_name);
     let app = make(&context, account, name).await?;
-    context.services.say(&app.id, Source::App, "api", &format!("Initial release by user {}", app.owner.email));
+    context.services.say(
+        &app.id,
+        Source::App,
+        "api",
+        &format!("Initial release by user {}", app.owner.email),
+    );
     let details = Details { app, release: None, pinned: false };
     Ok((StatusCode::CREATED, Json(show_app(&context, &details))).into_response())
 }
@@ -91,9 +96,12 @@ async fn make(context: &Context, account: Account, name: String) -> Result<App, 
 /// Two words and a number, as Heroku names apps that nobody named.
 fn random_name() -> String {
     const FIRST: [&str; 8] = ["brisk", "calm", "early", "fresh", "keen", "quiet", "sturdy", "warm"];
-    const SECOND: [&str; 8] = ["anvil", "bench", "chisel", "gauge", "lever", "pulley", "spindle", "wheel"];
+    const SECOND: [&str; 8] =
+        ["anvil", "bench", "chisel", "gauge", "lever", "pulley", "spindle", "wheel"];
     let random = uuid::Uuid::new_v4().as_u128();
-    let word = |words: [&'static str; 8], shift: u32| words[usize::try_from((random >> shift) & 7).unwrap_or(0)];
+    let word = |words: [&'static str; 8], shift: u32| {
+        words[usize::try_from((random >> shift) & 7).unwrap_or(0)]
+    };
     format!("{}-{}-{:05}", word(FIRST, 0), word(SECOND, 8), (random >> 16) % 100_000)
 }
 
@@ -204,7 +212,11 @@ fn show_app(context: &Context, details: &Details) -> Value {
     let Details { app, release, pinned } = details;
     let slug = release.as_ref().and_then(|release| release.slug.as_ref());
     let detected = slug.map(|slug| {
-        slug.buildpacks.iter().map(|buildpack| buildpack.name.as_str()).collect::<Vec<_>>().join(", ")
+        slug.buildpacks
+            .iter()
+            .map(|buildpack| buildpack.name.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
     });
     let stack = json!({"id": stack::RUN, "name": stack::RUN});
     json!({

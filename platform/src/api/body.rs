@@ -18,9 +18,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let bytes = read(request).await?;
         let bytes = if bytes.is_empty() { Bytes::from_static(b"{}") } else { bytes };
-        serde_json::from_slice(&bytes)
-            .map(Self)
-            .map_err(|error| ApiError::bad_request(format!("The request body is not as expected: {error}")))
+        serde_json::from_slice(&bytes).map(Self).map_err(|error| {
+            ApiError::bad_request(format!("The request body is not as expected: {error}"))
+        })
     }
 }
 
@@ -28,7 +28,9 @@ async fn read(request: Request) -> Result<Bytes, ApiError> {
     let limited = Limited::new(request.into_body(), BODY_BYTES_MAX);
     match limited.collect().await {
         Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::too_large(BODY_BYTES_MAX as u64)),
+        Err(error) if error.is::<LengthLimitError>() => {
+            Err(ApiError::too_large(BODY_BYTES_MAX as u64))
+        }
         Err(_) => Err(ApiError::bad_request("The request body did not arrive whole.")),
     }
 }

@@ -17,7 +17,8 @@ pub(super) async fn list(
     State(context): State<Context>,
     access: AppAccess,
 ) -> Result<Json<Value>, ApiError> {
-    let urls = context.services.store.read(move |tx| buildpacks::of_app(tx, &access.app.id)).await?;
+    let urls =
+        context.services.store.read(move |tx| buildpacks::of_app(tx, &access.app.id)).await?;
     Ok(Json(show(&urls)))
 }
 
@@ -38,7 +39,9 @@ pub(super) async fn set(
     Body(set): Body<Set>,
 ) -> Result<Json<Value>, ApiError> {
     let urls: Vec<String> = set.updates.into_iter().map(|one| one.buildpack).collect();
-    let unusable = |url: &&String| url.is_empty() || url.len() > URL_BYTES_MAX || url.chars().any(char::is_control);
+    let unusable = |url: &&String| {
+        url.is_empty() || url.len() > URL_BYTES_MAX || url.chars().any(char::is_control)
+    };
     if urls.iter().find(unusable).is_some() {
         return Err(ApiError::invalid("A buildpack is a name, a git URL or the URL of an archive"));
     }
@@ -50,8 +53,6 @@ pub(super) async fn set(
 }
 
 fn show(urls: &[String]) -> Value {
-    let one = |(ordinal, url): (usize, &String)| {
-        json!({"ordinal": ordinal, "buildpack": {"url": url, "name": url}})
-    };
+    let one = |(ordinal, url): (usize, &String)| json!({"ordinal": ordinal, "buildpack": {"url": url, "name": url}});
     urls.iter().enumerate().map(one).collect()
 }

@@ -73,7 +73,8 @@ pub(super) async fn create(
         account: access.account.clone(),
         source: Source::Archive(archive.path().to_owned()),
         source_version: create.source_blob.version.unwrap_or_default(),
-        buildpacks: chosen.map(|list| list.into_iter().filter_map(|one| one.url.or(one.name)).collect()),
+        buildpacks: chosen
+            .map(|list| list.into_iter().filter_map(|one| one.url.or(one.name)).collect()),
     };
     let cancel = CancellationToken::new();
     let running = context.builder.begin(request, cancel.clone()).await.map_err(refusal)?;
@@ -105,7 +106,9 @@ pub(super) async fn cancel(
     let (app, id) = (access.app.id.clone(), access.parameter("build"));
     let build = context.services.store.read(move |tx| builds::by_id(tx, &app, &id)).await?;
     if !context.cancels.cancel(&build.id) {
-        return Err(ApiError::invalid("That build does not run, or was begun by a push: interrupt the push"));
+        return Err(ApiError::invalid(
+            "That build does not run, or was begun by a push: interrupt the push",
+        ));
     }
     Ok(Json(show_build(&context, &access.app, &build)))
 }
@@ -135,11 +138,8 @@ fn pieces(
 
 fn show_build(context: &Context, app: &App, build: &Build) -> Value {
     let path = format!("/apps/{}/builds/{}/output/{}", app.id, build.id, build.output_token);
-    let buildpacks: Vec<Value> = build
-        .buildpacks
-        .iter()
-        .map(|one| json!({"url": one.url, "name": one.name}))
-        .collect();
+    let buildpacks: Vec<Value> =
+        build.buildpacks.iter().map(|one| json!({"url": one.url, "name": one.name})).collect();
     json!({
         "id": build.id,
         "app": apps::brief(app),

@@ -40,8 +40,13 @@ pub(super) async fn add(
         .services
         .store
         .write(move |tx| {
-            if !add.user.contains('@') || add.user.len() > 254 || add.user.chars().any(char::is_control) {
-                return Err(StateError::Refused("A collaborator is named by an e-mail address".into()));
+            if !add.user.contains('@')
+                || add.user.len() > 254
+                || add.user.chars().any(char::is_control)
+            {
+                return Err(StateError::Refused(
+                    "A collaborator is named by an e-mail address".into(),
+                ));
             }
             let account = accounts::find_or_create(tx, &add.user)?;
             state::apps::add_collaborator(tx, &app, &account)?;
@@ -65,7 +70,9 @@ pub(super) async fn remove(
         .write(move |tx| {
             let removed = state::apps::collaborators(tx, &app)?
                 .into_iter()
-                .find(|one| !one.owner && [&one.id, &one.account.id, &one.account.email].contains(&&user))
+                .find(|one| {
+                    !one.owner && [&one.id, &one.account.id, &one.account.email].contains(&&user)
+                })
                 .ok_or(StateError::NotFound("collaborator"))?;
             state::apps::remove_collaborator(tx, &app.id, &removed.account.id)?;
             Ok(removed)

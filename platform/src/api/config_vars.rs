@@ -44,7 +44,11 @@ pub(super) async fn update(
             if config == before {
                 return Ok((config, None));
             }
-            let change = releases::Change { description: description.clone(), slug: None, config: Some(config) };
+            let change = releases::Change {
+                description: description.clone(),
+                slug: None,
+                config: Some(config),
+            };
             let release = releases::append(tx, &app, &account, change)?;
             Ok::<_, StateError>((release.config, Some((description, release.version))))
         })
@@ -53,7 +57,12 @@ pub(super) async fn update(
         let by = &access.account.email;
         let app = &access.app.id;
         context.services.say(app, Source::App, "api", &format!("{description} by user {by}"));
-        context.services.say(app, Source::App, "api", &format!("Release v{version} created by user {by}"));
+        context.services.say(
+            app,
+            Source::App,
+            "api",
+            &format!("Release v{version} created by user {by}"),
+        );
     }
     Ok(Json(config))
 }
@@ -61,7 +70,9 @@ pub(super) async fn update(
 /// A name that every shell and the buildpacks' `ENV_DIR` can hold.
 fn is_valid_name(name: &str) -> bool {
     let ok = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-    name.len() <= 256 && name.bytes().all(ok) && name.bytes().next().is_some_and(|b| !b.is_ascii_digit())
+    name.len() <= 256
+        && name.bytes().all(ok)
+        && name.bytes().next().is_some_and(|b| !b.is_ascii_digit())
 }
 
 /// The new map, and what a release made of it is called.
@@ -81,7 +92,9 @@ fn apply(mut config: Config, changes: &BTreeMap<String, Option<String>>) -> (Con
     let description = match (set.as_slice(), removed.as_slice()) {
         (set, []) => format!("Set {} config vars", set.join(", ")),
         ([], removed) => format!("Remove {} config vars", removed.join(", ")),
-        (set, removed) => format!("Set {}; remove {} config vars", set.join(", "), removed.join(", ")),
+        (set, removed) => {
+            format!("Set {}; remove {} config vars", set.join(", "), removed.join(", "))
+        }
     };
     (config, description)
 }
@@ -94,14 +107,23 @@ mod tests {
     fn changes_apply_and_describe_themselves() {
         let before = Config::from([("A".into(), "1".into()), ("B".into(), "2".into())]);
         let change = |pairs: &[(&str, Option<&str>)]| {
-            let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), value.map(str::to_owned)));
+            let pairs =
+                pairs.iter().map(|(name, value)| ((*name).to_owned(), value.map(str::to_owned)));
             apply(before.clone(), &pairs.collect())
         };
         assert_eq!(change(&[("A", Some("1"))]).0, before);
         assert_eq!(change(&[("C", Some("3")), ("A", Some("9"))]).1, "Set A, C config vars");
         let (config, description) = change(&[("A", None), ("X", None)]);
         assert_eq!((config.len(), description.as_str()), (1, "Remove A config vars"));
-        for (name, valid) in [("A_1", true), ("_a", true), ("1A", false), ("", false), ("A-B", false), ("A=B", false), ("É", false)] {
+        for (name, valid) in [
+            ("A_1", true),
+            ("_a", true),
+            ("1A", false),
+            ("", false),
+            ("A-B", false),
+            ("A=B", false),
+            ("É", false),
+        ] {
             assert_eq!(is_valid_name(name), valid, "{name}");
         }
     }

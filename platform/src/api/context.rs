@@ -23,7 +23,15 @@ pub struct Context {
 
 impl Context {
     pub fn new(services: Services, builder: Builder, pending: Arc<Pending>) -> Self {
-        Self { services, builder, pending, sessions: Arc::default(), rates: Arc::default(), cancels: Arc::default(), uploads: Arc::default() }
+        Self {
+            services,
+            builder,
+            pending,
+            sessions: Arc::default(),
+            rates: Arc::default(),
+            cancels: Arc::default(),
+            uploads: Arc::default(),
+        }
     }
 
     /// An address of this API as its clients reach it: over TLS, by the configured name.

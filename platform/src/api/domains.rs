@@ -37,7 +37,8 @@ pub(super) async fn show(
         return Ok(Json(show_own(&context, &access.app)));
     }
     let id = access.app.id.clone();
-    let found = context.services.store.read(move |tx| domains::by_identity(tx, &id, &identity)).await?;
+    let found =
+        context.services.store.read(move |tx| domains::by_identity(tx, &id, &identity)).await?;
     Ok(Json(show_domain(&context, &access.app, &found)))
 }
 
@@ -55,10 +56,13 @@ pub(super) async fn add(
     let domain = &context.services.config.apps_domain;
     let asked = add.hostname.to_ascii_lowercase();
     if asked == *domain || asked.ends_with(&format!(".{domain}")) {
-        return Err(ApiError::invalid(format!("Names below {domain} are given to apps by their name")));
+        return Err(ApiError::invalid(format!(
+            "Names below {domain} are given to apps by their name"
+        )));
     }
     let id = access.app.id.clone();
-    let added = context.services.store.write(move |tx| domains::add(tx, &id, &add.hostname)).await?;
+    let added =
+        context.services.store.write(move |tx| domains::add(tx, &id, &add.hostname)).await?;
     let line = format!("Add {} domain by user {}", added.hostname, access.account.email);
     context.services.say(&access.app.id, Source::App, "api", &line);
     let shown = show_domain(&context, &access.app, &added);
@@ -70,7 +74,8 @@ pub(super) async fn remove(
     access: AppAccess,
 ) -> Result<Json<Value>, ApiError> {
     let (id, identity) = (access.app.id.clone(), access.parameter("domain"));
-    let removed = context.services.store.write(move |tx| domains::remove(tx, &id, &identity)).await?;
+    let removed =
+        context.services.store.write(move |tx| domains::remove(tx, &id, &identity)).await?;
     Ok(Json(show_domain(&context, &access.app, &removed)))
 }
 

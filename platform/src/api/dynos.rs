@@ -92,7 +92,8 @@ pub(super) async fn restart(
 ) -> Result<Response, ApiError> {
     let identity = access.parameter("dyno");
     let (app, asked) = (access.app.id.clone(), identity.clone());
-    let one_off = context.services.store.read(move |tx| oneoffs::by_identity(tx, &app, &asked)).await;
+    let one_off =
+        context.services.store.read(move |tx| oneoffs::by_identity(tx, &app, &asked)).await;
     match one_off {
         Ok(one_off) => {
             if let Ok(id) = one_off.id.parse().map(DynoId) {
@@ -102,10 +103,14 @@ pub(super) async fn restart(
         }
         Err(StateError::NotFound(_)) => {
             let all = all(&context, &access.app).await?;
-            let found = all.iter().find(|dyno| dyno["id"] == *identity || dyno["name"] == *identity);
+            let found =
+                all.iter().find(|dyno| dyno["id"] == *identity || dyno["name"] == *identity);
             let found = found.ok_or_else(|| ApiError::not_found("dyno"))?;
             let name = found["name"].as_str().unwrap_or_default().to_owned();
-            mark(&context, &access, move |tx, app| formation::restart(tx, app, Restart::Dyno(&name))).await
+            mark(&context, &access, move |tx, app| {
+                formation::restart(tx, app, Restart::Dyno(&name))
+            })
+            .await
         }
         Err(other) => Err(other.into()),
     }
@@ -145,7 +150,8 @@ pub(super) async fn run(
 ) -> Result<Response, ApiError> {
     check(&run)?;
     let id = DynoId::random();
-    let line = format!("Starting process with command `{}` by user {}", run.command, access.account.email);
+    let line =
+        format!("Starting process with command `{}` by user {}", run.command, access.account.email);
     let terminal = (!run.force_no_tty).then(|| attach::Window::of(&run.env));
     let attached = run.attach;
     let (one_off, release, spec) = record(&context, &access, id, run).await?;
@@ -154,7 +160,10 @@ pub(super) async fn run(
     let url = if attached {
         let token = context.pending.expect(&context.services, id, spec, terminal);
         let host = &context.services.config.api_host;
-        Some(format!("rendezvous://{host}:{}/{token}", context.services.endpoints.rendezvous.port()))
+        Some(format!(
+            "rendezvous://{host}:{}/{token}",
+            context.services.endpoints.rendezvous.port()
+        ))
     } else {
         Detached::start(context.services.clone(), id, spec);
         None
@@ -164,7 +173,10 @@ pub(super) async fn run(
 }
 
 fn check(run: &Run) -> Result<(), ApiError> {
-    if run.command.trim().is_empty() || run.command.len() > COMMAND_BYTES_MAX || run.command.contains('\0') {
+    if run.command.trim().is_empty()
+        || run.command.len() > COMMAND_BYTES_MAX
+        || run.command.contains('\0')
+    {
         return Err(ApiError::invalid("command has to be a command line"));
     }
     let valid = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
@@ -212,7 +224,9 @@ async fn record(
             let root = |stack: &str| services.stack_root(stack);
             let spec = wanted::spec(&app, &release, one_off.name.clone(), command, class, &root);
             let mut spec = spec.ok_or_else(|| {
-                StateError::Refused("The stack this release was compiled for is not here: push again".into())
+                StateError::Refused(
+                    "The stack this release was compiled for is not here: push again".into(),
+                )
             })?;
             spec.env.extend(run.env);
             Ok((one_off, release, spec))
@@ -224,13 +238,15 @@ async fn record(
 /// A one-off runs what serves; before anything serves, what is about to.
 fn serving(tx: &Tx<'_>, app: &App) -> Result<Release, StateError> {
     let with_slug = |version: Option<u32>| {
-        let release = version.map(|version| releases::by_version(tx, &app.id, version)).transpose()?;
+        let release =
+            version.map(|version| releases::by_version(tx, &app.id, version)).transpose()?;
         Ok::<_, StateError>(release.filter(|release| release.slug.is_some()))
     };
     match with_slug(app.current)? {
         Some(release) => Ok(release),
-        None => with_slug(app.candidate)?
-            .ok_or_else(|| StateError::Refused("Nothing was deployed to this app yet: git push first".into())),
+        None => with_slug(app.candidate)?.ok_or_else(|| {
+            StateError::Refused("Nothing was deployed to this app yet: git push first".into())
+        }),
     }
 }
 

@@ -23,7 +23,8 @@ pub(super) async fn wrap(request: Request, next: Next) -> Response {
     let id = Uuid::new_v4().to_string();
     let asked = request.headers().clone();
     let is_get = request.method() == Method::GET;
-    let span = tracing::info_span!("request", id, method = %request.method(), path = request.uri().path());
+    let span =
+        tracing::info_span!("request", id, method = %request.method(), path = request.uri().path());
     let response = if speaks_version_3(&asked) {
         next.run(request).instrument(span).await
     } else {
@@ -65,7 +66,8 @@ async fn tagged(response: Response, asked: &HeaderMap) -> Response {
     };
     let bytes = body.to_bytes();
     let digest = Sha256::digest(&bytes);
-    let tag = digest[..16].iter().fold("\"".to_owned(), |tag, byte| tag + &format!("{byte:02x}")) + "\"";
+    let tag =
+        digest[..16].iter().fold("\"".to_owned(), |tag, byte| tag + &format!("{byte:02x}")) + "\"";
     let known = asked.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok());
     let unchanged = known.is_some_and(|known| known.split(',').any(|known| known.trim() == tag));
     if let Ok(tag) = HeaderValue::from_str(&tag) {
@@ -81,7 +83,11 @@ async fn tagged(response: Response, asked: &HeaderMap) -> Response {
 
 /// Spends the caller's budget. Requests without a valid token have none to spend; their handlers
 /// refuse them.
-pub(super) async fn limit(State(context): State<Context>, request: Request, next: Next) -> Response {
+pub(super) async fn limit(
+    State(context): State<Context>,
+    request: Request,
+    next: Next,
+) -> Response {
     let (mut parts, body) = request.into_parts();
     let Ok(caller) = Caller::from_request_parts(&mut parts, &context).await else {
         return next.run(Request::from_parts(parts, body)).await;

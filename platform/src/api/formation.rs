@@ -91,7 +91,11 @@ pub(super) async fn update(
 }
 
 /// All of it or nothing.
-async fn change(context: &Context, access: &AppAccess, updates: Vec<Update>) -> Result<(), ApiError> {
+async fn change(
+    context: &Context,
+    access: &AppAccess,
+    updates: Vec<Update>,
+) -> Result<(), ApiError> {
     let app = access.app.id.clone();
     let scaled = context
         .services
@@ -112,8 +116,9 @@ fn apply(tx: &Tx<'_>, app: &str, update: &Update) -> Result<String, StateError> 
     let quantity = match &update.quantity {
         None => before.quantity,
         Some(Quantity::Number(number)) => *number,
-        Some(Quantity::Text(text)) => quantity(before.quantity, text)
-            .ok_or_else(|| StateError::Refused(format!("{text:?} is not a quantity: write 2, +1 or -1")))?,
+        Some(Quantity::Text(text)) => quantity(before.quantity, text).ok_or_else(|| {
+            StateError::Refused(format!("{text:?} is not a quantity: write 2, +1 or -1"))
+        })?,
     };
     let size = match &update.size {
         None => before.size,
@@ -161,8 +166,16 @@ mod tests {
     #[test]
     fn quantities_as_the_cli_writes_them() {
         let cases = [
-            ("2", Some(2)), ("+1", Some(4)), ("-1", Some(2)), ("-9", Some(0)), ("0", Some(0)),
-            ("", None), ("+", None), ("x", None), ("1.5", None), ("+4294967295", None),
+            ("2", Some(2)),
+            ("+1", Some(4)),
+            ("-1", Some(2)),
+            ("-9", Some(0)),
+            ("0", Some(0)),
+            ("", None),
+            ("+", None),
+            ("x", None),
+            ("1.5", None),
+            ("+4294967295", None),
         ];
         for (text, expected) in cases {
             assert_eq!(quantity(3, text), expected, "{text}");

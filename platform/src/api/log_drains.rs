@@ -46,7 +46,8 @@ pub(super) async fn remove(
     access: AppAccess,
 ) -> Result<Json<Value>, ApiError> {
     let (app, identity) = (access.app.id.clone(), access.parameter("drain"));
-    let removed = context.services.store.write(move |tx| drains::remove(tx, &app, &identity)).await?;
+    let removed =
+        context.services.store.write(move |tx| drains::remove(tx, &app, &identity)).await?;
     Ok(Json(show_drain(&removed)))
 }
 

@@ -122,11 +122,10 @@ pub(super) async fn stream(
     let mut session = session.ok_or_else(|| ApiError::not_found("log session"))?;
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok());
     session.filter.after = last.and_then(|text| text.parse().ok()).map(Cursor);
-    let tail = context
-        .services
-        .hub
-        .tail(&session.app, session.filter, session.follow)
-        .map_err(|_| ApiError::conflict("Too many log sessions of this app are open; close one."))?;
+    let tail =
+        context.services.hub.tail(&session.app, session.filter, session.follow).map_err(|_| {
+            ApiError::conflict("Too many log sessions of this app are open; close one.")
+        })?;
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let events = accept.contains("text/event-stream");
     let content = if events { "text/event-stream" } else { "application/logplex-1" };

@@ -18,7 +18,10 @@ use serde_json::{Value, json};
 const DESCRIPTION_CHARS_MAX: usize = 256;
 const MASKED: &str = "**********";
 
-pub(super) async fn list(State(context): State<Context>, caller: Caller) -> Result<Json<Value>, ApiError> {
+pub(super) async fn list(
+    State(context): State<Context>,
+    caller: Caller,
+) -> Result<Json<Value>, ApiError> {
     let account = caller.account.id;
     let all = context.services.store.read(move |tx| accounts::tokens_of(tx, &account)).await?;
     Ok(Json(all.iter().map(|token| show_token(token, MASKED)).collect()))
@@ -42,7 +45,9 @@ pub(super) async fn create(
         .services
         .store
         .write(move |tx| {
-            let expires = create.expires_in.map(|seconds| tx.now.saturating_add(SignedDuration::from_secs(seconds)));
+            let expires = create
+                .expires_in
+                .map(|seconds| tx.now.saturating_add(SignedDuration::from_secs(seconds)));
             let expires = expires.transpose().unwrap_or(Some(Timestamp::MAX));
             accounts::issue_token(tx, &caller.account, &description, expires)
         })
@@ -70,7 +75,8 @@ pub(super) async fn revoke(
 ) -> Result<Json<Value>, ApiError> {
     let id = if id == "~" { caller.token.id } else { id };
     let account = caller.account.id;
-    let ended = context.services.store.write(move |tx| accounts::revoke_token(tx, &account, &id)).await?;
+    let ended =
+        context.services.store.write(move |tx| accounts::revoke_token(tx, &account, &id)).await?;
     Ok(Json(show_token(&ended, MASKED)))
 }
 

@@ -88,7 +88,8 @@ mod tests {
     use serde_json::json;
 
     async fn ask(range: &str) -> (u16, Option<String>, Vec<u64>) {
-        let items = (1..=12).map(|version| json!({"version": version, "id": format!("i{version}")}));
+        let items =
+            (1..=12).map(|version| json!({"version": version, "id": format!("i{version}")}));
         let mut headers = HeaderMap::new();
         headers.insert(RANGE, range.parse().unwrap());
         let response = page(&headers, &["version", "id"], items.collect()).unwrap();

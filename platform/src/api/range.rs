@@ -24,7 +24,13 @@ const MAX_LIMIT: usize = 1000;
 
 impl Default for Range {
     fn default() -> Self {
-        Self { property: String::new(), start: None, end: None, max: MAX_DEFAULT, descending: false }
+        Self {
+            property: String::new(),
+            start: None,
+            end: None,
+            max: MAX_DEFAULT,
+            descending: false,
+        }
     }
 }
 

@@ -71,13 +71,17 @@ pub(super) async fn create(
                 (None, Some(slug)) => {
                     let slug = slugs::by_id(tx, &app.id, slug)?;
                     if slug.digest.is_none() {
-                        return Err(StateError::Refused("The slug's blob has not been uploaded yet".into()));
+                        return Err(StateError::Refused(
+                            "The slug's blob has not been uploaded yet".into(),
+                        ));
                     }
                     let description = create.description.unwrap_or_else(|| "Deploy".into());
                     releases::Change { description, slug: Some(slug), config: None }
                 }
                 (None, None) => {
-                    return Err(StateError::Refused("Name a release to roll back to, or a slug".into()));
+                    return Err(StateError::Refused(
+                        "Name a release to roll back to, or a slug".into(),
+                    ));
                 }
             };
             releases::append(tx, &app, &account, change)
@@ -94,10 +98,14 @@ pub(super) async fn create(
 fn rollback(target: Release) -> Result<releases::Change, StateError> {
     let description = format!("Rollback to v{}", target.version);
     match (target.slug, target.status) {
-        (None, _) => Err(StateError::Refused(format!("Release v{} has no slug to roll back to", target.version))),
-        (_, ReleaseStatus::Failed) => {
-            Err(StateError::Refused(format!("Release v{} failed; it cannot be rolled back to", target.version)))
-        }
+        (None, _) => Err(StateError::Refused(format!(
+            "Release v{} has no slug to roll back to",
+            target.version
+        ))),
+        (_, ReleaseStatus::Failed) => Err(StateError::Refused(format!(
+            "Release v{} failed; it cannot be rolled back to",
+            target.version
+        ))),
         (Some(slug), _) => {
             Ok(releases::Change { description, slug: Some(slug), config: Some(target.config) })
         }
@@ -126,9 +134,8 @@ pub(super) async fn output(
 fn show_release(context: &Context, app: &App, release: &Release) -> Value {
     let slug = release.slug.as_ref();
     let has_phase = slug.is_some_and(|slug| slug.command("release").is_some());
-    let output = has_phase.then(|| {
-        context.url(&format!("/apps/{0}/releases/{1}/output/{1}", app.id, release.id))
-    });
+    let output = has_phase
+        .then(|| context.url(&format!("/apps/{0}/releases/{1}/output/{1}", app.id, release.id)));
     json!({
         "id": release.id,
         "version": release.version,

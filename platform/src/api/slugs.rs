@@ -75,7 +75,9 @@ pub(super) async fn upload(
     if let Some(expected) = ticket.checksum {
         let actual = format!("SHA256:{}", manifest.id);
         if !expected.eq_ignore_ascii_case(&actual) {
-            return Err(ApiError::invalid(format!("Checksum does match expected value. Expected: {expected} Actual: {actual}")));
+            return Err(ApiError::invalid(format!(
+                "Checksum does match expected value. Expected: {expected} Actual: {actual}"
+            )));
         }
     }
     context

@@ -19,7 +19,10 @@ use tokio::process::Command;
 /// For a source archive that lies somewhere else.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(90);
 
-pub(super) async fn create(State(context): State<Context>, _: Caller) -> Result<Response, ApiError> {
+pub(super) async fn create(
+    State(context): State<Context>,
+    _: Caller,
+) -> Result<Response, ApiError> {
     make(&context, None).await
 }
 
@@ -31,7 +34,8 @@ pub(super) async fn create_for_app(
 }
 
 async fn make(context: &Context, app: Option<String>) -> Result<Response, ApiError> {
-    let secret = context.services.store.write(move |tx| sources::create(tx, app.as_deref())).await?;
+    let secret =
+        context.services.store.write(move |tx| sources::create(tx, app.as_deref())).await?;
     let url = context.url(&format!("/sources/{secret}"));
     let body = json!({"source_blob": {"get_url": url, "put_url": url}});
     Ok((StatusCode::CREATED, Json(body)).into_response())
@@ -116,9 +120,12 @@ impl Fetched {
             return Ok(Self { path, temporary: false });
         }
         if !url.starts_with("https://") {
-            return Err(ApiError::invalid("source_blob.url must be https, or a source of this server"));
+            return Err(ApiError::invalid(
+                "source_blob.url must be https, or a source of this server",
+            ));
         }
-        let fetched = Self { path: path(context, &uuid::Uuid::new_v4().to_string()), temporary: true };
+        let fetched =
+            Self { path: path(context, &uuid::Uuid::new_v4().to_string()), temporary: true };
         fetch(context, url, &fetched.path).await?;
         Ok(fetched)
     }
@@ -150,6 +157,7 @@ async fn fetch(context: &Context, url: &str, to: &std::path::Path) -> Result<(),
     if fetched.status.success() {
         return Ok(());
     }
-    let reason: String = String::from_utf8_lossy(&fetched.stderr).trim().chars().take(300).collect();
+    let reason: String =
+        String::from_utf8_lossy(&fetched.stderr).trim().chars().take(300).collect();
     Err(ApiError::invalid(format!("The source could not be fetched: {reason}")))
 }

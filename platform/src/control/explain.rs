@@ -75,9 +75,18 @@ mod tests {
         };
         let lines = ["one".to_owned(), "two".to_owned()];
         let cases = [
-            (end(127, EndCause::Exit, &[]), "web.1 exited with status 127: the command was not found, memory peak 21 MB\nIts last lines:\n    one\n    two"),
-            (end(139, EndCause::Exit, &[]), "web.1 was ended by signal 11 (status 139), memory peak 21 MB\nIts last lines:\n    one\n    two"),
-            (end(137, EndCause::BootTimeout, &[3000]), "web.1 did not listen on $PORT (12345) within 60 seconds (R10), memory peak 21 MB\nIt listens on port 3000 instead: make the web process bind 0.0.0.0:$PORT\nIts last lines:\n    one\n    two"),
+            (
+                end(127, EndCause::Exit, &[]),
+                "web.1 exited with status 127: the command was not found, memory peak 21 MB\nIts last lines:\n    one\n    two",
+            ),
+            (
+                end(139, EndCause::Exit, &[]),
+                "web.1 was ended by signal 11 (status 139), memory peak 21 MB\nIts last lines:\n    one\n    two",
+            ),
+            (
+                end(137, EndCause::BootTimeout, &[3000]),
+                "web.1 did not listen on $PORT (12345) within 60 seconds (R10), memory peak 21 MB\nIt listens on port 3000 instead: make the web process bind 0.0.0.0:$PORT\nIts last lines:\n    one\n    two",
+            ),
         ];
         for (end, expected) in cases {
             assert_eq!(boot_failure("web.1", Some(&end), Some(12345), &lines), expected);

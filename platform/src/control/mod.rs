@@ -71,7 +71,10 @@ pub async fn run(services: Services, wires: Wires, shutdown: impl Future<Output 
     tokio::pin!(shutdown);
     loop {
         if let Err(error) = control.step().await {
-            tracing::error!(error = &error as &dyn std::error::Error, "the control loop cannot read the state");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the control loop cannot read the state"
+            );
         }
         let tick = if control.draining.is_empty() { IDLE_TICK } else { DRAIN_TICK };
         tokio::select! {
@@ -192,7 +195,10 @@ impl Control {
         match ended {
             Ok(key) => drop(self.phasing.remove(&key)),
             Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "a release phase panicked");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "a release phase panicked"
+                );
             }
         }
     }
@@ -214,8 +220,7 @@ pub async fn settled(services: &Services, app: &str, version: u32) -> Result<Rel
     let mut changes = services.store.changes();
     loop {
         let id = app.to_owned();
-        let release =
-            services.store.read(move |tx| releases::by_version(tx, &id, version)).await?;
+        let release = services.store.read(move |tx| releases::by_version(tx, &id, version)).await?;
         if release.status != ReleaseStatus::Pending {
             return Ok(release);
         }

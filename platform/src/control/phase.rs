@@ -27,7 +27,10 @@ pub(super) async fn run(services: Services, app: String, version: u32) -> (Strin
     let result = match attempt(&services, &app, version).await {
         Ok(result) => result,
         Err(error) => {
-            tracing::error!(error = &error as &dyn std::error::Error, "a release phase could not be run");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "a release phase could not be run"
+            );
             Err("the release command could not be run; the platform's log says why".to_owned())
         }
     };
@@ -40,7 +43,10 @@ pub(super) async fn run(services: Services, app: String, version: u32) -> (Strin
         })
         .await;
     if let Err(error) = recorded {
-        tracing::error!(error = &error as &dyn std::error::Error, "a release phase could not be recorded");
+        tracing::error!(
+            error = &error as &dyn std::error::Error,
+            "a release phase could not be recorded"
+        );
     }
     (app, version)
 }
@@ -70,7 +76,9 @@ async fn attempt(
         Some(Ended { oom_killed: true, .. }) => {
             Err(format!("the release command used more memory than {SIZE} has"))
         }
-        Some(ended) => Err(format!("the release command exited with status {}\n{output}", ended.status)),
+        Some(ended) => {
+            Err(format!("the release command exited with status {}\n{output}", ended.status))
+        }
         None => Err("the release command took longer than an hour".into()),
     })
 }
@@ -89,7 +97,9 @@ async fn prepare(
             let release = releases::by_version(tx, &app, version)?;
             let app = apps::by_id(tx, &app)?;
             let command = release.slug.as_ref().and_then(|slug| slug.command(TYPE));
-            let (Some(command), Some(class)) = (command, Class::named(SIZE)) else { return Ok(None) };
+            let (Some(command), Some(class)) = (command, Class::named(SIZE)) else {
+                return Ok(None);
+            };
             let new = new_one_off(id, &release, command);
             let row = oneoffs::create(tx, &app.id, &new, version)?;
             let command = command.to_owned();
@@ -126,7 +136,10 @@ async fn wait(services: &Services, id: DynoId) -> Option<Ended> {
 async fn complete(services: &Services, id: DynoId, status: u8) -> Result<(), StateError> {
     services.store.write(move |tx| oneoffs::complete(tx, &id.to_string(), status)).await?;
     if let Err(error) = services.oneoffs.forget(id).await {
-        tracing::debug!(error = &error as &dyn std::error::Error, "an ended release phase was not kept");
+        tracing::debug!(
+            error = &error as &dyn std::error::Error,
+            "an ended release phase was not kept"
+        );
     }
     Ok(())
 }

@@ -130,7 +130,9 @@ fn predecessor<'a>(place: &Place, observed: &'a Observed) -> Option<(Place, &'a 
         .iter()
         .filter(|(_, dyno)| is_up(dyno))
         .filter_map(|(slot, dyno)| Some((Place::parse(slot)?, dyno)))
-        .filter(|(other, _)| other.identity() == place.identity() && other.restarts < place.restarts)
+        .filter(|(other, _)| {
+            other.identity() == place.identity() && other.restarts < place.restarts
+        })
         .max_by_key(|(other, _)| other.restarts)
 }
 
@@ -173,7 +175,8 @@ fn hold(plan: &mut Plan, facts: &Facts<'_>) {
         .map(|place| (place.identity(), place))
         .collect();
     for (slot, dyno) in facts.observed.dynos.iter().filter(|(_, dyno)| is_up(dyno)) {
-        let (Some(place), Some(wanted)) = (Place::parse(slot), facts.previous.dynos.get(slot)) else {
+        let (Some(place), Some(wanted)) = (Place::parse(slot), facts.previous.dynos.get(slot))
+        else {
             continue;
         };
         if !apps.contains(place.app.as_str()) || plan.dynos.contains_key(slot) {

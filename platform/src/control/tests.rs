@@ -92,7 +92,13 @@ fn booting(version: u32) -> Option<Release> {
 }
 
 fn place(version: u32, index: u32, restarts: u32) -> Place {
-    Place { app: "app".into(), release: version, process_type: "web".into(), index, restarts: (restarts, 0) }
+    Place {
+        app: "app".into(),
+        release: version,
+        process_type: "web".into(),
+        index,
+        restarts: (restarts, 0),
+    }
 }
 
 fn seen(state: DynoState, crashes: u32) -> ObservedDyno {
@@ -113,7 +119,13 @@ fn observed(dynos: &[(Place, DynoState, u32)]) -> Observed {
 }
 
 /// Plans for one app, as if `before` had been desired until now.
-fn decide(state: &AppState, before: Option<&AppState>, seen: &Observed, busy: bool, waited_ms: u64) -> Plan {
+fn decide(
+    state: &AppState,
+    before: Option<&AppState>,
+    seen: &Observed,
+    busy: bool,
+    waited_ms: u64,
+) -> Plan {
     let root = |_: &str| Some(PathBuf::from("/stack"));
     let previous = before.map(|before| wanted::of_app(before, &root)).unwrap_or_default();
     let since = NOW_MS - waited_ms;
@@ -156,10 +168,8 @@ fn a_first_release_boots_before_it_serves() {
 #[test]
 fn a_release_that_ends_instead_of_booting_fails_and_the_old_one_serves_on() {
     let state = AppState { current: serving(1), candidate: booting(2), ..app() };
-    let seen = observed(&[
-        (place(1, 1, 0), DynoState::Up, 0),
-        (place(2, 1, 0), DynoState::Crashed, 1),
-    ]);
+    let seen =
+        observed(&[(place(1, 1, 0), DynoState::Up, 0), (place(2, 1, 0), DynoState::Crashed, 1)]);
     let plan = decide(&state, None, &seen, false, 0);
     let [Turn::Fail { version: 2, dyno, end: Some(end), .. }] = plan.turns.as_slice() else {
         panic!("{:?}", plan.turns)
@@ -183,7 +193,8 @@ fn an_old_dyno_finishes_its_requests_before_it_is_stopped() {
     let before = AppState { current: serving(1), candidate: booting(2), ..app() };
     let state = AppState { current: serving(2), ..app() };
     let seen = observed(&[(place(1, 1, 0), DynoState::Up, 0), (place(2, 1, 0), DynoState::Up, 0)]);
-    let held = |busy, waited_ms| slots(&decide(&state, Some(&before), &seen, busy, waited_ms)).len() == 2;
+    let held =
+        |busy, waited_ms| slots(&decide(&state, Some(&before), &seen, busy, waited_ms)).len() == 2;
     assert!(held(false, 500), "a router may still send to it");
     assert!(held(true, 20_000), "it has requests");
     assert!(!held(false, 2_000), "it is idle");
@@ -246,8 +257,11 @@ fn any_state() -> impl Strategy<Value = DynoState> {
 }
 
 fn any_dyno() -> impl Strategy<Value = (Place, DynoState, u32)> {
-    (1..4_u32, 1..4_u32, 0..3_u32, any_state(), 0..2_u32)
-        .prop_map(|(version, index, restarts, state, crashes)| (place(version, index, restarts), state, crashes))
+    (1..4_u32, 1..4_u32, 0..3_u32, any_state(), 0..2_u32).prop_map(
+        |(version, index, restarts, state, crashes)| {
+            (place(version, index, restarts), state, crashes)
+        },
+    )
 }
 
 proptest! {

@@ -37,7 +37,8 @@ pub fn of_release(
     places(state, release)
         .into_iter()
         .filter_map(|place| {
-            let formation = state.formation.iter().find(|f| f.process_type == place.process_type)?;
+            let formation =
+                state.formation.iter().find(|f| f.process_type == place.process_type)?;
             let command = release.slug.as_ref()?.command(&place.process_type)?;
             let spec = spec(
                 &state.app,

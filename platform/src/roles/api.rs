@@ -28,7 +28,8 @@ pub(super) async fn start(
         stop.cancelled().await;
         git.close().await;
     });
-    let secure = Role::start("api", |stop| serve(doors.tls, Some(config.clone()), app.clone(), stop));
+    let secure =
+        Role::start("api", |stop| serve(doors.tls, Some(config.clone()), app.clone(), stop));
     let plain = Role::start("api on loopback", |stop| serve(doors.plain, None, app, stop));
     let services = services.clone();
     let rendezvous = Role::start("rendezvous", |stop| {

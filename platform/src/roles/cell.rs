@@ -41,7 +41,8 @@ pub(super) fn engine_config(config: &Config, lathe: &Path) -> Result<NativeConfi
     let data = config.data.canonicalize().map_err(failed)?;
     let digest = Sha256::digest(data.as_os_str().as_encoded_bytes());
     let network = config.network.to_string().parse();
-    let network = network.map_err(|error| failed(std::io::Error::other::<ParseNetworkError>(error)))?;
+    let network =
+        network.map_err(|error| failed(std::io::Error::other::<ParseNetworkError>(error)))?;
     let letters = b"abcdefghijklmnopqrstuvwxyz";
     let instance: String =
         digest.iter().take(5).map(|byte| char::from(letters[usize::from(byte % 26)])).collect();

@@ -17,7 +17,10 @@ pub(super) fn start(config: &Config, store: &Store, lines: Receiver) -> (Hub, [R
     let (hub, run) = Hub::start(lines, spool, table, policy, stop.clone().cancelled_owned());
     let task = tokio::spawn(async move {
         if let Err(error) = run.await {
-            tracing::error!(error = &error as &dyn std::error::Error, "the log rings could not be spooled");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the log rings could not be spooled"
+            );
         }
     });
     let hub_role = Role { name: "logs", stop, task };
@@ -33,7 +36,10 @@ async fn feed(store: Store, table: watch::Sender<Arc<DrainTable>>, stop: Cancell
         match store.read(drains::all).await {
             Ok(drains) => publish(&table, drains),
             Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "drains could not be read");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "drains could not be read"
+                );
             }
         }
         tokio::select! {

@@ -53,7 +53,9 @@ async fn tidy(services: &Services) -> Result<(), StateError> {
         drop(std::fs::remove_file(services.config.data.join("sources").join(token)));
     }
     let slugs = services.slugs.clone();
-    let collected = tokio::task::spawn_blocking(move || slugs.collect(&keep, SLUG_GRACE, std::time::SystemTime::now()));
+    let collected = tokio::task::spawn_blocking(move || {
+        slugs.collect(&keep, SLUG_GRACE, std::time::SystemTime::now())
+    });
     if let Ok(Err(error)) = collected.await {
         tracing::error!(error = &error as &dyn std::error::Error, "slugs could not be collected");
     }

@@ -115,7 +115,11 @@ impl Role {
         match tokio::time::timeout(STOP_MAX, self.task).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::error!(role = self.name, error = &error as &dyn std::error::Error, "a role panicked");
+                tracing::error!(
+                    role = self.name,
+                    error = &error as &dyn std::error::Error,
+                    "a role panicked"
+                );
             }
             Err(_) => tracing::error!(role = self.name, "a role did not end in time"),
         }
@@ -138,30 +142,22 @@ pub async fn up(
     let slugs = lathe_slug::Store::open(config.data.join("slugs"), config.free_disk_floor_bytes);
     let slugs = Arc::new(slugs.map_err(UpError::Slugs)?);
     let listeners = Listeners::bind(&config).await?;
-    let endpoints = listeners.endpoints(&config).map_err(|source| UpError::Data {
-        path: config.data.join("run"),
-        source,
-    })?;
+    let endpoints = listeners
+        .endpoints(&config)
+        .map_err(|source| UpError::Data { path: config.data.join("run"), source })?;
 
     let mut roles = Vec::new();
     let (logs, lines) = lathe_logs::channel(LOG_QUEUE_MAX);
     let (hub, role) = drains::start(&config, &store, lines);
     roles.extend(role);
-    let engine = Arc::new(NativeEngine::open(cell::engine_config(&config, &lathe)?, cell::slug_opener(&slugs)).await?);
+    let engine = Arc::new(
+        NativeEngine::open(cell::engine_config(&config, &lathe)?, cell::slug_opener(&slugs))
+            .await?,
+    );
     let oneoffs = Arc::new(OneOffs::new(engine.clone(), logs.clone()));
     let (observed_out, observed) = watch::channel(Arc::new(Observed::default()));
-    let services = Services {
-        config,
-        store,
-        slugs,
-        engine,
-        oneoffs,
-        logs,
-        hub,
-        stacks,
-        observed,
-        endpoints,
-    };
+    let services =
+        Services { config, store, slugs, engine, oneoffs, logs, hub, stacks, observed, endpoints };
 
     let (stop_dynos, stop_watch) = watch::channel(false);
     let (desired_out, desired) = watch::channel(Arc::default());
@@ -200,6 +196,16 @@ impl Running {
         }
         Endpoints::remove(&self.services.config);
     }
+}
+
+/// Ends the dynos of a platform that does not run, and removes what the engine made on the host.
+pub async fn end_dynos(config: &Config) -> Result<(), UpError> {
+    let _lock = DataLock::take(&config.data)?;
+    let lathe = std::env::current_exe().map_err(UpError::Executable)?;
+    let slugs = lathe_slug::Store::open(config.data.join("slugs"), 0).map_err(UpError::Slugs)?;
+    let opener = cell::slug_opener(&Arc::new(slugs));
+    let engine = NativeEngine::open(cell::engine_config(config, &lathe)?, opener).await?;
+    Ok(engine.close(true).await?)
 }
 
 /// Whether the cell leaves its dynos or ends them, decided at the moment it is told to stop.

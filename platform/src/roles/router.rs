@@ -38,7 +38,9 @@ pub(super) fn start(
     });
     let logs = services.logs.clone();
     let role = Role::start("router", |stop| async move {
-        if let Err(error) = lathe_router::run(listener, routes, logs, config, stop.cancelled_owned()).await {
+        if let Err(error) =
+            lathe_router::run(listener, routes, logs, config, stop.cancelled_owned()).await
+        {
             tracing::error!(error = &error as &dyn std::error::Error, "the router ended");
         }
     });

@@ -58,7 +58,10 @@ async fn accept(
     match listener.accept().await {
         Ok((stream, _)) => Some((stream, place)),
         Err(error) => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "a connection could not be accepted");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "a connection could not be accepted"
+            );
             tokio::time::sleep(ACCEPT_PAUSE).await;
             None
         }

@@ -1,0 +1,108 @@
+//! A push becomes a live app, a bad one does not, and what serves goes on serving.
+
+use lathe_tests::{Checkout, Platform, until};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+const BOUND: Duration = Duration::from_secs(20);
+
+/// A web process that says which version it is.
+fn web(version: &str) -> String {
+    format!(
+        "import http.server, os\n\
+         class Hello(http.server.BaseHTTPRequestHandler):\n\
+         \x20   def do_GET(self):\n\
+         \x20       body = ('{version} ' + os.environ['DYNO']).encode()\n\
+         \x20       self.send_response(200)\n\
+         \x20       self.send_header('Content-Length', str(len(body)))\n\
+         \x20       self.end_headers()\n\
+         \x20       self.wfile.write(body)\n\
+         http.server.ThreadingHTTPServer(('', int(os.environ['PORT'])), Hello).serve_forever()\n"
+    )
+}
+
+fn create(platform: &Platform, name: &str) {
+    let (status, app) = platform.api("POST", "/apps", &json!({"name": name}));
+    assert_eq!(status, 201, "{app}");
+}
+
+#[test]
+fn a_push_becomes_a_live_app_and_a_bad_release_never_serves() {
+    let platform = Platform::start();
+    create(&platform, "hello");
+    let checkout = Checkout::new(
+        &platform,
+        "hello",
+        &[("Procfile", "web: python3 web.py\n"), ("web.py", &web("one"))],
+    );
+    let pushed = checkout.push().accepted();
+    for line in ["-----> Procfile app detected", "Released v2", "Verifying deploy... done."] {
+        assert!(pushed.transcript.contains(line), "no {line:?} in:\n{}", pushed.transcript);
+    }
+    assert_eq!(platform.app("hello", "/").body, "one web.1");
+
+    checkout.commit(&[("web.py", "print('about to fail'); raise SystemExit(3)\n")]);
+    checkout.push().rejected(&["web.1 exited with status 3", "about to fail"]);
+    assert_eq!(platform.app("hello", "/").body, "one web.1", "the old release serves on");
+
+    checkout.commit(&[("web.py", &web("two"))]);
+    checkout.push().accepted();
+    assert_eq!(platform.app("hello", "/").body, "two web.1");
+
+    let (_, releases) = platform.api("GET", "/apps/hello/releases", &Value::Null);
+    let statuses: Vec<_> =
+        releases.as_array().unwrap().iter().map(|r| r["status"].as_str().unwrap()).collect();
+    assert_eq!(statuses, ["succeeded", "succeeded", "failed", "succeeded"]);
+}
+
+#[test]
+fn config_scale_rollback_and_restart_are_releases_and_dynos() {
+    let platform = Platform::start();
+    create(&platform, "shape");
+    let program = web("one").replace("'one '", "os.environ.get('GREETING', 'none') + ' '");
+    let checkout = Checkout::new(
+        &platform,
+        "shape",
+        &[("Procfile", "web: python3 web.py\nworker: sleep 1000\n"), ("web.py", &program)],
+    );
+    checkout.push().accepted();
+    assert_eq!(platform.app("shape", "/").body, "none web.1");
+
+    let (status, _) = platform.api("PATCH", "/apps/shape/config-vars", &json!({"GREETING": "hej"}));
+    assert_eq!(status, 200);
+    until("the new config serves", BOUND, || {
+        (platform.app("shape", "/").body == "hej web.1").then_some(())
+    });
+
+    let update = json!({"updates": [{"type": "web", "quantity": "+1"}, {"type": "worker", "quantity": "1"}]});
+    assert_eq!(platform.api("PATCH", "/apps/shape/formation", &update).0, 200);
+    let dynos = until("three dynos are up", BOUND, || {
+        let (_, dynos) = platform.api("GET", "/apps/shape/dynos", &Value::Null);
+        let all = dynos.as_array()?.clone();
+        (all.len() == 3 && all.iter().all(|dyno| dyno["state"] == "up")).then_some(all)
+    });
+    let id = |name: &str, dynos: &[Value]| {
+        dynos.iter().find(|d| d["name"] == *name).map(|d| d["id"].clone())
+    };
+    let before = id("web.1", &dynos);
+
+    assert_eq!(platform.api("DELETE", "/apps/shape/dynos/web.1", &Value::Null).0, 202);
+    until("web.1 is another dyno", BOUND, || {
+        assert_eq!(platform.app("shape", "/").status, 200, "a restart must not blink");
+        let (_, dynos) = platform.api("GET", "/apps/shape/dynos", &Value::Null);
+        let all = dynos.as_array()?.clone();
+        let up = all.iter().all(|dyno| dyno["state"] == "up");
+        (up && id("web.1", &all) != before).then_some(())
+    });
+
+    let (status, release) = platform.api("POST", "/apps/shape/releases", &json!({"release": "2"}));
+    assert_eq!((status, release["description"].as_str()), (201, Some("Rollback to v2")));
+    until("the old config serves", BOUND, || {
+        platform.app("shape", "/").body.starts_with("none").then_some(())
+    });
+
+    assert_eq!(platform.api("PATCH", "/apps/shape", &json!({"maintenance": true})).0, 200);
+    until("maintenance", BOUND, || (platform.app("shape", "/").status == 503).then_some(()));
+    assert_eq!(platform.api("DELETE", "/apps/shape", &Value::Null).0, 200);
+    until("it is gone", BOUND, || (platform.app("shape", "/").status == 404).then_some(()));
+}
