@@ -107,7 +107,7 @@ fn text_of(line: &Line) -> String {
 
 impl Machine {
     async fn new() -> Self {
-        let World { engine, config, stack, dir } = World::new().await;
+        let World { engine, config, stack, dir, .. } = World::new().await;
         Self { engine: Arc::new(engine), config, stack, dir }
     }
 
@@ -153,7 +153,7 @@ impl Machine {
     async fn close(self) {
         assert_eq!(self.engine.list().await.unwrap(), []);
         let engine = Arc::into_inner(self.engine).unwrap();
-        World { engine, config: self.config, stack: self.stack, dir: self.dir }.close().await;
+        World::of(engine, self.config, self.stack, self.dir).close().await;
     }
 }
 

@@ -4,5 +4,19 @@
 #[path = "native/world.rs"]
 mod world;
 
+#[path = "native/adoption.rs"]
+mod adoption;
+#[path = "native/escape.rs"]
+mod escape;
 #[path = "native/lifecycle.rs"]
 mod lifecycle;
+#[path = "native/limits.rs"]
+mod limits;
+#[path = "native/mounts.rs"]
+mod mounts;
+#[path = "native/network.rs"]
+mod network;
+#[path = "native/slugs.rs"]
+mod slugs;
+#[path = "native/terminal.rs"]
+mod terminal;

@@ -63,3 +63,47 @@ impl Network {
             .find(|address| !taken.contains(address))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn networks_are_parsed_or_refused() {
+        for good in ["10.213.0.0/16", "10.0.0.0/8", "192.168.7.0/24"] {
+            assert_eq!(good.parse::<Network>().unwrap().to_string(), good);
+        }
+        for bad in
+            ["", "10.0.0.0", "10.0.0.1/16", "10.0.0.0/25", "10.0.0.0/7", "x/16", "10.0.0.0/x"]
+        {
+            assert!(bad.parse::<Network>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn every_address_is_used_once_before_one_is_used_again() {
+        let network: Network = "10.1.2.0/24".parse().unwrap();
+        let mut last = network.gateway();
+        let mut seen = BTreeSet::new();
+        for _ in 0..253 {
+            last = network.next(last, &BTreeSet::new()).unwrap();
+            assert!(seen.insert(last), "{last} twice");
+        }
+        assert!(!seen.contains(&network.gateway()));
+        assert_eq!(network.next(last, &BTreeSet::new()), seen.first().copied());
+        assert_eq!(network.next(last, &seen), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_taken_or_foreign_address_is_never_given(last: u32, taken in proptest::collection::btree_set(2u32..255, 0..253)) {
+            let network: Network = "10.1.2.0/24".parse().unwrap();
+            let taken: BTreeSet<_> = taken.iter().map(|n| Ipv4Addr::from_bits(network.base + n)).collect();
+            if let Some(address) = network.next(Ipv4Addr::from_bits(last), &taken) {
+                prop_assert!(!taken.contains(&address));
+                prop_assert!((2..255).contains(&network.offset(address)));
+            }
+        }
+    }
+}

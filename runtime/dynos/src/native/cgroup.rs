@@ -4,7 +4,7 @@ use super::record::Membership;
 use crate::class::Class;
 use crate::containers::Usage;
 use crate::spec::DynoId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -20,13 +20,6 @@ const REMOVE_PAUSE: Duration = Duration::from_millis(20);
 
 /// The controllers a dyno needs.
 const CONTROLLERS: [&str; 4] = ["cpu", "cpuacct", "memory", "pids"];
-
-/// Where a controller is steered on this machine.
-#[derive(Clone, PartialEq, Eq, Debug)]
-enum Hierarchy {
-    V1(PathBuf),
-    V2,
-}
 
 /// The group of one engine, in every hierarchy.
 #[derive(Debug)]
@@ -144,18 +137,18 @@ pub(super) struct Group {
 impl Group {
     /// Makes the groups with the limits of `class`; after an error none is left.
     pub(super) fn create(&self, class: &Class) -> io::Result<Membership> {
-        let made = self.directories().try_for_each(|path| fs::create_dir(path));
+        let made = self.directories().into_iter().try_for_each(fs::create_dir);
         if let Err(error) = made.and_then(|()| self.limit(class)) {
             self.remove()?;
             return Err(error);
         }
-        let mut v1: Vec<PathBuf> = self.controllers.values().cloned().collect();
-        v1.dedup();
-        Ok(Membership { v1, v2: self.unified.clone() })
+        let v1: BTreeSet<PathBuf> = self.controllers.values().cloned().collect();
+        Ok(Membership { v1: v1.into_iter().collect(), v2: self.unified.clone() })
     }
 
-    fn directories(&self) -> impl Iterator<Item = &PathBuf> {
-        self.controllers.values().chain(&self.unified)
+    /// Each once: many machines mount `cpu` and `cpuacct` as one hierarchy.
+    fn directories(&self) -> BTreeSet<&PathBuf> {
+        self.controllers.values().chain(&self.unified).collect()
     }
 
     fn limit(&self, class: &Class) -> io::Result<()> {
@@ -290,6 +283,47 @@ fn kill_all(group: &Path) {
     let processes = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
     for pid in processes.lines().filter_map(|line| line.parse().ok()) {
         // It may have ended meanwhile; the next try of the caller tells.
-        drop(nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL));
+        let _gone =
+            nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hierarchies_are_found_in_both_versions() {
+        let mounts = Mounts::parse(
+            "cgroup /sys/fs/cgroup/cpu,cpuacct cgroup rw,nosuid,cpu,cpuacct 0 0\n\
+             cgroup /sys/fs/cgroup/memory cgroup rw,memory 0 0\n\
+             cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n\
+             tmpfs /tmp tmpfs rw 0 0\nshort line\n",
+        );
+        assert_eq!(mounts.v1["cpu"], mounts.v1["cpuacct"]);
+        assert_eq!(mounts.v1["memory"], Path::new("/sys/fs/cgroup/memory"));
+        assert_eq!(mounts.unified.as_deref(), Some(Path::new("/sys/fs/cgroup/unified")));
+        let pure = Mounts::parse("cgroup2 /sys/fs/cgroup cgroup2 rw 0 0");
+        assert!(pure.v1.is_empty() && pure.unified.is_some());
+    }
+
+    #[test]
+    fn weights_and_quotas_stay_within_what_the_kernel_takes() {
+        for (shares, expected) in
+            [(0, 1), (2, 1), (1024, 39), (262_144, 10_000), (u32::MAX, 10_000)]
+        {
+            assert_eq!(weight(shares), expected, "{shares}");
+        }
+        for (cap, expected) in [(0, 1000), (1, 1000), (62, 6200), (1000, 100_000), (8000, 800_000)]
+        {
+            assert_eq!(quota(cap), expected, "{cap}");
+        }
+    }
+
+    #[test]
+    fn a_field_is_found_by_its_whole_name() {
+        let table = "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n";
+        assert_eq!(field(table, "oom_kill"), 3);
+        assert_eq!(field(table, "oom"), 0);
     }
 }

@@ -78,7 +78,8 @@ fn start(
     // A spawner that dies now will never know of this container: it shall not come to be.
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
         .map_err(Failure::at("bind to spawner"))?;
-    rustix::process::umask(Mode::empty());
+    // What the container finds in its files is for its user to read, not to write.
+    rustix::process::umask(Mode::from_bits_truncate(0o022));
     join_cgroups(record)?;
     let plan = Plan { link: &record.link, address: record.address, gateway: record.gateway };
     network::connect(&plan, &inherited.host)?;
@@ -89,7 +90,6 @@ fn start(
     rootfs::enter()?;
     nix::unistd::sethostname(record.id.to_string()).map_err(Failure::at("set host name"))?;
     confine::forever()?;
-    rustix::process::umask(Mode::from_bits_truncate(0o022));
     rustix::process::set_parent_process_death_signal(None)
         .map_err(Failure::at("release from spawner"))?;
     SigSet::all().thread_block().map_err(Failure::at("block signals"))?;
@@ -97,7 +97,7 @@ fn start(
         ForkResult::Child => {
             let terminal = matches!(record.streams, Streams::Terminal { .. });
             let files: Vec<OwnedFd> = inherited.stdio.into_iter().chain(inherited.extra).collect();
-            Err(launch::execute(record, files, terminal))
+            Err(launch::execute(record, &files, terminal))
         }
         ForkResult::Parent { child } => {
             let exit = stay(inherited)?;

@@ -33,8 +33,8 @@ exec bash -c "$1"
 "#;
 
 /// Becomes the app's program; returns only to say why not.
-pub(super) fn execute(record: &Record, files: Vec<OwnedFd>, terminal: bool) -> Failure {
-    match try_execute(record, &files, terminal) {
+pub(super) fn execute(record: &Record, files: &[OwnedFd], terminal: bool) -> Failure {
+    match try_execute(record, files, terminal) {
         Ok(never) => match never {},
         Err(failure) => failure,
     }

@@ -5,8 +5,15 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-const ACK: u16 = libc::NLM_F_REQUEST as u16 | libc::NLM_F_ACK as u16;
-const CREATE: u16 = ACK | libc::NLM_F_CREATE as u16 | libc::NLM_F_EXCL as u16;
+// From linux/netlink.h, in the width they have in a message.
+const REQUEST: u16 = 1;
+const ACK: u16 = REQUEST | 4;
+/// New, and refused when it is there already.
+const CREATE: u16 = ACK | 0x400 | 0x200;
+const ERROR: u16 = 2;
+
+/// `AF_INET`.
+const IPV4: u8 = 2;
 
 const VETH_INFO_PEER: u16 = 1;
 const IFLA_INFO_KIND: u16 = 1;
@@ -58,7 +65,7 @@ impl Netlink {
 
     /// The number of the interface `name`.
     pub(super) fn index(&self, name: &str) -> io::Result<i32> {
-        let mut message = Draft::new(libc::RTM_GETLINK, libc::NLM_F_REQUEST as u16);
+        let mut message = Draft::new(libc::RTM_GETLINK, REQUEST);
         message.link(0, false);
         message.text(libc::IFLA_IFNAME, name);
         message.finish();
@@ -105,7 +112,7 @@ pub(super) fn up(index: i32) -> Draft {
 /// Gives interface `index` the address `own`, with the one address `peer` behind it.
 pub(super) fn address(index: i32, own: Ipv4Addr, peer: Ipv4Addr) -> Draft {
     let mut message = Draft::new(libc::RTM_NEWADDR, CREATE);
-    message.0.extend_from_slice(&[libc::AF_INET as u8, 32, 0, 0]);
+    message.0.extend_from_slice(&[IPV4, 32, 0, 0]);
     message.0.extend_from_slice(&index.to_ne_bytes());
     message.attribute(libc::IFA_LOCAL, &own.octets());
     message.attribute(libc::IFA_ADDRESS, &peer.octets());
@@ -115,7 +122,7 @@ pub(super) fn address(index: i32, own: Ipv4Addr, peer: Ipv4Addr) -> Draft {
 /// Says once and for all where `address` is, so that nobody asks and no table overflows.
 pub(super) fn neighbour(index: i32, address: Ipv4Addr, mac: Mac) -> Draft {
     let mut message = Draft::new(libc::RTM_NEWNEIGH, CREATE);
-    message.0.extend_from_slice(&[libc::AF_INET as u8, 0, 0, 0]);
+    message.0.extend_from_slice(&[IPV4, 0, 0, 0]);
     message.0.extend_from_slice(&index.to_ne_bytes());
     message.0.extend_from_slice(&libc::NUD_PERMANENT.to_ne_bytes());
     message.0.extend_from_slice(&[0, 0]);
@@ -129,7 +136,7 @@ pub(super) fn default_route(index: i32, gateway: Ipv4Addr) -> Draft {
     let mut message = Draft::new(libc::RTM_NEWROUTE, CREATE);
     let (table, protocol) = (libc::RT_TABLE_MAIN, libc::RTPROT_STATIC);
     let (scope, kind) = (libc::RT_SCOPE_UNIVERSE, libc::RTN_UNICAST);
-    message.0.extend_from_slice(&[libc::AF_INET as u8, 0, 0, 0, table, protocol, scope, kind]);
+    message.0.extend_from_slice(&[IPV4, 0, 0, 0, table, protocol, scope, kind]);
     message.0.extend_from_slice(&[0; 4]);
     message.attribute(libc::RTA_GATEWAY, &gateway.octets());
     message.attribute(libc::RTA_OIF, &index.to_ne_bytes());
@@ -200,7 +207,6 @@ fn integer(message: &[u8], offset: usize) -> Option<i32> {
 
 /// The positive error number of an acknowledgement; 0 is success.
 fn error_number(message: &[u8]) -> i32 {
-    const ERROR: u16 = libc::NLMSG_ERROR as u16;
     match kind(message) {
         Some(ERROR) => integer(message, 16).map_or(libc::EPROTO, |number| -number),
         _ => libc::EPROTO,

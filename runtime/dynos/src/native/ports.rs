@@ -25,3 +25,25 @@ fn port(line: &str) -> Option<u16> {
     let (_, port) = local.rsplit_once(':')?;
     if state == LISTEN { u16::from_str_radix(port, 16).ok() } else { None }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_listening_lines_have_a_port() {
+        let cases = [
+            ("   0: 00000000:1F90 00000000:0000 0A 00000000:00000000 00:00000000", Some(8080)),
+            (
+                "   1: 00000000000000000000000000000000:0050 00000000000000000000000000000000:0000 0A",
+                Some(80),
+            ),
+            ("   2: 0100007F:1F90 0100007F:D431 01 00000000:00000000", None),
+            ("garbage", None),
+            ("", None),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(port(line), expected, "{line}");
+        }
+    }
+}

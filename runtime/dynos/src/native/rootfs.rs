@@ -9,10 +9,10 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::{chdir, pivot_root};
 use rustix::fs::{AtFlags, Gid, OFlags, ResolveFlags, Uid, mkdirat, openat2};
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 
 const SHARED_MEMORY_BYTES: u64 = 64 << 20;
@@ -69,7 +69,8 @@ fn write_upper(record: &Record) -> io::Result<()> {
     for directory in ["", "dev", "etc", "proc", "sys"] {
         DirBuilder::new().mode(0o755).create(upper.join(directory))?;
     }
-    DirBuilder::new().mode(0o1777).create(upper.join("tmp"))?;
+    fs::create_dir(upper.join("tmp"))?;
+    fs::set_permissions(upper.join("tmp"), Permissions::from_mode(0o1777))?;
     if record.slug.is_none() {
         DirBuilder::new().mode(0o755).create(upper.join("app"))?;
         std::os::unix::fs::chown(upper.join("app"), Some(uid), Some(uid))?;
@@ -170,6 +171,7 @@ fn mount_dev() -> io::Result<()> {
     for (name, major, minor) in nodes {
         let mode = Mode::from_bits_truncate(0o666);
         mknod(&root.join(name), SFlag::S_IFCHR, mode, makedev(major, minor))?;
+        fs::set_permissions(root.join(name), Permissions::from_mode(0o666))?;
     }
     let links = [
         ("fd", "/proc/self/fd"),

@@ -91,7 +91,7 @@ pub(super) fn socket(dir: &Path) -> PathBuf {
 pub fn run(dir: &Path) -> Result<(), SpawnerError> {
     // Without a session of its own it would end with the terminal of whoever started it. It
     // already leads one when it was started so.
-    drop(rustix::process::setsid());
+    let _leader = rustix::process::setsid();
     let lock = File::create(dir.join(LOCK)).map_err(SpawnerError::at("open its lock"))?;
     match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
         Err(rustix::io::Errno::WOULDBLOCK) => return Ok(()),
@@ -269,8 +269,8 @@ impl Spawner {
     }
 
     fn obey(&mut self, request: Request, fds: Vec<OwnedFd>) {
-        let number = request.number;
-        match request.order {
+        let Request { number, order } = request;
+        match order {
             Order::Start(dyno) => {
                 if let Err(failure) = self.start(number, dyno, fds) {
                     self.reply(number, Answer::Failed(failure));
@@ -474,8 +474,8 @@ fn adopt_running(pid: u32, files: &Files) -> io::Result<Held> {
 /// Kills and reaps a container whose start failed, so that its groups are empty afterwards.
 fn end_now(process: &OwnedFd) {
     // Both fail only when it is gone already.
-    drop(rustix::process::pidfd_send_signal(process, Signal::KILL));
-    drop(rustix::process::waitid(WaitId::PidFd(process.as_fd()), WaitIdOptions::EXITED));
+    let _sent = rustix::process::pidfd_send_signal(process, Signal::KILL);
+    let _reaped = rustix::process::waitid(WaitId::PidFd(process.as_fd()), WaitIdOptions::EXITED);
 }
 
 fn watch(

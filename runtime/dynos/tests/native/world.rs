@@ -2,11 +2,11 @@
 
 use lathe_dynos::class::Class;
 use lathe_dynos::containers::{Containers, Ended, Exited, Start, Started, Stdio};
-use lathe_dynos::native::{NativeConfig, NativeEngine};
+use lathe_dynos::native::{NativeConfig, NativeEngine, OpenSlug};
 use lathe_dynos::spec::{DynoId, DynoSpec};
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,21 +17,53 @@ use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 
 /// No wait in a test takes longer.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-pub const UID: u32 = 20_001;
+pub(crate) const UID: u32 = 20_001;
 
 static WORLDS: AtomicU32 = AtomicU32::new(0);
 
-pub struct World {
-    pub engine: NativeEngine,
-    pub config: NativeConfig,
-    pub stack: PathBuf,
-    pub dir: TempDir,
+pub(crate) struct World {
+    pub(crate) engine: NativeEngine,
+    pub(crate) config: NativeConfig,
+    pub(crate) stack: PathBuf,
+    pub(crate) rescue: Rescue,
+    pub(crate) dir: TempDir,
+}
+
+/// Ends what a failing test would leave running. Dropped after the engine.
+pub(crate) struct Rescue(NativeConfig);
+
+impl Drop for Rescue {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let config = self.0.clone();
+        let rescue = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            runtime.block_on(async {
+                for _ in 0..100 {
+                    // The failing test's engine may still hold the lock.
+                    if let Ok(engine) = NativeEngine::open(config.clone(), no_slugs()).await {
+                        return engine.close(true).await;
+                    }
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                Ok(())
+            })
+        });
+        // The test has failed already; its own message is the one to read.
+        drop(rescue.join());
+    }
 }
 
 impl World {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
+        Self::with_slugs(no_slugs()).await
+    }
+
+    pub(crate) async fn with_slugs(slugs: OpenSlug) -> Self {
         let dir = tempfile::Builder::new().prefix("lathe-native-").tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let stack = dir.path().join("stack");
@@ -45,11 +77,21 @@ impl World {
             lathe: PathBuf::from(env!("CARGO_BIN_EXE_lathe-spawner")),
             resolv_conf: None,
         };
-        let engine = NativeEngine::open(config.clone(), no_slugs()).await.unwrap();
-        Self { engine, config, stack, dir }
+        let engine = NativeEngine::open(config.clone(), slugs).await.unwrap();
+        Self::of(engine, config, stack, dir)
     }
 
-    pub fn spec(&self, command: &str) -> DynoSpec {
+    /// A world whose engine is another one now.
+    pub(crate) fn of(
+        engine: NativeEngine,
+        config: NativeConfig,
+        stack: PathBuf,
+        dir: TempDir,
+    ) -> Self {
+        Self { engine, rescue: Rescue(config.clone()), config, stack, dir }
+    }
+
+    pub(crate) fn spec(&self, command: &str) -> DynoSpec {
         DynoSpec {
             app: lathe_logs::AppId::new("a1b2"),
             name: "web.1".to_owned(),
@@ -63,7 +105,7 @@ impl World {
         }
     }
 
-    pub fn start_of(&self, command: &str) -> Start {
+    pub(crate) fn start_of(&self, command: &str) -> Start {
         Start {
             id: DynoId::random(),
             spec: self.spec(command),
@@ -75,18 +117,18 @@ impl World {
         }
     }
 
-    pub async fn start(&self, command: &str) -> (DynoId, Started) {
+    pub(crate) async fn start(&self, command: &str) -> (DynoId, Started) {
         let start = self.start_of(command);
         let id = start.id;
         (id, self.engine.start(start).await.unwrap())
     }
 
     /// Starts a command and waits for its end: what it said, and how it ended.
-    pub async fn run(&self, command: &str) -> (String, Ended) {
+    pub(crate) async fn run(&self, command: &str) -> (String, Ended) {
         self.run_start(self.start_of(command)).await
     }
 
-    pub async fn run_start(&self, start: Start) -> (String, Ended) {
+    pub(crate) async fn run_start(&self, start: Start) -> (String, Ended) {
         let id = start.id;
         self.engine.start(start).await.unwrap();
         let text = self.output(id).await;
@@ -95,14 +137,27 @@ impl World {
     }
 
     /// All output until the end of both pipes.
-    pub async fn output(&self, id: DynoId) -> String {
+    pub(crate) async fn output(&self, id: DynoId) -> String {
         let output = self.engine.output(id).await.unwrap();
         let mut text = read(output.stdout).await;
         text.push_str(&read(output.stderr).await);
         text
     }
 
-    pub async fn end(&self, id: DynoId) -> Ended {
+    /// Waits until the dyno has said `word` so many times.
+    pub(crate) async fn hear(&self, id: DynoId, word: &str, times: usize) {
+        let output = self.engine.output(id).await.unwrap();
+        let (mut heard, mut piece) = (String::new(), [0; 256]);
+        wait_for(word, || {
+            if let Ok(bytes) = rustix::io::read(&output.stdout, &mut piece) {
+                heard.push_str(&String::from_utf8_lossy(&piece[..bytes]));
+            }
+            heard.matches(word).count() >= times
+        })
+        .await;
+    }
+
+    pub(crate) async fn end(&self, id: DynoId) -> Ended {
         let mut events = self.engine.events();
         loop {
             let known = self.engine.list().await.unwrap();
@@ -118,16 +173,14 @@ impl World {
     }
 
     /// Ends everything and looks for what was left behind.
-    pub async fn close(self) {
-        let Self { engine, config, stack: _, dir } = self;
+    pub(crate) async fn close(self) {
+        let Self { engine, config, stack: _, dir, rescue: _rescue } = self;
         engine.close(true).await.unwrap();
-        let links = Command::new("ip").args(["-o", "link"]).output().unwrap();
         let prefix = format!(" l{}-", config.instance);
         let gone = || {
             let links = Command::new("ip").args(["-o", "link"]).output().unwrap();
             !String::from_utf8_lossy(&links.stdout).contains(&prefix)
         };
-        drop(links);
         wait_for("network links to be gone", gone).await;
         let tables = Command::new("nft").args(["list", "tables"]).output().unwrap();
         let table = format!("lathe_{}", config.instance);
@@ -142,7 +195,7 @@ impl World {
     }
 }
 
-pub fn class() -> Class {
+pub(crate) fn class() -> Class {
     Class {
         name: "Test".into(),
         memory_bytes: 128 << 20,
@@ -153,11 +206,11 @@ pub fn class() -> Class {
     }
 }
 
-pub fn no_slugs() -> lathe_dynos::native::OpenSlug {
+pub(crate) fn no_slugs() -> OpenSlug {
     Box::new(|_| Err(io::ErrorKind::NotFound.into()))
 }
 
-pub async fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) async fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     let waited = async {
         while !condition() {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -189,6 +242,11 @@ fn make_stack(stack: &Path) {
         copy_program(Path::new(program), stack);
     }
     copy_programs_of_coreutils(stack);
+    let library = Path::new("/usr/lib/python3.11");
+    let copied = Command::new("cp").arg("-al").arg(library).arg(stack.join("usr/lib")).status();
+    assert!(copied.unwrap().success(), "python's library is not where Debian 12 has it");
+    let ctypes = "lib-dynload/_ctypes.cpython-311-x86_64-linux-gnu.so";
+    copy_program(&library.join(ctypes), stack);
 }
 
 fn copy_programs_of_coreutils(stack: &Path) {
@@ -217,11 +275,4 @@ fn copy(from: &Path, to: &Path) {
     if !to.exists() && fs::hard_link(fs::canonicalize(from).unwrap(), to).is_err() {
         fs::copy(from, to).unwrap();
     }
-}
-
-/// Reads what a host file says now.
-pub fn text(path: impl AsRef<Path>) -> String {
-    let mut text = String::new();
-    File::open(path).unwrap().read_to_string(&mut text).unwrap();
-    text
 }

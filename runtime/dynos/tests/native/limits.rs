@@ -1,0 +1,59 @@
+//! What a dyno may not exceed.
+
+use super::world::World;
+
+#[tokio::test]
+async fn a_fork_bomb_stays_small() {
+    let world = World::new().await;
+    let command = "i=0; while [ $i -lt 200 ]; do sleep 5 & i=$((i+1)); done 2>/dev/null; echo on";
+    let (id, started) = world.start(command).await;
+    let begin = std::time::Instant::now();
+    let usage = loop {
+        let usage = lathe_dynos::containers::Containers::usage(&world.engine, id).await.unwrap();
+        if usage.pids >= 64 || begin.elapsed() > super::world::PATIENCE {
+            break usage;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    };
+    assert_eq!(usage.pids, 64, "pid {}", started.pid);
+    world.close().await;
+}
+
+#[tokio::test]
+async fn too_much_memory_is_told_as_such() {
+    let world = World::new().await;
+    let (_, ended) = world.run("exec python3 -c 'x = bytearray(300 << 20)'").await;
+    assert!(ended.oom_killed);
+    assert_eq!(ended.status, 137);
+    assert!(ended.memory_peak_bytes > 100 << 20, "{}", ended.memory_peak_bytes);
+    world.close().await;
+}
+
+#[tokio::test]
+async fn a_child_that_is_killed_for_memory_is_told_although_the_dyno_ends_well() {
+    let world = World::new().await;
+    let (_, ended) = world.run("python3 -c 'x = bytearray(300 << 20)'; exit 0").await;
+    assert!(ended.oom_killed);
+    assert_eq!(ended.status, 0);
+    world.close().await;
+}
+
+#[tokio::test]
+async fn the_disk_is_bounded_and_gone_afterwards() {
+    let world = World::new().await;
+    let (text, _) =
+        world.run("dd if=/dev/zero of=/app/big bs=1M count=64 2>&1; echo kept > /app/x").await;
+    assert!(text.contains("No space left"), "{text}");
+    let (text, _) = world.run("ls -A /app").await;
+    assert_eq!(text, "");
+    world.close().await;
+}
+
+#[tokio::test]
+async fn the_dyno_sees_its_own_limits() {
+    let world = World::new().await;
+    let command = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes; ulimit -c; cat /proc/1/comm >/dev/null; ls /sys";
+    let (text, _) = world.run(command).await;
+    assert_eq!(text, format!("{}\n0\nfs\n", 128 << 20));
+    world.close().await;
+}

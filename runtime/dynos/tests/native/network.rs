@@ -1,0 +1,107 @@
+//! Who can talk to whom.
+
+use super::world::{World, wait_for};
+use lathe_dynos::containers::Containers;
+use std::io::Read;
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+
+const SERVE: &str = "exec python3 -c \"import socket
+s = socket.create_server(('0.0.0.0', 5000))
+while True:
+    s.accept()[0].sendall(b'hello')\"";
+
+/// Tries to connect from inside a dyno; the answer is `open` or the error.
+async fn connect(world: &World, address: Ipv4Addr, port: u16) -> String {
+    let command = format!(
+        "exec python3 -c \"import socket
+try:
+    socket.create_connection(('{address}', {port}), 1)
+    print('open', end='')
+except OSError as error:
+    print(error, end='')\""
+    );
+    world.run(&command).await.0
+}
+
+/// The address by which the host reaches the world: a dyno knows it, too.
+fn own_address() -> Ipv4Addr {
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    socket.connect("192.0.2.77:9").unwrap();
+    match socket.local_addr().unwrap().ip() {
+        std::net::IpAddr::V4(address) => address,
+        std::net::IpAddr::V6(_) => unreachable!(),
+    }
+}
+
+#[tokio::test]
+async fn the_host_reaches_the_dyno_and_sees_its_port() {
+    let world = World::new().await;
+    let (id, started) = world.start(SERVE).await;
+    let mut ports = Vec::new();
+    while ports.is_empty() {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        ports = world.engine.listening(id).await.unwrap();
+    }
+    assert_eq!(ports, [5000]);
+    let mut text = String::new();
+    let stream = TcpStream::connect((started.address, 5000));
+    stream.unwrap().read_to_string(&mut text).unwrap();
+    assert_eq!(text, "hello");
+    world.close().await;
+}
+
+#[tokio::test]
+async fn a_dyno_reaches_no_other_and_nothing_of_the_host() {
+    let world = World::new().await;
+    let (id, other) = world.start(SERVE).await;
+    let mut up = false;
+    while !up {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        up = !world.engine.listening(id).await.unwrap().is_empty();
+    }
+    let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    assert!(TcpStream::connect((own_address(), port)).is_ok(), "the host's port is open");
+    assert_eq!(connect(&world, other.address, 5000).await, "timed out");
+    let gateway = Ipv4Addr::from_bits(other.address.to_bits() & !0xff | 1);
+    for address in [own_address(), gateway, Ipv4Addr::new(169, 254, 169, 254)] {
+        assert_eq!(connect(&world, address, port).await, "timed out", "{address}");
+    }
+    assert_eq!(connect(&world, Ipv4Addr::LOCALHOST, port).await, "[Errno 111] Connection refused");
+    world.close().await;
+}
+
+/// The world is played by another network namespace behind its own cable.
+#[tokio::test]
+async fn a_dyno_reaches_the_world_through_the_hosts_address() {
+    let world = World::new().await;
+    let name = format!("w{}", world.config.instance);
+    let ip = |arguments: &str| {
+        let status = std::process::Command::new("ip").args(arguments.split(' ')).status();
+        assert!(status.unwrap().success(), "ip {arguments}");
+    };
+    ip(&format!("netns add {name}"));
+    ip(&format!("link add {name} type veth peer name eth0 netns {name}"));
+    ip(&format!("addr add 198.51.100.1/24 dev {name}"));
+    ip(&format!("link set {name} up"));
+    ip(&format!("-n {name} addr add 198.51.100.2/24 dev eth0"));
+    ip(&format!("-n {name} link set eth0 up"));
+    let mut server = std::process::Command::new("nsenter")
+        .arg(format!("--net=/run/netns/{name}"))
+        .args(["/usr/bin/python3", "-c", "import socket\ns = socket.create_server(('0.0.0.0', 80))\nwhile True:\n    c, a = s.accept()\n    c.sendall(a[0].encode())\n    c.close()"])
+        .spawn()
+        .unwrap();
+    wait_for("the world's server", || TcpStream::connect(("198.51.100.2", 80)).is_ok()).await;
+    let seen = world
+        .run(
+            "exec python3 -c \"import socket
+s = socket.create_connection(('198.51.100.2', 80), 2)
+print(s.recv(99).decode(), end='')\"",
+        )
+        .await;
+    server.kill().unwrap();
+    server.wait().unwrap();
+    ip(&format!("netns del {name}"));
+    assert_eq!(seen.0, "198.51.100.1");
+    world.close().await;
+}
