@@ -20,7 +20,8 @@ use axum::response::{IntoResponse, Response};
 use lathe_dynos::class::Class;
 use lathe_dynos::spec::{DynoId, DynoSpec};
 use lathe_logs::Source;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -133,13 +134,26 @@ pub(super) struct Run {
     command: String,
     #[serde(default)]
     attach: bool,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "scalars")]
     env: BTreeMap<String, String>,
     size: Option<String>,
     #[serde(rename = "type")]
     process_type: Option<String>,
     #[serde(default)]
     force_no_tty: bool,
+}
+
+/// The Heroku CLI sends the size of its terminal as numbers, and what it does not know as null.
+fn scalars<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, String>, D::Error> {
+    let said = Option::<BTreeMap<String, Value>>::deserialize(from)?.unwrap_or_default();
+    let text = |(name, value)| match value {
+        Value::Null => None,
+        Value::String(text) => Some(Ok((name, text))),
+        Value::Number(number) => Some(Ok((name, number.to_string()))),
+        Value::Bool(truth) => Some(Ok((name, truth.to_string()))),
+        Value::Array(_) | Value::Object(_) => Some(Err(D::Error::custom("env holds strings"))),
+    };
+    said.into_iter().filter_map(text).collect()
 }
 
 /// Records a one-off and starts it: at once when detached, when its client comes when attached.

@@ -84,3 +84,60 @@ fn portion(bytes: &[u8], terminal: bool) -> (&[u8], bool) {
         _ => (bytes, false),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncWriteExt, duplex};
+    use tokio::net::unix::pipe;
+    use tokio::time::sleep;
+
+    #[test]
+    fn the_last_byte_may_be_the_end_of_a_pipe_but_not_of_a_terminal() {
+        for (bytes, terminal, now, held) in [
+            (&b"a\x04"[..], false, &b"a"[..], true),
+            (b"a\x04", true, b"a\x04", false),
+            (b"\x04", false, b"", true),
+            (b"\x04b", false, b"\x04b", false),
+            (b"", false, b"", false),
+        ] {
+            assert_eq!(portion(bytes, terminal), (now, held), "{bytes:?}");
+        }
+    }
+
+    /// What a dyno reads from its pipe, of what a client sends in these portions: with the end of
+    /// its input when it sees one before the client leaves.
+    async fn dyno_reads(portions: &[&[u8]], pause: Duration) -> (Vec<u8>, bool) {
+        let (sender, mut receiver) = pipe::pipe().unwrap();
+        let (mut ours, mut theirs) = duplex(1024);
+        let feed = tokio::spawn(async move {
+            let input = Input::new(sender, false, b"early ".to_vec());
+            input.feed(&mut theirs, &Traffic::new()).await;
+        });
+        for portion in portions {
+            ours.write_all(portion).await.unwrap();
+            sleep(pause).await;
+        }
+        let mut read = Vec::new();
+        let ended = timeout(END_QUIET * 3, receiver.read_to_end(&mut read)).await.is_ok();
+        drop(ours);
+        feed.await.unwrap();
+        receiver.read_to_end(&mut read).await.unwrap();
+        (read, ended)
+    }
+
+    #[tokio::test]
+    async fn the_end_of_input_is_an_end_only_when_nothing_follows() {
+        let short = Duration::from_millis(1);
+        let cases: [(&[&[u8]], &[u8], bool); 4] = [
+            (&[b"a\nb\n"], b"early a\nb\n", false),
+            (&[b"a\nb\n", b"\x04"], b"early a\nb\n", true),
+            (&[b"a\nb\n\x04"], b"early a\nb\n", true),
+            (&[b"bin\x04", b"ary\x04\x04", b"\x04"], b"early bin\x04ary\x04\x04", true),
+        ];
+        for (portions, read, ended) in cases {
+            let seen = dyno_reads(portions, short).await;
+            assert_eq!(seen, (read.to_vec(), ended), "{portions:?}");
+        }
+    }
+}

@@ -7,8 +7,8 @@ use lathe_dynos::containers::{StartError, Started};
 use lathe_dynos::oneoff::Attachment;
 use lathe_dynos::spec::{DynoId, DynoSpec};
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 /// The status of a one-off that was never started.
 pub(super) const NEVER_RAN: u8 = 1;
@@ -21,8 +21,23 @@ const HANDOVER_MAX: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Live {
     pub(super) started: Started,
-    /// Its end is on record.
-    pub(super) over: CancellationToken,
+    pub(super) end: End,
+}
+
+/// News of a one-off's end, told once that is on record.
+#[derive(Clone, Debug)]
+pub(super) struct End(watch::Receiver<Option<u8>>);
+
+impl End {
+    /// Waits for it; gives the status.
+    pub(super) async fn wait(&mut self) -> u8 {
+        let told = self.0.wait_for(Option::is_some).await;
+        told.ok().and_then(|status| *status).unwrap_or(LOST)
+    }
+
+    pub(super) fn is_known(&self) -> bool {
+        self.0.borrow().is_some()
+    }
 }
 
 /// Starts what is recorded under `id`; from then on its row follows it.
@@ -34,13 +49,12 @@ pub(super) async fn start(
 ) -> Result<Live, StartError> {
     match services.oneoffs.start(id, spec, attachment).await {
         Ok(started) => {
-            let over = CancellationToken::new();
-            let (services, told) = (services.clone(), over.clone().drop_guard());
+            let (tell, end) = watch::channel(None);
+            let services = services.clone();
             tokio::spawn(async move {
-                see_through(services, id).await;
-                drop(told);
+                tell.send_replace(Some(see_through(services, id).await));
             });
-            Ok(Live { started, over })
+            Ok(Live { started, end: End(end) })
         }
         // The row belongs to the first start.
         Err(error @ StartError::Repeated(_)) => Err(error),
@@ -73,7 +87,7 @@ impl Detached {
 pub fn resume(services: Services) -> impl Future<Output = ()> + Send {
     let now = Timestamp::now();
     async move {
-        let earlier = services.store.read(|tx| oneoffs::running(tx)).await;
+        let earlier = services.store.read(oneoffs::running).await;
         let earlier = earlier.unwrap_or_else(|error| {
             tracing::error!(
                 error = &error as &dyn std::error::Error,
@@ -97,22 +111,24 @@ pub fn resume(services: Services) -> impl Future<Output = ()> + Send {
     }
 }
 
-/// From the start to the end on record; then the engine need not keep it any longer.
-async fn see_through(services: Services, id: DynoId) {
+/// From the start to the end on record, whose status it gives; then the engine need not keep it.
+async fn see_through(services: Services, id: DynoId) -> u8 {
     let up = services.store.write(move |tx| oneoffs::set_up(tx, &id.to_string())).await;
     if let Err(error) = up {
         let error = &error as &dyn std::error::Error;
         tracing::error!(dyno.id = %id, error, "a one-off that runs could not be recorded as up");
     }
     let ended = services.oneoffs.wait(id).await;
-    if !complete(&services, id, ended.map_or(LOST, |ended| ended.status)).await {
+    let status = ended.map_or(LOST, |ended| ended.status);
+    if !complete(&services, id, status).await {
         // The engine still knows how it ended, and will be asked at the next start.
-        return;
+        return status;
     }
     if let Err(error) = services.oneoffs.forget(id).await {
         let error = &error as &dyn std::error::Error;
         tracing::debug!(dyno.id = %id, error, "an ended one-off was not kept");
     }
+    status
 }
 
 /// Whether the end is on record.

@@ -1,10 +1,11 @@
 //! One attached session: the dyno starts, bytes go both ways, and one of the two ends it.
 
+use super::chunks::Chunks;
 use super::client::Client;
 use super::input::Input;
 use super::output;
 use super::pending::Expected;
-use super::record;
+use super::record::{self, End};
 use super::streams::Streams;
 use super::traffic::Traffic;
 use crate::services::Services;
@@ -17,7 +18,10 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// Heroku Dev Center, "One-off dynos": a connection without traffic is closed after an hour.
-const IDLE_MAX: Duration = Duration::from_secs(3600);
+const IDLE_MAX: Duration = Duration::from_hours(1);
+/// A client that has what it came for leaves at once; a dyno that ends by itself so soon after is
+/// not hung up, and keeps its own exit status.
+const SELF_END_MAX: Duration = Duration::from_millis(500);
 /// How long a dyno may take to read what a client sent before it left.
 const LAST_INPUT_MAX: Duration = Duration::from_secs(2);
 /// A client without input sends its end of input right after the greeting; a connection that is
@@ -44,6 +48,7 @@ pub(super) async fn run(
     stop: &CancellationToken,
 ) {
     let id = expected.id;
+    let chunks = Chunks::of(&expected.spec.command);
     // Seen through even when this session is dropped: the row must follow the dyno.
     let start = tokio::spawn(start(services.clone(), expected));
     let started = tokio::select! {
@@ -51,8 +56,8 @@ pub(super) async fn run(
         () = stop.cancelled() => return,
     };
     let (mut dyno, input) = match started {
-        Ok(Dyno { streams, terminal, over }) => {
-            let dyno = Link { output: streams.output, over, traffic: Traffic::new() };
+        Ok(Dyno { streams, terminal, end }) => {
+            let dyno = Link { output: streams.output, end, chunks, traffic: Traffic::new() };
             (dyno, Input::new(streams.input, terminal, early))
         }
         Err(error) => {
@@ -78,7 +83,7 @@ pub(super) async fn run(
             services.oneoffs.hang_up(id);
             drop(client);
             tokio::select! {
-                () = output::discard(&mut dyno.output, &dyno.over) => {}
+                () = output::discard(&mut dyno.output, &mut dyno.end) => {}
                 () = stop.cancelled() => {}
             }
         }
@@ -89,8 +94,8 @@ pub(super) async fn run(
 /// What a session has of its dyno once its input is on its way.
 struct Link {
     output: Receiver,
-    /// The dyno's end is on record.
-    over: CancellationToken,
+    end: End,
+    chunks: Chunks,
     traffic: Traffic,
 }
 
@@ -98,7 +103,7 @@ struct Link {
 struct Dyno {
     streams: Streams,
     terminal: bool,
-    over: CancellationToken,
+    end: End,
 }
 
 async fn start(services: Services, expected: Expected) -> Result<Dyno, StartError> {
@@ -126,7 +131,7 @@ async fn start(services: Services, expected: Expected) -> Result<Dyno, StartErro
         (None, None) => Err(EngineError::Gone.into()),
     };
     let streams = streams.inspect_err(|_| services.oneoffs.hang_up(id))?;
-    Ok(Dyno { streams, terminal: window.is_some(), over: live.over })
+    Ok(Dyno { streams, terminal: window.is_some(), end: live.end })
 }
 
 /// Passes bytes both ways until one side ends. A client that goes away first has its dyno hung up
@@ -138,9 +143,9 @@ async fn relay(
     hang_up: impl Fn(),
     stop: &CancellationToken,
 ) -> EndedBy {
-    let Link { output, over, traffic } = dyno;
+    let Link { output, end, chunks, traffic } = dyno;
     let Client { reader, writer, socket } = client;
-    let mut forward = pin!(output::forward(output, writer, over, traffic));
+    let mut forward = pin!(output::forward(output, writer, end, chunks, traffic));
     let gone = async {
         tokio::select! {
             () = input.feed(reader, traffic) => {}
@@ -148,10 +153,14 @@ async fn relay(
             () = traffic.idle(IDLE_MAX) => {}
         }
     };
+    let leaves = async {
+        gone.await;
+        sleep(SELF_END_MAX).await;
+    };
     tokio::select! {
         sent = &mut forward => return if sent.is_ok() { EndedBy::Dyno } else { EndedBy::Client },
         () = stop.cancelled() => return EndedBy::Stop,
-        () = gone => hang_up(),
+        () = leaves => hang_up(),
     }
     tokio::select! {
         sent = timeout(LAST_OUTPUT_MAX, forward) => match sent {

@@ -74,3 +74,44 @@ fn line_end(rest: &[u8]) -> (usize, bool) {
         _ => (0, true),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::secrets::random_token;
+
+    #[test]
+    fn a_token_is_known_by_its_digits_alone() {
+        let whole = random_token("");
+        assert_eq!(whole.len(), TOKEN_BYTES);
+        for end in ["", "\r\n", "\n", "bytes", "\0\0"] {
+            let line = format!("{whole}{end}");
+            assert_eq!(token(line.as_bytes()), Token::Is(&whole));
+        }
+        for part in [0, 1, 63] {
+            assert_eq!(token(&whole.as_bytes()[..part]), Token::More);
+        }
+        let never: [&[u8]; 5] =
+            [b"\r\n", b"GET / HTTP/1.1\r\n", b"abc\r\n", b"/abc", &[0xEF, 0xBF, 0xBF]];
+        for line in never {
+            assert_eq!(token(line), Token::Never, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_may_end_in_any_way_or_not_at_all() {
+        let cases: [(&[u8], (usize, bool)); 8] = [
+            (b"", (0, false)),
+            (b"\r", (1, false)),
+            (b"\n", (1, true)),
+            (b"\r\n", (2, true)),
+            (b"\r\n\r\n", (2, true)),
+            (b"\n\n", (1, true)),
+            (b"\rls", (1, true)),
+            (b"ls\r\n", (0, true)),
+        ];
+        for (rest, end) in cases {
+            assert_eq!(line_end(rest), end, "{rest:?}");
+        }
+    }
+}
