@@ -89,9 +89,9 @@ impl Cgroups {
         Ok(ids)
     }
 
-    /// Removes the engine's own, empty groups.
+    /// Removes the engine's own groups; those of the last dynos may be on their way out.
     pub(super) fn close(&self) -> io::Result<()> {
-        self.controllers.values().chain(&self.unified).try_for_each(|group| remove_dir(group))
+        self.controllers.values().chain(&self.unified).try_for_each(|group| remove(group))
     }
 }
 
@@ -203,22 +203,7 @@ impl Group {
 
     /// Kills whatever is in the groups and removes them.
     pub(super) fn remove(&self) -> io::Result<()> {
-        for path in self.directories() {
-            let mut tries = 0;
-            loop {
-                match remove_dir(path) {
-                    Err(error)
-                        if error.raw_os_error() == Some(libc::EBUSY) && tries < REMOVE_TRIES =>
-                    {
-                        tries += 1;
-                        kill_all(path);
-                        sleep(REMOVE_PAUSE);
-                    }
-                    other => break other?,
-                }
-            }
-        }
-        Ok(())
+        self.directories().into_iter().try_for_each(|path| remove(path))
     }
 
     fn path(&self, controller: &str) -> Option<&Path> {
@@ -269,10 +254,19 @@ fn set(path: &Path, value: &str) -> io::Result<()> {
         .map_err(name)
 }
 
-fn remove_dir(path: &Path) -> io::Result<()> {
-    match fs::remove_dir(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
+/// Removes a group, killing what is in it for as long as the kernel calls it busy.
+fn remove(path: &Path) -> io::Result<()> {
+    let mut tries = 0;
+    loop {
+        match fs::remove_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) && tries < REMOVE_TRIES => {
+                tries += 1;
+                kill_all(path);
+                sleep(REMOVE_PAUSE);
+            }
+            other => return other,
+        }
     }
 }
 

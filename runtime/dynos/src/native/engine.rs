@@ -34,6 +34,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct NativeEngine {
     shared: Arc<Shared>,
     keeper: JoinHandle<()>,
+    /// Not shared: the next engine may open as soon as this one is dropped, whatever task of it
+    /// has yet to notice.
+    _lock: File,
 }
 
 /// What the engine and its tasks share.
@@ -47,7 +50,6 @@ pub(super) struct Shared {
     pub(super) last_address: Mutex<Ipv4Addr>,
     pub(super) link: watch::Sender<Option<Arc<Link>>>,
     pub(super) exits: broadcast::Sender<Exited>,
-    pub(super) _lock: File,
 }
 
 /// A container that the engine has not forgotten.
@@ -75,8 +77,8 @@ impl Drop for NativeEngine {
 }
 
 impl NativeEngine {
-    pub(super) fn new(shared: Arc<Shared>, keeper: JoinHandle<()>) -> Self {
-        Self { shared, keeper }
+    pub(super) fn new(shared: Arc<Shared>, keeper: JoinHandle<()>, lock: File) -> Self {
+        Self { shared, keeper, _lock: lock }
     }
 
     /// Closes the engine. With `stop_dynos` nothing is left on the machine but unpacked slugs:

@@ -107,10 +107,11 @@ impl NativeEngine {
     /// no dyno any more.
     pub async fn open(config: NativeConfig, slugs: OpenSlug) -> Result<Self, OpenError> {
         let prepared = tokio::task::spawn_blocking(move || prepare(config, slugs));
-        let shared = Arc::new(prepared.await.map_err(|_| OpenError::Interrupted)??);
+        let (shared, lock) = prepared.await.map_err(|_| OpenError::Interrupted)??;
+        let shared = Arc::new(shared);
         let mut link = shared.link.subscribe();
         let keeper = tokio::spawn(keeper::keep(Arc::clone(&shared)));
-        let engine = Self::new(Arc::clone(&shared), keeper);
+        let engine = Self::new(Arc::clone(&shared), keeper, lock);
         match tokio::time::timeout(SPAWNER_TIMEOUT, link.wait_for(Option::is_some)).await {
             Ok(Ok(_)) => Ok(engine),
             _ => Err(OpenError::Spawner { log: keeper::log(&shared.config.dir) }),
@@ -118,7 +119,7 @@ impl NativeEngine {
     }
 }
 
-fn prepare(config: NativeConfig, slugs: OpenSlug) -> Result<Shared, OpenError> {
+fn prepare(config: NativeConfig, slugs: OpenSlug) -> Result<(Shared, File), OpenError> {
     let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     if !(1..=6).contains(&config.instance.len()) || !config.instance.chars().all(valid) {
         return Err(OpenError::Instance(config.instance));
@@ -149,7 +150,7 @@ fn prepare(config: NativeConfig, slugs: OpenSlug) -> Result<Shared, OpenError> {
         .map_err(|source| OpenError::Directory { path: directory, source })?;
     let newest = dynos.values().max_by_key(|dyno| dyno.record.started_ms);
     let last_address = newest.map_or(config.network.gateway(), |dyno| dyno.record.address);
-    Ok(Shared {
+    let shared = Shared {
         last_address: Mutex::new(last_address),
         cgroups,
         slugs,
@@ -158,8 +159,8 @@ fn prepare(config: NativeConfig, slugs: OpenSlug) -> Result<Shared, OpenError> {
         link: watch::Sender::new(None),
         exits: broadcast::Sender::new(EXITS_KEPT),
         config,
-        _lock: lock,
-    })
+    };
+    Ok((shared, lock))
 }
 
 /// Makes the directories, takes the lock, and after a reboot forgets everything: no dyno

@@ -33,14 +33,7 @@ const WAITING: &str =
 async fn reopen(world: World) -> World {
     let World { engine, config, stack, dir, .. } = world;
     drop(engine);
-    let engine = loop {
-        // The lock goes with the last task of the old engine.
-        match NativeEngine::open(config.clone(), no_slugs()).await {
-            Ok(engine) => break engine,
-            Err(lathe_dynos::native::OpenError::Busy(_)) => tokio::task::yield_now().await,
-            Err(error) => panic!("{error:?}"),
-        }
-    };
+    let engine = NativeEngine::open(config.clone(), no_slugs()).await.unwrap();
     World::of(engine, config, stack, dir)
 }
 
