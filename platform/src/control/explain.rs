@@ -1,13 +1,17 @@
 //! Why a release did not boot, in words for whoever pushed it.
 
 use lathe_dynos::spec::{End, EndCause};
-use std::fmt::Write;
 
 /// At most this many of the dyno's last lines are shown.
-pub const LINES_MAX: usize = 8;
+pub(super) const LINES_MAX: usize = 8;
 
 /// `port` is what `$PORT` was; `lines` are the dyno's last log lines, oldest first.
-pub fn boot_failure(dyno: &str, end: Option<&End>, port: Option<u16>, lines: &[String]) -> String {
+pub(super) fn boot_failure(
+    dyno: &str,
+    end: Option<&End>,
+    port: Option<u16>,
+    lines: &[String],
+) -> String {
     let mut text = match end {
         None => format!("{dyno} did not start"),
         Some(end) => reason(dyno, end, port),
@@ -16,7 +20,7 @@ pub fn boot_failure(dyno: &str, end: Option<&End>, port: Option<u16>, lines: &[S
         text.push_str("\nIts last lines:");
         let from = lines.len().saturating_sub(LINES_MAX);
         for line in &lines[from..] {
-            drop(write!(text, "\n    {line}"));
+            text = text + "\n    " + line;
         }
     }
     text

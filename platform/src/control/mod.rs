@@ -7,6 +7,7 @@ mod explain;
 mod phase;
 pub mod plan;
 pub mod running;
+mod said;
 pub mod slots;
 pub mod snapshot;
 #[cfg(test)]
@@ -19,7 +20,7 @@ use crate::state::model::{Release, ReleaseStatus};
 use crate::state::{StateError, releases};
 use jiff::Timestamp;
 use lathe_dynos::spec::{Desired, End};
-use lathe_logs::{AppId, Filter, Source};
+use lathe_logs::Source;
 use lathe_router::Routes;
 use plan::{Facts, Plan, Turn, plan};
 use slots::Place;
@@ -174,21 +175,14 @@ impl Control {
             let it = place.app == app && place.release == version && place.dyno_name() == dyno;
             it.then_some(wanted.spec.port)?
         });
-        let lines = self.last_lines(&app, dyno).await;
+        let id = app.clone();
+        let release =
+            self.services.store.read(move |tx| releases::by_version(tx, &id, version)).await?;
+        let lines = said::by(&self.services, &release, dyno, explain::LINES_MAX).await;
         let reason = explain::boot_failure(dyno, end.as_ref(), port, &lines);
         let first = reason.lines().next().unwrap_or_default().to_owned();
         self.services.say(&app, Source::App, "api", &format!("Release v{version} failed: {first}"));
         self.services.store.write(move |tx| releases::fail(tx, &app, version, &reason)).await
-    }
-
-    async fn last_lines(&self, app: &str, dyno: &str) -> Vec<String> {
-        let filter = Filter {
-            source: Some(Source::App),
-            process: Some(dyno.to_owned()),
-            lines: explain::LINES_MAX,
-            after: None,
-        };
-        lines(&self.services, &AppId::new(app), filter).await
     }
 
     fn phase_ended(&mut self, ended: Result<(String, u32), tokio::task::JoinError>) {
@@ -202,17 +196,6 @@ impl Control {
             }
         }
     }
-}
-
-/// The log lines that match, oldest first.
-async fn lines(services: &Services, app: &AppId, filter: Filter) -> Vec<String> {
-    let mut lines = Vec::new();
-    if let Ok(mut tail) = services.hub.tail(app, filter, false) {
-        while let Some(entry) = tail.next().await {
-            lines.push(String::from_utf8_lossy(&entry.line.text).into_owned());
-        }
-    }
-    lines
 }
 
 /// Waits until a release serves, has failed, or has been overtaken, and gives it back.

@@ -2,7 +2,7 @@
 //!
 //! Heroku Dev Center, "Release Phase": non-zero means the release has failed and nothing changes.
 
-use super::wanted;
+use super::{said, wanted};
 use crate::services::Services;
 use crate::state::model::Release;
 use crate::state::oneoffs::{self, NewOneOff};
@@ -11,13 +11,12 @@ use lathe_dynos::class::Class;
 use lathe_dynos::containers::Ended;
 use lathe_dynos::oneoff::Attachment;
 use lathe_dynos::spec::{DynoId, DynoSpec};
-use lathe_logs::{AppId, Filter, Source};
 use std::time::Duration;
 
 const TYPE: &str = "release";
 const SIZE: &str = "Standard-1X";
 /// Heroku's limit.
-const TIMEOUT: Duration = Duration::from_secs(3600);
+const TIMEOUT: Duration = Duration::from_hours(1);
 const STOP_GRACE: Duration = Duration::from_secs(30);
 /// Of what it printed, this many lines are kept with the release.
 const OUTPUT_LINES_MAX: usize = 500;
@@ -69,8 +68,7 @@ async fn attempt(
     };
     let status = ended.map_or(1, |ended| ended.status);
     complete(services, id, status).await?;
-    let output = output(services, app, &name).await;
-    keep_output(services, app, version, output.clone()).await?;
+    let output = keep_output(services, app, version, &name).await?;
     Ok(match ended {
         Some(Ended { status: 0, .. }) => Ok(()),
         Some(Ended { oom_killed: true, .. }) => {
@@ -144,27 +142,17 @@ async fn complete(services: &Services, id: DynoId, status: u8) -> Result<(), Sta
     Ok(())
 }
 
+/// Records with the release what its phase printed, and gives it back.
 async fn keep_output(
     services: &Services,
     app: &str,
     version: u32,
-    output: String,
-) -> Result<(), StateError> {
-    let app = app.to_owned();
-    services
-        .store
-        .write(move |tx| {
-            releases::set_output(tx, &releases::by_version(tx, &app, version)?.id, &output)
-        })
-        .await
-}
-
-async fn output(services: &Services, app: &str, dyno: &str) -> String {
-    let filter = Filter {
-        source: Some(Source::App),
-        process: Some(dyno.to_owned()),
-        lines: OUTPUT_LINES_MAX,
-        after: None,
-    };
-    super::lines(services, &AppId::new(app), filter).await.join("\n")
+    dyno: &str,
+) -> Result<String, StateError> {
+    let id = app.to_owned();
+    let release = services.store.read(move |tx| releases::by_version(tx, &id, version)).await?;
+    let output = said::by(services, &release, dyno, OUTPUT_LINES_MAX).await.join("\n");
+    let (id, kept) = (release.id, output.clone());
+    services.store.write(move |tx| releases::set_output(tx, &id, &kept)).await?;
+    Ok(output)
 }

@@ -99,7 +99,7 @@ fn route(state: &AppState, observed: &Observed) -> AppRoute {
 
 /// For each web dyno the one that is up: the wanted one or, until that is up, its predecessor.
 fn targets(state: &AppState, release: &Release, observed: &Observed) -> Vec<Target> {
-    let web = wanted::places(state, release).into_iter().filter(|p| p.process_type == "web");
+    let web = wanted::places(state, release).into_iter().filter(|p| p.is_web());
     web.filter_map(|place| {
         let wanted = observed.dynos.get(&place.slot()).filter(|dyno| is_up(dyno));
         if let Some(dyno) = wanted {
@@ -153,7 +153,7 @@ fn availability(
         return Availability::Serving;
     }
     let places = wanted::places(state, release);
-    let mut web = places.iter().filter(|place| place.process_type == "web").peekable();
+    let mut web = places.iter().filter(|place| place.is_web()).peekable();
     if web.peek().is_none() {
         return Availability::NoWeb;
     }
@@ -161,6 +161,13 @@ fn availability(
         observed.dynos.get(&place.slot()).is_some_and(|dyno| dyno.state == DynoState::Crashed)
     };
     if web.all(crashed) { Availability::Crashed } else { Availability::Booting }
+}
+
+/// The same dyno of the same release before it was restarted: only its port was another.
+fn before_restart(wanted: &Wanted, place: &Place) -> Wanted {
+    let mut held = wanted.clone();
+    held.spec.port = held.spec.port.map(|_| place.port());
+    held
 }
 
 /// Keeps dynos that are no longer wanted but must not go yet: the predecessor of one that is not
@@ -175,17 +182,15 @@ fn hold(plan: &mut Plan, facts: &Facts<'_>) {
         .map(|place| (place.identity(), place))
         .collect();
     for (slot, dyno) in facts.observed.dynos.iter().filter(|(_, dyno)| is_up(dyno)) {
-        let (Some(place), Some(wanted)) = (Place::parse(slot), facts.previous.dynos.get(slot))
-        else {
-            continue;
-        };
+        let Some(place) = Place::parse(slot) else { continue };
         if !apps.contains(place.app.as_str()) || plan.dynos.contains_key(slot) {
             continue;
         }
         let successor = successors.get(&place.identity());
-        if successor.is_some_and(|successor| successor.restarts > place.restarts) {
-            plan.dynos.insert(slot.clone(), wanted.clone());
-        } else if place.process_type == "web" {
+        let successor = successor.filter(|next| next.restarts > place.restarts);
+        if let Some(wanted) = successor.and_then(|next| plan.dynos.get(&next.slot())) {
+            plan.dynos.insert(slot.clone(), before_restart(wanted, &place));
+        } else if let Some(wanted) = facts.previous.dynos.get(slot).filter(|_| place.is_web()) {
             let since = facts.draining.get(slot).copied().unwrap_or(facts.now_ms);
             let busy = dyno.id.is_some_and(|id| facts.busy.contains(&id.to_string()));
             let for_ms = facts.now_ms.saturating_sub(since);

@@ -22,6 +22,11 @@ impl Place {
         format!("{}.{}", self.process_type, self.index)
     }
 
+    /// Whether requests go to it.
+    pub fn is_web(&self) -> bool {
+        self.process_type == "web"
+    }
+
     pub fn slot(&self) -> Slot {
         Slot(self.to_string())
     }

@@ -27,7 +27,7 @@ fn release(version: u32, status: ReleaseStatus, phase: Phase, types: &[&str]) ->
     let slug = Slug {
         id: format!("slug-{version}"),
         app: "app".into(),
-        digest: Some(SlugId::from_digest([version as u8; 32])),
+        digest: Some(SlugId::from_digest([7; 32])),
         diff_id: None,
         bytes: 1,
         commit: None,
@@ -83,12 +83,12 @@ fn app() -> AppState {
     }
 }
 
-fn serving(version: u32) -> Option<Release> {
-    Some(release(version, ReleaseStatus::Succeeded, Phase::Done, &["web"]))
+fn serving(version: u32) -> Release {
+    release(version, ReleaseStatus::Succeeded, Phase::Done, &["web"])
 }
 
-fn booting(version: u32) -> Option<Release> {
-    Some(release(version, ReleaseStatus::Pending, Phase::Booting, &["web"]))
+fn booting(version: u32) -> Release {
+    release(version, ReleaseStatus::Pending, Phase::Booting, &["web"])
 }
 
 fn place(version: u32, index: u32, restarts: u32) -> Place {
@@ -154,7 +154,7 @@ fn slots(plan: &Plan) -> Vec<String> {
 
 #[test]
 fn a_first_release_boots_before_it_serves() {
-    let state = AppState { candidate: booting(1), ..app() };
+    let state = AppState { candidate: Some(booting(1)), ..app() };
     let plan = decide(&state, None, &Observed::default(), false, 0);
     assert_eq!(slots(&plan), ["app/v1/web.1/0.0"]);
     assert_eq!(the_route(&plan).availability, Availability::Booting);
@@ -167,7 +167,7 @@ fn a_first_release_boots_before_it_serves() {
 
 #[test]
 fn a_release_that_ends_instead_of_booting_fails_and_the_old_one_serves_on() {
-    let state = AppState { current: serving(1), candidate: booting(2), ..app() };
+    let state = AppState { current: Some(serving(1)), candidate: Some(booting(2)), ..app() };
     let seen =
         observed(&[(place(1, 1, 0), DynoState::Up, 0), (place(2, 1, 0), DynoState::Crashed, 1)]);
     let plan = decide(&state, None, &seen, false, 0);
@@ -182,7 +182,7 @@ fn a_release_that_ends_instead_of_booting_fails_and_the_old_one_serves_on() {
 #[test]
 fn the_release_phase_comes_before_any_dyno() {
     let phase = release(2, ReleaseStatus::Pending, Phase::Releasing, &["web", "release"]);
-    let state = AppState { current: serving(1), candidate: Some(phase), ..app() };
+    let state = AppState { current: Some(serving(1)), candidate: Some(phase), ..app() };
     let plan = decide(&state, None, &Observed::default(), false, 0);
     assert_eq!(slots(&plan), ["app/v1/web.1/0.0"]);
     assert_eq!(plan.turns, [Turn::RunReleasePhase { app: "app".into(), version: 2 }]);
@@ -190,8 +190,8 @@ fn the_release_phase_comes_before_any_dyno() {
 
 #[test]
 fn an_old_dyno_finishes_its_requests_before_it_is_stopped() {
-    let before = AppState { current: serving(1), candidate: booting(2), ..app() };
-    let state = AppState { current: serving(2), ..app() };
+    let before = AppState { current: Some(serving(1)), candidate: Some(booting(2)), ..app() };
+    let state = AppState { current: Some(serving(2)), ..app() };
     let seen = observed(&[(place(1, 1, 0), DynoState::Up, 0), (place(2, 1, 0), DynoState::Up, 0)]);
     let held =
         |busy, waited_ms| slots(&decide(&state, Some(&before), &seen, busy, waited_ms)).len() == 2;
@@ -206,7 +206,7 @@ fn an_old_dyno_finishes_its_requests_before_it_is_stopped() {
 
 #[test]
 fn a_restarted_dyno_serves_until_its_successor_is_up() {
-    let before = AppState { current: serving(1), ..app() };
+    let before = AppState { current: Some(serving(1)), ..app() };
     let mut state = before.clone();
     state.formation[0].restarts = 1;
     let old = (place(1, 1, 0), DynoState::Up, 0);
@@ -227,7 +227,7 @@ fn what_the_router_may_say_follows_from_the_state() {
     let up = observed(&[(place(1, 1, 0), DynoState::Up, 0)]);
     let crashed = observed(&[(place(1, 1, 0), DynoState::Crashed, 3)]);
     let nothing = Observed::default();
-    let current = AppState { current: serving(1), ..app() };
+    let current = AppState { current: Some(serving(1)), ..app() };
     let mut scaled_down = current.clone();
     scaled_down.formation[0].quantity = 0;
     let mut maintenance = current.clone();
@@ -276,8 +276,8 @@ proptest! {
         busy in any::<bool>(),
         waited_ms in 0..60_000_u64,
     ) {
-        let mut state = AppState { current: serving(2), ..app() };
-        state.candidate = candidate.then(|| booting(3)).flatten();
+        let mut state = AppState { current: Some(serving(2)), ..app() };
+        state.candidate = candidate.then(|| booting(3));
         state.formation[0].quantity = quantity;
         state.formation[0].restarts = restarts;
         let mut before = state.clone();

@@ -4,7 +4,7 @@ use super::slots::Place;
 use lathe_dynos::spec::{DynoState, End, Observed};
 
 #[derive(Clone, PartialEq, Debug)]
-pub enum Verdict {
+pub(super) enum Verdict {
     /// Some web dyno is still starting.
     Waiting,
     /// Every web dyno listens on its port.
@@ -16,9 +16,9 @@ pub enum Verdict {
 /// Web dynos decide: every one has to listen on `$PORT`. The first that ends instead decides
 /// against the release; it is not given a second try, because nobody depends on it yet and the
 /// pusher is waiting. A release without web dynos boots by definition.
-pub fn verdict(candidate: &[Place], observed: &Observed) -> Verdict {
+pub(super) fn verdict(candidate: &[Place], observed: &Observed) -> Verdict {
     let mut boots = true;
-    for place in candidate.iter().filter(|place| place.process_type == "web") {
+    for place in candidate.iter().filter(|place| place.is_web()) {
         match observed.dynos.get(&place.slot()) {
             Some(dyno) if dyno.state == DynoState::Crashed || dyno.crashes > 0 => {
                 return Verdict::Fails { dyno: place.dyno_name(), end: dyno.last_end.clone() };

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Heroku Dev Center, "Error codes", R10 and R12.
-const BOOT_TIMEOUT: Duration = Duration::from_secs(60);
+const BOOT_TIMEOUT: Duration = Duration::from_mins(1);
 const STOP_GRACE: Duration = Duration::from_secs(30);
 
 /// Where a stack's files are on this machine; none when it is not here.
@@ -48,7 +48,7 @@ pub fn of_release(
                 Class::named(&formation.size)?,
                 stack_root,
             )?;
-            let port = (place.process_type == "web").then(|| place.port());
+            let port = place.is_web().then(|| place.port());
             let wanted = Wanted {
                 spec: DynoSpec { port, ..spec },
                 boot_timeout: BOOT_TIMEOUT,

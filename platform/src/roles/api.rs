@@ -35,5 +35,5 @@ pub(super) async fn start(
     let rendezvous = Role::start("rendezvous", |stop| {
         attach::serve(doors.rendezvous, config, services, pending, stop)
     });
-    Ok(vec![builder, secure, plain, rendezvous])
+    Ok(vec![builder, resumed, secure, plain, rendezvous])
 }

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-const EVERY: Duration = Duration::from_secs(600);
+const EVERY: Duration = Duration::from_mins(10);
 /// A slug that no release names yet may be about to be released.
-const SLUG_GRACE: Duration = Duration::from_secs(3600);
+const SLUG_GRACE: Duration = Duration::from_hours(1);
 const SOURCES_KEPT: SignedDuration = SignedDuration::from_hours(1);
 /// Long enough to be asked for the exit status of a detached one-off.
 const ONEOFFS_KEPT: SignedDuration = SignedDuration::from_hours(1);

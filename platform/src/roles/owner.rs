@@ -3,9 +3,6 @@
 use crate::config::Config;
 use crate::state::{StateError, Store, accounts};
 
-/// Who owns what is made with the token of the data directory.
-pub const OWNER: &str = "owner@lathe.local";
-
 /// Makes account and token unless the token is there already. A lost token file is made anew.
 pub(super) async fn ensure(store: &Store, config: &Config) -> Result<(), StateError> {
     let path = config.owner_token();
@@ -14,7 +11,7 @@ pub(super) async fn ensure(store: &Store, config: &Config) -> Result<(), StateEr
     }
     store
         .write(move |tx| {
-            let owner = accounts::find_or_create(tx, OWNER)?;
+            let owner = accounts::find_or_create(tx, accounts::OPERATOR)?;
             let (_, plain) = accounts::issue_token(tx, &owner, "first start", None)?;
             // Inside the transaction: no token is valid that nobody could read.
             lathe_slug::fs::atomic_write(&path, format!("{plain}\n").as_bytes(), 0o600)
