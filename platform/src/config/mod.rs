@@ -34,6 +34,7 @@ pub struct Config {
     pub build: Build,
     pub push: Push,
     pub logs: Logs,
+    pub drains: Drains,
     /// What of the platform's own log is written; directives of `tracing_subscriber::EnvFilter`.
     pub log: String,
     /// Pushes and slugs are refused while the data directory's file system has less left.
@@ -93,6 +94,8 @@ pub struct Build {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Push {
     pub max_bytes: u64,
+    /// A git client that sends nothing for this long is cut off.
+    pub idle: Duration,
 }
 
 /// How much of an app's output is kept.
@@ -102,6 +105,13 @@ pub struct Logs {
     pub ring_lines: usize,
     /// Longer lines are split; Heroku splits at 10000 bytes.
     pub line_bytes: usize,
+}
+
+/// Where log drains may lead.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Drains {
+    /// Networks that are not public and yet may be drained to.
+    pub allow: Vec<lathe_logs::drain::Network>,
 }
 
 /// Where a value came from, for whoever has to mend it.
@@ -232,8 +242,9 @@ impl Config {
                 rust_toolchain: around.rust_toolchain(),
                 buildpacks: Vec::new(),
             },
-            push: Push { max_bytes: 500 * 1000 * 1000 },
+            push: Push { max_bytes: 500 * 1000 * 1000, idle: Duration::from_mins(1) },
             log: "warn".into(),
+            drains: Drains::default(),
             logs: Logs { ring_lines: 1500, line_bytes: 10_000 },
             free_disk_floor_bytes: 1 << 30,
             notify_socket: around.environment.get("NOTIFY_SOCKET").cloned(),

@@ -1,6 +1,7 @@
 //! The table of settings, and how file, environment and flags are applied through it.
 
 use super::{Config, ConfigError, Origin, value};
+use lathe_logs::drain::Network;
 use std::collections::BTreeMap;
 use std::path::Path;
 use tracing_subscriber::EnvFilter;
@@ -142,8 +143,20 @@ pub const SETTINGS: &[Setting] = &[
         joined
     ),
     setting!("push.max", "largest push or source archive", c.push.max_bytes = value::bytes, text),
+    setting!(
+        "push.idle",
+        "seconds after which a silent git client is cut off",
+        c.push.idle = value::seconds,
+        seconds
+    ),
     setting!("log", "the platform's own log, as in info,lathe_router=debug", c.log = log, text),
     setting!("logs.ring_lines", "lines kept for each app", c.logs.ring_lines = ring_lines, text),
+    setting!(
+        "drains.allow",
+        "networks that are not public and may be drained to, such as 10.0.0.0/8",
+        c.drains.allow = networks,
+        networks_shown
+    ),
     setting!("logs.line_bytes", "longer lines are split", c.logs.line_bytes = line_bytes, text),
 ];
 
@@ -289,6 +302,15 @@ fn line_bytes(text: &str) -> Result<usize, String> {
 #[expect(clippy::unnecessary_wraps, reason = "the table wants one shape for all")]
 fn list(text: &str) -> Result<Vec<String>, String> {
     Ok(value::list(text))
+}
+
+fn networks(text: &str) -> Result<Vec<Network>, String> {
+    let remedy = |error| format!("{error}; write networks and commas between them.");
+    value::list(text).iter().map(|network| network.parse().map_err(remedy)).collect()
+}
+
+fn networks_shown(networks: &[Network]) -> String {
+    networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
 fn text(value: &impl ToString) -> String {

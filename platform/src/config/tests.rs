@@ -57,6 +57,7 @@ fn bad_values_are_refused_with_name_value_and_remedy() {
         ("api_host", "https://x", "without scheme"),
         ("stacks.extra_packages", "jq,--allow-downgrades", "Debian packages"),
         ("build.ca_bundle", "/does/not/exist.pem", "none"),
+        ("drains.allow", "10.0.0.0/8,inside", "not a network"),
         ("build.env.A-B", "1", "letters"),
     ];
     for (key, value, remedy) in cases {

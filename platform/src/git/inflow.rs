@@ -9,9 +9,6 @@ use std::io::Write;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// A client that sends nothing for this long has gone.
-const IDLE: Duration = Duration::from_mins(1);
-
 #[derive(Debug)]
 pub(super) struct Inflow {
     body: BodyDataStream,
@@ -31,12 +28,13 @@ pub(super) enum InflowError {
 }
 
 impl Inflow {
-    /// Git compresses small requests of its own accord.
-    pub(super) fn new(headers: &HeaderMap, body: Body) -> Self {
+    /// Git compresses small requests of its own accord. A client that sends nothing for `idle` has
+    /// gone.
+    pub(super) fn new(headers: &HeaderMap, body: Body, idle: Duration) -> Self {
         let encoding = headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes);
         let gzipped = matches!(encoding, Some(b"gzip" | b"x-gzip"));
         let gzip = gzipped.then(|| GzDecoder::new(Vec::new()));
-        Self { body: body.into_data_stream(), gzip, bytes: 0, idle: IDLE }
+        Self { body: body.into_data_stream(), gzip, bytes: 0, idle }
     }
 
     /// The next piece, decompressed; none at the end.
@@ -88,6 +86,8 @@ mod tests {
     use super::*;
     use flate2::{Compression, write::GzEncoder};
 
+    const IDLE: Duration = Duration::from_secs(5);
+
     async fn all(inflow: &mut Inflow) -> Result<Vec<u8>, InflowError> {
         let mut bytes = Vec::new();
         while let Some(piece) = inflow.next().await? {
@@ -102,14 +102,14 @@ mod tests {
         encoder.write_all(&vec![b'x'; 100_000]).unwrap();
         let gzip = encoder.finish().unwrap();
         let mut headers = HeaderMap::new();
-        let mut plain = Inflow::new(&headers, Body::from(vec![b'x'; 100_000]));
+        let mut plain = Inflow::new(&headers, Body::from(vec![b'x'; 100_000]), IDLE);
         headers.insert(header::CONTENT_ENCODING, "gzip".parse().unwrap());
-        let mut packed = Inflow::new(&headers, Body::from(gzip.clone()));
+        let mut packed = Inflow::new(&headers, Body::from(gzip.clone()), IDLE);
         assert_eq!(all(&mut plain).await.unwrap(), all(&mut packed).await.unwrap());
         assert_eq!((plain.bytes(), packed.bytes()), (100_000, 100_000));
 
         for broken in [&gzip[..gzip.len() - 4], b"not gzip at all", b""] {
-            let mut inflow = Inflow::new(&headers, Body::from(broken.to_vec()));
+            let mut inflow = Inflow::new(&headers, Body::from(broken.to_vec()), IDLE);
             assert!(matches!(all(&mut inflow).await, Err(InflowError::Gzip(_))), "{broken:?}");
         }
     }
@@ -118,8 +118,7 @@ mod tests {
     async fn a_silent_client_is_cut() {
         let silent =
             Body::from_stream(futures_util::stream::pending::<Result<Bytes, axum::Error>>());
-        let mut inflow = Inflow::new(&HeaderMap::new(), silent);
-        inflow.idle = Duration::from_millis(20);
+        let mut inflow = Inflow::new(&HeaderMap::new(), silent, Duration::from_millis(20));
         assert!(matches!(inflow.next().await, Err(InflowError::Idle { .. })));
     }
 }

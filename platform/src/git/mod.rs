@@ -150,6 +150,10 @@ impl IntoResponse for Trouble {
                 "Too many pushes and clones at once. Try again in a moment.\n",
             ),
             Self::Request(text) => (StatusCode::BAD_REQUEST, *text),
+            Self::Inflow(error @ inflow::InflowError::Idle { .. }) => {
+                tracing::info!(error = error as &dyn std::error::Error, "a git client was cut off");
+                (StatusCode::REQUEST_TIMEOUT, "Nothing came for too long. Try again.\n")
+            }
             Self::Inflow(error) => {
                 tracing::info!(error = error as &dyn std::error::Error, "a git request broke off");
                 (StatusCode::BAD_REQUEST, "The request broke off.\n")

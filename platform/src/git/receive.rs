@@ -30,7 +30,7 @@ pub(super) async fn receive_pack(
         Ok(access) => access,
         Err(denied) => return denied.into_response(),
     };
-    let inflow = Inflow::new(&headers, request.into_body());
+    let inflow = Inflow::new(&headers, request.into_body(), git.services.config.push.idle);
     match receive(&git, access, inflow).await {
         Ok(body) => answer(RESULT, body),
         Err(trouble) => trouble.into_response(),

@@ -100,7 +100,7 @@ async fn send(
     body: Body,
 ) -> Result<Response, Trouble> {
     let permit = Arc::clone(&git.sending).try_acquire_owned().map_err(|_| Trouble::Busy)?;
-    let mut inflow = Inflow::new(headers, body);
+    let mut inflow = Inflow::new(headers, body, git.services.config.push.idle);
     let mut wants = Vec::new();
     while let Some(piece) = inflow.next().await.map_err(Trouble::Inflow)? {
         if inflow.bytes() > WANTS_BYTES_MAX {
