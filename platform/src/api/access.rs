@@ -27,6 +27,17 @@ pub(super) struct AppAccess {
 }
 
 impl AppAccess {
+    /// What only the owner may do to an app. A collaborator sees the app, so is told why not.
+    pub(super) fn owner(&self, action: &str) -> Result<(), ApiError> {
+        if self.account.id == self.app.owner.id {
+            return Ok(());
+        }
+        Err(ApiError::forbidden(format!(
+            "You cannot {action} {}: only its owner, {}, can.",
+            self.app.name, self.app.owner.email
+        )))
+    }
+
     /// A further name of the path, such as the `{release}` below the app.
     pub(super) fn parameter(&self, name: &str) -> String {
         self.parameters.get(name).cloned().unwrap_or_default()

@@ -1,17 +1,20 @@
 //! Accounts: who the caller is.
 
 use super::access::Caller;
-use super::rate::BUDGET;
+use super::context::Context;
 use crate::state::model::Account;
 use axum::Json;
+use axum::extract::State;
 use serde_json::{Value, json};
+use std::time::Instant;
 
 pub(super) async fn show(caller: Caller) -> Json<Value> {
     Json(full(&caller.account))
 }
 
-pub(super) async fn rate_limits(_: Caller) -> Json<Value> {
-    Json(json!({"remaining": BUDGET}))
+/// What is left to spend after this request.
+pub(super) async fn rate_limits(State(context): State<Context>, caller: Caller) -> Json<Value> {
+    Json(json!({"remaining": context.rates.left(&caller.account.id, Instant::now())}))
 }
 
 /// The part of an account that other resources hold.

@@ -1,11 +1,11 @@
 //! Apps: made, shown, renamed, put into maintenance, destroyed.
 
 use super::access::{AppAccess, Caller};
-use super::account;
 use super::body::Body;
 use super::context::Context;
 use super::error::ApiError;
 use super::page::page;
+use super::{account, catalogue};
 use crate::stack;
 use crate::state::model::{Account, App, Release};
 use crate::state::{StateError, Tx, apps, buildpacks, releases};
@@ -14,7 +14,6 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use jiff::Timestamp;
 use lathe_logs::{AppId, Source};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -128,6 +127,9 @@ pub(super) async fn update(
     if update.build_stack.is_some_and(|stack| stack != stack::RUN) {
         return Err(ApiError::invalid(format!("There is one stack here: {}", stack::RUN)));
     }
+    if update.name.is_some() {
+        access.owner("rename")?;
+    }
     let id = access.app.id.clone();
     let details = context
         .services
@@ -156,6 +158,7 @@ pub(super) async fn destroy(
     State(context): State<Context>,
     access: AppAccess,
 ) -> Result<Json<Value>, ApiError> {
+    access.owner("destroy")?;
     let id = access.app.id.clone();
     let details = context
         .services
@@ -177,37 +180,6 @@ pub(super) async fn destroy(
     Ok(Json(show_app(&context, &details)))
 }
 
-pub(super) async fn stacks(_: Caller) -> Json<Value> {
-    Json(json!([{
-        "id": "6a2f1f0e-0000-4000-8000-00000000c12d",
-        "name": stack::RUN,
-        "default": true,
-        "state": "public",
-        "created_at": Timestamp::UNIX_EPOCH,
-        "updated_at": Timestamp::UNIX_EPOCH,
-    }]))
-}
-
-pub(super) async fn regions(_: Caller) -> Json<Value> {
-    Json(json!([region()]))
-}
-
-/// One machine is one region. It is called `us` because the CLI prints every other name.
-fn region() -> Value {
-    json!({
-        "id": "59accabd-516d-4f0e-83e6-6e3757701145",
-        "name": "us",
-        "description": "This machine",
-        "country": "",
-        "locale": "",
-        "private_capable": false,
-        "default": true,
-        "provider": {"name": "lathe", "region": "local"},
-        "created_at": Timestamp::UNIX_EPOCH,
-        "updated_at": Timestamp::UNIX_EPOCH,
-    })
-}
-
 fn show_app(context: &Context, details: &Details) -> Value {
     let Details { app, release, pinned } = details;
     let slug = release.as_ref().and_then(|release| release.slug.as_ref());
@@ -218,7 +190,7 @@ fn show_app(context: &Context, details: &Details) -> Value {
             .collect::<Vec<_>>()
             .join(", ")
     });
-    let stack = json!({"id": stack::RUN, "name": stack::RUN});
+    let stack = catalogue::stack();
     json!({
         "id": app.id,
         "name": app.name,
@@ -232,7 +204,7 @@ fn show_app(context: &Context, details: &Details) -> Value {
         "created_at": app.created_at,
         "updated_at": app.updated_at,
         "released_at": release.as_ref().map(|release| release.updated_at),
-        "generation": {"id": "cedar", "name": "cedar"},
+        "generation": catalogue::generation(),
         "git_url": context.url(&format!("/{}.git", app.name)),
         "web_url": context.services.web_url(&app.name),
         "internal_routing": false,
@@ -242,7 +214,7 @@ fn show_app(context: &Context, details: &Details) -> Value {
         "team": null,
         "space": null,
         "process_tier": "production",
-        "region": {"id": "59accabd-516d-4f0e-83e6-6e3757701145", "name": "us"},
+        "region": catalogue::region(),
         "repo_size": null,
         "slug_size": slug.map(|slug| slug.bytes),
     })

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 pub(super) const BODY_BYTES_MAX: usize = 1024 * 1024;
 
-/// A JSON body; an empty one reads as `{}`, because some clients send nothing for no options.
+/// A JSON object; an empty body reads as `{}`, because some clients send nothing for no options.
 #[derive(Debug)]
 pub(super) struct Body<T>(pub(super) T);
 
@@ -18,6 +18,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let bytes = read(request).await?;
         let bytes = if bytes.is_empty() { Bytes::from_static(b"{}") } else { bytes };
+        // Without this, a list would be taken for the fields of an object in their order.
+        if !bytes.trim_ascii_start().starts_with(b"{") {
+            return Err(ApiError::bad_request("The request body has to be a JSON object."));
+        }
         serde_json::from_slice(&bytes).map(Self).map_err(|error| {
             ApiError::bad_request(format!("The request body is not as expected: {error}"))
         })

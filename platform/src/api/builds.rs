@@ -5,6 +5,7 @@ use super::body::Body;
 use super::context::Context;
 use super::error::ApiError;
 use super::page::page;
+use super::segments::Segments;
 use super::sources::Fetched;
 use super::{account, apps};
 use crate::build::{BuildError, Follower, Request, Source};
@@ -13,7 +14,7 @@ use crate::state::model::{App, Build};
 use crate::state::{StateError, builds};
 use axum::Json;
 use axum::body::Body as Stream;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -116,7 +117,7 @@ pub(super) async fn cancel(
 /// The transcript, live while the build runs. The URL carries its own secret.
 pub(super) async fn output(
     State(context): State<Context>,
-    Path((app, build, secret)): Path<(String, String, String)>,
+    Segments((app, build, secret)): Segments<(String, String, String)>,
 ) -> Result<Response, ApiError> {
     let build = context.services.store.read(move |tx| builds::by_id(tx, &app, &build)).await?;
     if build.output_token != secret {

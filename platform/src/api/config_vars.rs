@@ -79,14 +79,14 @@ fn is_valid_name(name: &str) -> bool {
 fn apply(mut config: Config, changes: &BTreeMap<String, Option<String>>) -> (Config, String) {
     let (mut set, mut removed) = (Vec::new(), Vec::new());
     for (name, value) in changes {
+        let before = config.remove(name);
+        if let Some(value) = value {
+            config.insert(name.clone(), value.clone());
+        }
         match value {
-            Some(value) => {
-                if config.insert(name.clone(), value.clone()).as_ref() != Some(value) {
-                    set.push(name.as_str());
-                }
-            }
-            None if config.remove(name).is_some() => removed.push(name.as_str()),
-            None => {}
+            _ if before == *value => {}
+            Some(_) => set.push(name.as_str()),
+            None => removed.push(name.as_str()),
         }
     }
     let description = match (set.as_slice(), removed.as_slice()) {

@@ -182,7 +182,7 @@ pub(super) async fn run(
         Detached::start(context.services.clone(), id, spec);
         None
     };
-    let shown = show_one_off(&access.app, &one_off, &release, url);
+    let shown = show_one_off(&access.app, &one_off, &release, url.as_deref());
     Ok((StatusCode::CREATED, Json(shown)).into_response())
 }
 
@@ -200,7 +200,9 @@ fn check(run: &Run) -> Result<(), ApiError> {
     if run.env.iter().any(bad) {
         return Err(ApiError::invalid("env holds a name or a value that no process can have"));
     }
-    let type_ok = |name: &String| name.len() <= 30 && name.bytes().all(|b| valid(b) || b == b'-');
+    let type_ok = |name: &String| {
+        (1..=30).contains(&name.len()) && name.bytes().all(|b| valid(b) || b == b'-')
+    };
     if !run.process_type.as_ref().is_none_or(type_ok) {
         return Err(ApiError::invalid("type is letters, digits, dashes and underscores"));
     }
@@ -280,7 +282,7 @@ fn show_dyno(app: &App, dyno: &Dyno, release: &Value) -> Value {
     })
 }
 
-fn show_one_off(app: &App, one: &OneOff, release: &Value, attach_url: Option<String>) -> Value {
+fn show_one_off(app: &App, one: &OneOff, release: &Value, attach_url: Option<&str>) -> Value {
     json!({
         "id": one.id,
         "app": apps::brief(app),

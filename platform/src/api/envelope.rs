@@ -4,7 +4,7 @@ use super::access::Caller;
 use super::context::Context;
 use super::error::ApiError;
 use axum::body::Body;
-use axum::extract::{FromRequestParts, Request, State};
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::header::{ACCEPT, CONTENT_TYPE, ETAG, IF_NONE_MATCH, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
@@ -23,8 +23,9 @@ pub(super) async fn wrap(request: Request, next: Next) -> Response {
     let id = Uuid::new_v4().to_string();
     let asked = request.headers().clone();
     let is_get = request.method() == Method::GET;
-    let span =
-        tracing::info_span!("request", id, method = %request.method(), path = request.uri().path());
+    // The route and not the path: a path may hold the secret of an upload or a drain's password.
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str);
+    let span = tracing::info_span!("request", id, method = %request.method(), route);
     let response = if speaks_version_3(&asked) {
         next.run(request).instrument(span).await
     } else {
@@ -92,7 +93,7 @@ pub(super) async fn limit(
     let Ok(caller) = Caller::from_request_parts(&mut parts, &context).await else {
         return next.run(Request::from_parts(parts, body)).await;
     };
-    let Some(left) = context.rates.spend(&caller.token.id, Instant::now()) else {
+    let Some(left) = context.rates.spend(&caller.account.id, Instant::now()) else {
         let mut response = ApiError::rate_limited().into_response();
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("60"));
         response.headers_mut().insert(RATE_REMAINING, HeaderValue::from(0));

@@ -25,6 +25,17 @@ impl ApiError {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "Invalid credentials provided.")
     }
 
+    /// For a login: says what to type instead of a password.
+    pub(super) fn no_password() -> Self {
+        let message = "There are no passwords here: give your API token as the password. \
+            The first one is in the file owner-token of the server's data directory.";
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
+    }
+
+    pub(super) fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", message)
+    }
+
     pub(super) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad_request", message)
     }
@@ -52,6 +63,11 @@ impl ApiError {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", message)
     }
 
+    pub(super) fn disk_full() -> Self {
+        let message = "This server's disk is nearly full. Its operator has to make room.";
+        Self::new(StatusCode::INSUFFICIENT_STORAGE, "insufficient_storage", message)
+    }
+
     pub(super) fn range() -> Self {
         let message = "That Range cannot be read; write for example: Range: id ..; max=200";
         Self::new(StatusCode::RANGE_NOT_SATISFIABLE, "requested_range_not_satisfiable", message)
@@ -61,6 +77,11 @@ impl ApiError {
         let message = format!("Couldn't find that {what}.");
         let error = Self::new(StatusCode::NOT_FOUND, "not_found", message);
         Self { resource: Some(resource(what)), ..error }
+    }
+
+    pub(super) fn method_not_allowed() -> Self {
+        let message = "This endpoint does not have that method.";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
     }
 
     pub(super) fn no_route() -> Self {

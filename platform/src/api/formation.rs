@@ -1,10 +1,10 @@
 //! The formation: how many dynos of which size each process type has.
 
 use super::access::AppAccess;
-use super::apps;
 use super::body::Body;
 use super::context::Context;
 use super::error::ApiError;
+use super::{apps, catalogue};
 use crate::state::model::{App, Formation, Slug};
 use crate::state::{StateError, Tx, formation, releases};
 use axum::Json;
@@ -57,7 +57,7 @@ pub(super) struct Update {
 
 /// The CLI sends `"2"`, `"+1"` and `"-1"`; others send numbers.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "quantity is a number, or a text such as \"2\", \"+1\" or \"-1\"")]
 enum Quantity {
     Number(u32),
     Text(String),
@@ -65,7 +65,7 @@ enum Quantity {
 
 /// A name, or an object with a name as newer clients send it.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "size is the name of a dyno size, such as \"standard-2x\"")]
 enum Size {
     Name(String),
     Object { name: String },
@@ -153,7 +153,7 @@ fn show_formation(app: &App, slug: Option<&Slug>, formation: &Formation) -> Valu
         "command": slug.and_then(|slug| slug.command(&formation.process_type)).unwrap_or_default(),
         "quantity": formation.quantity,
         "size": formation.size,
-        "dyno_size": {"id": formation.size, "name": formation.size},
+        "dyno_size": catalogue::dyno_size(&formation.size),
         "created_at": formation.updated_at,
         "updated_at": formation.updated_at,
     })

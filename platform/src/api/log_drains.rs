@@ -1,12 +1,13 @@
 //! Log drains: where an app's lines go besides the ring.
 
 use super::access::AppAccess;
+use super::apps;
 use super::body::Body;
 use super::context::Context;
 use super::error::ApiError;
 use super::page::page;
 use crate::state::drains;
-use crate::state::model::Drain;
+use crate::state::model::{App, Drain};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -19,8 +20,10 @@ pub(super) async fn list(
     access: AppAccess,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let all = context.services.store.read(move |tx| drains::of_app(tx, &access.app.id)).await?;
-    page(&headers, &["id"], all.iter().map(show_drain).collect())
+    let app = access.app;
+    let id = app.id.clone();
+    let all = context.services.store.read(move |tx| drains::of_app(tx, &id)).await?;
+    page(&headers, &["id"], all.iter().map(|drain| show_drain(&app, drain)).collect())
 }
 
 #[derive(Debug, Deserialize)]
@@ -36,9 +39,9 @@ pub(super) async fn add(
     if let Err(error) = add.url.parse::<lathe_logs::drain::Target>() {
         return Err(ApiError::invalid(format!("That drain URL cannot be used: {error}")));
     }
-    let app = access.app.id;
-    let added = context.services.store.write(move |tx| drains::add(tx, &app, &add.url)).await?;
-    Ok((StatusCode::CREATED, Json(show_drain(&added))).into_response())
+    let id = access.app.id.clone();
+    let added = context.services.store.write(move |tx| drains::add(tx, &id, &add.url)).await?;
+    Ok((StatusCode::CREATED, Json(show_drain(&access.app, &added))).into_response())
 }
 
 pub(super) async fn remove(
@@ -48,12 +51,13 @@ pub(super) async fn remove(
     let (app, identity) = (access.app.id.clone(), access.parameter("drain"));
     let removed =
         context.services.store.write(move |tx| drains::remove(tx, &app, &identity)).await?;
-    Ok(Json(show_drain(&removed)))
+    Ok(Json(show_drain(&access.app, &removed)))
 }
 
-fn show_drain(drain: &Drain) -> Value {
+fn show_drain(app: &App, drain: &Drain) -> Value {
     json!({
         "id": drain.id,
+        "app": apps::brief(app),
         "addon": null,
         "token": drain.token,
         "url": drain.url,

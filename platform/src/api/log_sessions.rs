@@ -4,10 +4,11 @@ use super::access::AppAccess;
 use super::body::Body;
 use super::context::Context;
 use super::error::ApiError;
+use super::segments::Segments;
 use crate::state::secrets::random_token;
 use axum::Json;
 use axum::body::Body as Stream;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -25,7 +26,7 @@ use uuid::Uuid;
 /// Sessions kept at once; the oldest give way.
 const SESSIONS_MAX: usize = 10_000;
 /// From making a session to its last use; clients that follow re-connect within it.
-const EXPIRY: Duration = Duration::from_secs(3600);
+const EXPIRY: Duration = Duration::from_hours(1);
 const KEEPALIVE: Duration = Duration::from_secs(10);
 const LINES_DEFAULT: usize = 100;
 const LINES_MAX: usize = 1500;
@@ -115,7 +116,7 @@ pub(super) async fn create(
 /// after the backlog; with it, it goes on after `Last-Event-ID` when a client comes back.
 pub(super) async fn stream(
     State(context): State<Context>,
-    Path(secret): Path<String>,
+    Segments(secret): Segments<String>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let session = context.sessions.get(&secret, Instant::now());
@@ -128,8 +129,8 @@ pub(super) async fn stream(
         })?;
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let events = accept.contains("text/event-stream");
-    let content = if events { "text/event-stream" } else { "application/logplex-1" };
-    let headers = [(CONTENT_TYPE, content), (CACHE_CONTROL, "no-cache")];
+    let media = if events { "text/event-stream" } else { "application/logplex-1" };
+    let headers = [(CONTENT_TYPE, media), (CACHE_CONTROL, "no-cache")];
     Ok((headers, Stream::from_stream(pieces(tail, events))).into_response())
 }
 

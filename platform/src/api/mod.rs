@@ -7,6 +7,7 @@ mod body;
 mod buildpacks;
 mod builds;
 mod cancels;
+mod catalogue;
 mod collaborators;
 mod config_vars;
 mod context;
@@ -14,6 +15,7 @@ mod domains;
 mod dynos;
 mod envelope;
 mod error;
+mod fetch;
 mod formation;
 mod log_drains;
 mod log_sessions;
@@ -22,6 +24,7 @@ mod page;
 mod range;
 mod rate;
 mod releases;
+mod segments;
 mod slugs;
 mod sources;
 mod unsupported;
@@ -50,6 +53,7 @@ pub fn router(context: Context) -> Router {
         .merge(build_routes())
         .merge(catalogue_routes())
         .fallback(any(unsupported::unknown))
+        .method_not_allowed_fallback(unsupported::method)
         .layer(from_fn_with_state(context.clone(), envelope::limit))
         .layer(from_fn(envelope::wrap))
         .with_state(context)
@@ -113,7 +117,7 @@ fn catalogue_routes() -> Router<Context> {
         .route("/pipelines", get(unsupported::none))
         .route("/teams", get(unsupported::none))
         .route("/spaces", get(unsupported::none))
-        .route("/stacks", get(apps::stacks))
-        .route("/regions", get(apps::regions))
+        .route("/stacks", get(catalogue::stacks))
+        .route("/regions", get(catalogue::regions))
         .route("/batch", patch(unsupported::unknown))
 }

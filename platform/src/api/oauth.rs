@@ -5,10 +5,11 @@ use super::account;
 use super::body::Body;
 use super::context::Context;
 use super::error::ApiError;
+use super::segments::Segments;
 use crate::state::accounts;
 use crate::state::model::Token;
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use jiff::{SignedDuration, Timestamp};
@@ -32,34 +33,51 @@ pub(super) struct Create {
     description: Option<String>,
     /// Seconds from now.
     expires_in: Option<i64>,
+    /// An e-mail address: the operator makes a token for somebody else.
+    user: Option<String>,
 }
 
+/// `heroku login -i` comes here with Basic e-mail and password: the password is a token that is
+/// valid already, and the answer is one for this client alone, which it can end by itself.
 pub(super) async fn create(
     State(context): State<Context>,
-    caller: Caller,
+    caller: Result<Caller, ApiError>,
     Body(create): Body<Create>,
 ) -> Result<Response, ApiError> {
+    let caller = caller.map_err(|_| ApiError::no_password())?;
+    if create.expires_in.is_some_and(|seconds| seconds < 1) {
+        return Err(ApiError::invalid("expires_in is a number of seconds from now"));
+    }
+    if create.user.is_some() && caller.account.email != accounts::OPERATOR {
+        return Err(ApiError::forbidden("Only the operator makes tokens for others."));
+    }
     let description: String =
         create.description.unwrap_or_default().chars().take(DESCRIPTION_CHARS_MAX).collect();
     let (token, plain) = context
         .services
         .store
         .write(move |tx| {
-            let expires = create
-                .expires_in
-                .map(|seconds| tx.now.saturating_add(SignedDuration::from_secs(seconds)));
-            let expires = expires.transpose().unwrap_or(Some(Timestamp::MAX));
-            accounts::issue_token(tx, &caller.account, &description, expires)
+            let account = match create.user {
+                Some(email) => accounts::find_or_create(tx, &email)?,
+                None => caller.account,
+            };
+            let expires = create.expires_in.map(|seconds| after(tx.now, seconds));
+            accounts::issue_token(tx, &account, &description, expires)
         })
         .await?;
     Ok((StatusCode::CREATED, Json(show_token(&token, &plain))).into_response())
+}
+
+/// A time too far away to be written down is the last one that can be.
+fn after(now: Timestamp, seconds: i64) -> Timestamp {
+    now.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
 }
 
 /// `~` is the token that asks.
 pub(super) async fn show(
     State(context): State<Context>,
     caller: Caller,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
 ) -> Result<Json<Value>, ApiError> {
     let id = if id == "~" { caller.token.id } else { id };
     let account = caller.account.id;
@@ -71,7 +89,7 @@ pub(super) async fn show(
 pub(super) async fn revoke(
     State(context): State<Context>,
     caller: Caller,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
 ) -> Result<Json<Value>, ApiError> {
     let id = if id == "~" { caller.token.id } else { id };
     let account = caller.account.id;

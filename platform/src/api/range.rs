@@ -41,7 +41,7 @@ impl Range {
         let mut range = Self::default();
         let (interval, options) = header.split_once(';').unwrap_or((header, ""));
         let mut words = interval.split_whitespace();
-        range.property = words.next().unwrap_or_default().to_owned();
+        words.next().unwrap_or_default().clone_into(&mut range.property);
         if let Some(interval) = words.next() {
             let (start, end) = interval.split_once("..")?;
             range.start = bound(start);

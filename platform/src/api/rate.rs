@@ -1,13 +1,14 @@
-//! The request budget of a token: 4500 at most, 75 more each minute (Heroku's figures).
+//! The request budget of an account: 4500 at most, 75 more each minute (Heroku Platform API
+//! Reference, Rate Limits).
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-pub(super) const BUDGET: f64 = 4500.0;
+const BUDGET: f64 = 4500.0;
 const PER_SECOND: f64 = 75.0 / 60.0;
-/// Tokens kept in mind; those with a full budget are forgotten beyond it.
-const TOKENS_MAX: usize = 10_000;
+/// Accounts kept in mind; those with a full budget are forgotten beyond it.
+const ACCOUNTS_MAX: usize = 10_000;
 
 #[derive(Debug, Default)]
 pub(super) struct Rates {
@@ -28,19 +29,32 @@ impl Bucket {
 }
 
 impl Rates {
-    /// Spends one request of `token`'s budget and says what is left; none: nothing was left.
-    pub(super) fn spend(&self, token: &str, now: Instant) -> Option<u32> {
-        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        if buckets.len() >= TOKENS_MAX {
+    /// Spends one request of the account's budget and says what is left; none: nothing was left.
+    pub(super) fn spend(&self, account: &str, now: Instant) -> Option<u32> {
+        let mut buckets = self.lock();
+        if buckets.len() >= ACCOUNTS_MAX {
             buckets.retain(|_, bucket| bucket.refill(now) < BUDGET);
         }
-        let left = buckets.get(token).map_or(BUDGET, |bucket| bucket.refill(now));
+        let left = buckets.get(account).map_or(BUDGET, |bucket| bucket.refill(now));
         let spent = left >= 1.0;
         let left = if spent { left - 1.0 } else { left };
-        buckets.insert(token.to_owned(), Bucket { left, at: now });
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 4500")]
-        spent.then_some(left as u32)
+        buckets.insert(account.to_owned(), Bucket { left, at: now });
+        spent.then_some(whole(left))
     }
+
+    /// What `account` may spend now.
+    pub(super) fn left(&self, account: &str, now: Instant) -> u32 {
+        whole(self.lock().get(account).map_or(BUDGET, |bucket| bucket.refill(now)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Bucket>> {
+        self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 4500")]
+fn whole(requests: f64) -> u32 {
+    requests as u32
 }
 
 #[cfg(test)]
@@ -57,6 +71,6 @@ mod tests {
         }
         assert_eq!(rates.spend("a", start), None);
         assert_eq!(rates.spend("b", start), Some(4499), "others are not affected");
-        assert_eq!(rates.spend("a", start + Duration::from_secs(60)), Some(74));
+        assert_eq!(rates.spend("a", start + Duration::from_mins(1)), Some(74));
     }
 }

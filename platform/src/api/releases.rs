@@ -5,9 +5,10 @@ use super::body::Body;
 use super::context::Context;
 use super::error::ApiError;
 use super::page::page;
+use super::segments::Segments;
 use super::{account, apps};
 use crate::state::model::{App, Config, Release, ReleaseStatus};
-use crate::state::{StateError, releases, slugs};
+use crate::state::{self, StateError, releases, slugs};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -115,13 +116,13 @@ fn rollback(target: Release) -> Result<releases::Change, StateError> {
 /// What the release phase printed. The URL's secret is the release's own id, so no token is asked.
 pub(super) async fn output(
     State(context): State<Context>,
-    axum::extract::Path((app, release, secret)): axum::extract::Path<(String, String, String)>,
+    Segments((app, release, secret)): Segments<(String, String, String)>,
 ) -> Result<Response, ApiError> {
     let found = context
         .services
         .store
         .read(move |tx| {
-            let app = crate::state::apps::by_id(tx, &app)?;
+            let app = state::apps::by_id(tx, &app)?;
             releases::by_identity(tx, &app.id, &release)
         })
         .await?;

@@ -2,19 +2,21 @@
 
 use super::access::AppAccess;
 use super::body::Body;
+use super::catalogue;
 use super::context::Context;
 use super::error::ApiError;
-use crate::stack;
+use super::segments::Segments;
+use super::uploads::Purpose;
 use crate::state::model::Slug;
 use crate::state::slugs::{self, NewSlug};
 use axum::Json;
 use axum::body::Body as Stream;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use lathe_slug::{Manifest, StoreError};
+use lathe_slug::{Manifest, Procfile, StoreError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -36,22 +38,39 @@ pub(super) async fn create(
     access: AppAccess,
     Body(create): Body<Create>,
 ) -> Result<Response, ApiError> {
+    let process_types = process_types(&create.process_types)?;
     let new = NewSlug {
         digest: None,
         diff_id: None,
         bytes: 0,
         commit: create.commit,
         stack: context.services.stacks.run.digest.clone(),
-        process_types: create.process_types.into_iter().collect(),
+        process_types,
         buildpacks: Vec::new(),
         config_defaults: BTreeMap::new(),
     };
     let app = access.app.id;
-    let expected = create.checksum;
+    let purpose = Purpose::Upload { checksum: create.checksum };
     let slug = context.services.store.write(move |tx| slugs::insert(tx, &app, &new)).await?;
-    let secret = context.uploads.add(&slug, expected);
+    let secret = context.uploads.add(&slug, purpose);
     let shown = show_slug(&context, &slug, "put", &secret);
     Ok((StatusCode::CREATED, Json(shown)).into_response())
+}
+
+/// The rules of a Procfile hold for every slug, however it came about.
+fn process_types(asked: &BTreeMap<String, String>) -> Result<Vec<(String, String)>, ApiError> {
+    if asked.iter().any(|(name, command)| (name.clone() + command).contains(char::is_control)) {
+        return Err(ApiError::invalid("process_types are names and command lines"));
+    }
+    let lines: Vec<String> =
+        asked.iter().map(|(name, command)| format!("{name}: {command}")).collect();
+    let procfile = Procfile::parse(lines.join("\n").as_bytes());
+    let procfile = procfile.map_err(|error| ApiError::invalid(error.to_string()))?;
+    let processes = procfile.processes();
+    if processes.len() != asked.len() {
+        return Err(ApiError::invalid("each process type needs a name and a command line"));
+    }
+    Ok(processes.map(|(name, command)| (name.to_owned(), command.to_owned())).collect())
 }
 
 pub(super) async fn show(
@@ -60,23 +79,26 @@ pub(super) async fn show(
 ) -> Result<Json<Value>, ApiError> {
     let (app, id) = (access.app.id.clone(), access.parameter("slug"));
     let slug = context.services.store.read(move |tx| slugs::by_id(tx, &app, &id)).await?;
-    let secret = context.uploads.add(&slug, None);
+    let secret = context.uploads.add(&slug, Purpose::Download);
     Ok(Json(show_slug(&context, &slug, "get", &secret)))
 }
 
 /// Takes the blob in: checked, stored durably, and only then recorded.
 pub(super) async fn upload(
     State(context): State<Context>,
-    Path((id, secret)): Path<(String, String)>,
+    Segments((id, secret)): Segments<(String, String)>,
     request: Request,
 ) -> Result<StatusCode, ApiError> {
     let ticket = context.uploads.get(&id, &secret).ok_or_else(|| ApiError::not_found("slug"))?;
+    let Purpose::Upload { checksum } = ticket.purpose else {
+        return Err(ApiError::not_found("slug"));
+    };
     let manifest = store(&context, request).await?;
-    if let Some(expected) = ticket.checksum {
+    if let Some(expected) = checksum {
         let actual = format!("SHA256:{}", manifest.id);
         if !expected.eq_ignore_ascii_case(&actual) {
             return Err(ApiError::invalid(format!(
-                "Checksum does match expected value. Expected: {expected} Actual: {actual}"
+                "Checksum does not match expected value. Expected: {expected} Actual: {actual}"
             )));
         }
     }
@@ -118,7 +140,7 @@ async fn store(context: &Context, request: Request) -> Result<Manifest, ApiError
 
 pub(super) async fn download(
     State(context): State<Context>,
-    Path((id, secret)): Path<(String, String)>,
+    Segments((id, secret)): Segments<(String, String)>,
 ) -> Result<Response, ApiError> {
     let ticket = context.uploads.get(&id, &secret).ok_or_else(|| ApiError::not_found("slug"))?;
     let slug = context.services.store.read(move |tx| slugs::by_id(tx, &ticket.app, &id)).await?;
@@ -139,7 +161,7 @@ fn show_slug(context: &Context, slug: &Slug, method: &str, secret: &str) -> Valu
         "commit_description": null,
         "process_types": types,
         "size": slug.digest.map(|_| slug.bytes),
-        "stack": {"id": stack::RUN, "name": stack::RUN},
+        "stack": catalogue::stack(),
         "created_at": slug.created_at,
         "updated_at": slug.created_at,
     })

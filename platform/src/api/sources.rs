@@ -3,21 +3,19 @@
 use super::access::{AppAccess, Caller};
 use super::context::Context;
 use super::error::ApiError;
+use super::fetch::{Limits, fetch};
+use super::segments::Segments;
 use crate::state::sources;
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
+use lathe_logs::drain::Reach;
 use serde_json::json;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
 use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
-
-/// For a source archive that lies somewhere else.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(90);
 
 pub(super) async fn create(
     State(context): State<Context>,
@@ -48,21 +46,23 @@ fn path(context: &Context, secret: &str) -> PathBuf {
 /// The secret is looked up before it becomes a file name: only names made here are used.
 async fn known(context: &Context, secret: String) -> Result<PathBuf, ApiError> {
     let asked = secret.clone();
-    match context.services.store.read(move |tx| sources::exists(tx, &asked)).await? {
-        true => Ok(path(context, &secret)),
-        false => Err(ApiError::not_found("source")),
+    if context.services.store.read(move |tx| sources::exists(tx, &asked)).await? {
+        return Ok(path(context, &secret));
     }
+    Err(ApiError::not_found("source"))
 }
 
 /// Takes the archive in; a second upload replaces the first.
 pub(super) async fn upload(
     State(context): State<Context>,
-    Path(secret): Path<String>,
+    Segments(secret): Segments<String>,
     request: Request,
 ) -> Result<StatusCode, ApiError> {
     let path = known(&context, secret).await?;
     let max = context.services.config.push.max_bytes;
-    let part = path.with_extension("part");
+    check_disk(&context)?;
+    // Two uploads at once do not write into each other; the later one to end counts.
+    let part = path.with_extension(uuid::Uuid::new_v4().to_string());
     let stored = store(request.into_body(), &part, max).await;
     if stored.is_err() {
         drop(tokio::fs::remove_file(&part).await);
@@ -72,7 +72,19 @@ pub(super) async fn upload(
     Ok(StatusCode::OK)
 }
 
-async fn store(mut body: Body, part: &std::path::Path, max: u64) -> Result<(), ApiError> {
+/// Running apps need what disk there is.
+fn check_disk(context: &Context) -> Result<(), ApiError> {
+    let config = &context.services.config;
+    // A disk that cannot be asked is not a full one.
+    let Ok(disk) = rustix::fs::statvfs(&config.data) else { return Ok(()) };
+    if disk.f_bavail.saturating_mul(disk.f_frsize) >= config.free_disk_floor_bytes {
+        return Ok(());
+    }
+    Err(ApiError::disk_full())
+}
+
+/// Writes a bounded body to a file and syncs it.
+pub(super) async fn store(mut body: Body, part: &Path, max: u64) -> Result<(), ApiError> {
     let failed = |error: std::io::Error| ApiError::internal(&error);
     let mut file = tokio::fs::File::create(part).await.map_err(failed)?;
     let mut bytes = 0_u64;
@@ -90,7 +102,7 @@ async fn store(mut body: Body, part: &std::path::Path, max: u64) -> Result<(), A
 
 pub(super) async fn download(
     State(context): State<Context>,
-    Path(secret): Path<String>,
+    Segments(secret): Segments<String>,
 ) -> Result<Response, ApiError> {
     let path = known(&context, secret).await?;
     let file = tokio::fs::File::open(path).await.map_err(|_| ApiError::not_found("source"))?;
@@ -106,7 +118,7 @@ pub(super) struct Fetched {
 }
 
 impl Fetched {
-    pub(super) fn path(&self) -> &std::path::Path {
+    pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
@@ -119,14 +131,16 @@ impl Fetched {
             }
             return Ok(Self { path, temporary: false });
         }
-        if !url.starts_with("https://") {
-            return Err(ApiError::invalid(
-                "source_blob.url must be https, or a source of this server",
-            ));
-        }
+        check_disk(context)?;
         let fetched =
             Self { path: path(context, &uuid::Uuid::new_v4().to_string()), temporary: true };
-        fetch(context, url, &fetched.path).await?;
+        let config = &context.services.config;
+        let limits = Limits {
+            bytes_max: config.push.max_bytes,
+            reach: Reach::default(),
+            roots: config.build.ca_bundle.as_deref(),
+        };
+        fetch(&limits, url, &fetched.path).await?;
         Ok(fetched)
     }
 }
@@ -138,26 +152,4 @@ impl Drop for Fetched {
             drop(std::fs::remove_file(&self.path));
         }
     }
-}
-
-/// By curl: it speaks every proxy and certificate store of the host. HTTPS only, no redirect to
-/// anything else, bounded in size and time.
-async fn fetch(context: &Context, url: &str, to: &std::path::Path) -> Result<(), ApiError> {
-    let max = context.services.config.push.max_bytes;
-    let fetched = Command::new("curl")
-        .args(["--silent", "--show-error", "--fail", "--location", "--proto", "=https"])
-        .args(["--max-redirs", "5", "--max-filesize", &max.to_string()])
-        .args(["--max-time", &FETCH_TIMEOUT.as_secs().to_string(), "--output"])
-        .arg(to)
-        .args(["--", url])
-        .kill_on_drop(true)
-        .output()
-        .await
-        .map_err(|error| ApiError::internal(&error))?;
-    if fetched.status.success() {
-        return Ok(());
-    }
-    let reason: String =
-        String::from_utf8_lossy(&fetched.stderr).trim().chars().take(300).collect();
-    Err(ApiError::invalid(format!("The source could not be fetched: {reason}")))
 }

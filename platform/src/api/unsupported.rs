@@ -19,6 +19,11 @@ pub(super) async fn no_pipeline(_: AppAccess) -> ApiError {
     ApiError::not_found("pipeline coupling")
 }
 
+/// A path of the route table with a method that it does not have.
+pub(super) async fn method() -> ApiError {
+    ApiError::method_not_allowed()
+}
+
 /// Anything that is not in the route table.
 pub(super) async fn unknown() -> ApiError {
     ApiError::no_route()

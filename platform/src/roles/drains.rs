@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 /// Starts the hub and its feeder; the hub ends last, after it has spooled what it holds.
 pub(super) fn start(config: &Config, store: &Store, lines: Receiver) -> (Hub, [Role; 2]) {
     let (table_out, table) = watch::channel(Arc::new(DrainTable::default()));
-    let policy = Policy { ring_lines: config.logs.ring_lines, ..Policy::default() };
+    let mut policy = Policy { ring_lines: config.logs.ring_lines, ..Policy::default() };
+    policy.drain.reach.allowed.clone_from(&config.drains.allow);
     let stop = CancellationToken::new();
     let spool = Some(config.data.join("logs.spool"));
     let (hub, run) = Hub::start(lines, spool, table, policy, stop.clone().cancelled_owned());
@@ -44,7 +45,7 @@ async fn feed(store: Store, table: watch::Sender<Arc<DrainTable>>, stop: Cancell
         }
         tokio::select! {
             () = stop.cancelled() => break,
-            changed = changes.changed() => if changed.is_err() { break },
+            change = changes.changed() => if change.is_err() { break },
         }
     }
 }

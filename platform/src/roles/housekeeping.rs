@@ -5,13 +5,16 @@ use crate::services::Services;
 use crate::state::{StateError, oneoffs, slugs, sources};
 use crate::tls::ServerTls;
 use jiff::{SignedDuration, Timestamp};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio_util::sync::CancellationToken;
 
 const EVERY: Duration = Duration::from_mins(10);
 /// A slug that no release names yet may be about to be released.
 const SLUG_GRACE: Duration = Duration::from_hours(1);
+/// An uploaded slug that is to be released is released by then; its blob goes with it.
+const SLUGS_KEPT: SignedDuration = SignedDuration::from_hours(1);
 const SOURCES_KEPT: SignedDuration = SignedDuration::from_hours(1);
 /// Long enough to be asked for the exit status of a detached one-off.
 const ONEOFFS_KEPT: SignedDuration = SignedDuration::from_hours(1);
@@ -41,23 +44,34 @@ async fn run(services: Services, stop: CancellationToken) {
 async fn tidy(services: &Services) -> Result<(), StateError> {
     let now = Timestamp::now();
     let before = move |kept: SignedDuration| (now - kept).as_millisecond();
-    let (keep, sources) = services
+    let keep = services
         .store
         .write(move |tx| {
             oneoffs::collect(tx, before(ONEOFFS_KEPT))?;
-            Ok((slugs::digests_in_use(tx)?, sources::collect(tx, before(SOURCES_KEPT))?))
+            slugs::collect(tx, before(SLUGS_KEPT))?;
+            sources::collect(tx, before(SOURCES_KEPT))?;
+            slugs::digests_in_use(tx)
         })
         .await?;
-    for token in sources {
-        // Never uploaded, or gone already.
-        drop(std::fs::remove_file(services.config.data.join("sources").join(token)));
-    }
-    let slugs = services.slugs.clone();
+    let (slugs, archives) = (services.slugs.clone(), services.config.data.join("sources"));
     let collected = tokio::task::spawn_blocking(move || {
-        slugs.collect(&keep, SLUG_GRACE, std::time::SystemTime::now())
+        remove_old(&archives, now - SOURCES_KEPT);
+        slugs.collect(&keep, SLUG_GRACE, SystemTime::now())
     });
     if let Ok(Err(error)) = collected.await {
         tracing::error!(error = &error as &dyn std::error::Error, "slugs could not be collected");
     }
     Ok(())
+}
+
+/// By age and not by the rows, so that uploads which a crash has cut off go too.
+fn remove_old(archives: &Path, before: Timestamp) {
+    let before = SystemTime::from(before);
+    // Whatever cannot be looked at or removed now is tried again the next time.
+    for entry in std::fs::read_dir(archives).into_iter().flatten().flatten() {
+        let modified = entry.metadata().and_then(|metadata| metadata.modified());
+        if modified.is_ok_and(|modified| modified < before) {
+            drop(std::fs::remove_file(entry.path()));
+        }
+    }
 }

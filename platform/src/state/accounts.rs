@@ -8,9 +8,20 @@ use rusqlite::{OptionalExtension, Row, params};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+/// The first account, made at the first start. Its owner is whoever has the data directory.
+pub const OPERATOR: &str = "owner@lathe.local";
+
+/// More than all the machines of one person; a client that logs in and never out meets it.
+const TOKENS_MAX: usize = 500;
+
+/// The account of `email`; there is no sign-up, whoever names somebody makes them an account, of
+/// no use until the operator has made a token for it.
 pub fn find_or_create(tx: &Tx<'_>, email: &str) -> Result<Account, StateError> {
     if let Some(account) = by_email(tx, email)? {
         return Ok(account);
+    }
+    if !is_valid_email(email) {
+        return Err(StateError::Refused("A user is named by an e-mail address".into()));
     }
     let account =
         Account { id: Uuid::new_v4().to_string(), email: email.to_owned(), created_at: tx.now };
@@ -19,6 +30,15 @@ pub fn find_or_create(tx: &Tx<'_>, email: &str) -> Result<Account, StateError> {
         params![account.id, account.email, ms(tx.now)],
     )?;
     Ok(account)
+}
+
+/// Only what must never be in a line of a log or a header; whether mail arrives is not our matter.
+fn is_valid_email(email: &str) -> bool {
+    let (name, host) = email.split_once('@').unwrap_or_default();
+    !name.is_empty()
+        && !host.is_empty()
+        && email.len() <= 254
+        && !email.chars().any(|c| c.is_control() || c.is_whitespace())
 }
 
 pub fn by_email(tx: &Tx<'_>, email: &str) -> Result<Option<Account>, StateError> {
@@ -37,6 +57,12 @@ pub fn issue_token(
     description: &str,
     expires_at: Option<Timestamp>,
 ) -> Result<(Token, String), StateError> {
+    if tokens_of(tx, &account.id)?.len() >= TOKENS_MAX {
+        return Err(StateError::Refused(format!(
+            "There are {TOKENS_MAX} tokens of {} already: revoke some",
+            account.email
+        )));
+    }
     let plain = random_token("lth_");
     let token = Token {
         id: Uuid::new_v4().to_string(),

@@ -19,9 +19,16 @@ pub fn is_valid_name(name: &str) -> bool {
         && bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
 }
 
+/// Heroku's limit for a verified account (Heroku Dev Center, Limits).
+const APPS_MAX: u32 = 100;
+
 /// Makes an app with a Unix user of its own.
 pub fn create(tx: &Tx<'_>, name: &str, owner: &Account) -> Result<App, StateError> {
     check_name(tx, name)?;
+    let count = "SELECT COUNT(*) FROM apps WHERE owner = ?1";
+    if tx.sql.query_row(count, [&owner.id], |row| row.get::<_, u32>(0))? >= APPS_MAX {
+        return Err(StateError::Refused(format!("You've reached the limit of {APPS_MAX} apps")));
+    }
     // A counter of its own, so that the user of a destroyed app is not given to a later one.
     let uid: u32 =
         tx.sql.query_row("UPDATE uids SET next = next + 1 RETURNING next - 1", [], |row| {

@@ -7,11 +7,17 @@ use uuid::Uuid;
 
 const DOMAINS: &str = "SELECT id, app, hostname, created_ms, updated_ms FROM domains";
 
+/// Heroku's limit for an app (Heroku Dev Center, Limits).
+const DOMAINS_MAX: usize = 1000;
+
 /// Claims a host name for an app; one name belongs to one app.
 pub fn add(tx: &Tx<'_>, app: &str, hostname: &str) -> Result<Domain, StateError> {
     let hostname = hostname.to_ascii_lowercase();
     if !is_valid_hostname(&hostname) {
         return Err(StateError::Refused(format!("{hostname} is not a valid domain name")));
+    }
+    if of_app(tx, app)?.len() >= DOMAINS_MAX {
+        return Err(StateError::Refused(format!("An app has {DOMAINS_MAX} domains at most")));
     }
     let taken =
         tx.sql.query_row("SELECT 1 FROM domains WHERE hostname = ?1", [&hostname], |_| Ok(()));

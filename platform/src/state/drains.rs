@@ -5,7 +5,7 @@ use super::{StateError, Tx, ms, time};
 use rusqlite::{Row, params};
 use uuid::Uuid;
 
-/// Heroku's limit a an app.
+/// Heroku's limit for an app (Heroku Dev Center, Log Drains).
 const DRAINS_MAX: usize = 5;
 
 pub fn add(tx: &Tx<'_>, app: &str, url: &str) -> Result<Drain, StateError> {

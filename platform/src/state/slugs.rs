@@ -46,7 +46,7 @@ pub fn insert(tx: &Tx<'_>, app: &str, new: &NewSlug) -> Result<Slug, StateError>
     by_id(tx, app, &id)
 }
 
-/// The blob of an API-made slug has arrived.
+/// The blob of an API-made slug has arrived. It never changes again: releases may name it.
 pub fn set_blob(
     tx: &Tx<'_>,
     app: &str,
@@ -55,8 +55,9 @@ pub fn set_blob(
     diff_id: DiffId,
     bytes: u64,
 ) -> Result<(), StateError> {
-    tx.sql.execute(
-        "UPDATE slugs SET digest = ?1, diff_id = ?2, bytes = ?3 WHERE app = ?4 AND id = ?5",
+    let set = tx.sql.execute(
+        "UPDATE slugs SET digest = ?1, diff_id = ?2, bytes = ?3 \
+         WHERE app = ?4 AND id = ?5 AND digest IS NULL",
         params![
             digest.to_string(),
             diff_id.to_string(),
@@ -65,7 +66,17 @@ pub fn set_blob(
             id
         ],
     )?;
-    Ok(())
+    match set {
+        0 => Err(StateError::Refused("This slug's blob has been uploaded already".into())),
+        _ => Ok(()),
+    }
+}
+
+/// Forgets slugs made before `before_ms` that no release names: their blobs are collected as well.
+pub fn collect(tx: &Tx<'_>, before_ms: i64) -> Result<usize, StateError> {
+    let sql = "DELETE FROM slugs WHERE created_ms < ?1 \
+        AND id NOT IN (SELECT slug FROM releases WHERE slug IS NOT NULL)";
+    Ok(tx.sql.execute(sql, [before_ms])?)
 }
 
 pub fn by_id(tx: &Tx<'_>, app: &str, id: &str) -> Result<Slug, StateError> {
@@ -73,12 +84,10 @@ pub fn by_id(tx: &Tx<'_>, app: &str, id: &str) -> Result<Slug, StateError> {
     tx.sql.query_row(&sql, [app, id], slug_of).map_err(StateError::missing("slug"))
 }
 
-/// Every blob that some release may still need.
+/// Every blob that some release needs or may be about to need.
 pub fn digests_in_use(tx: &Tx<'_>) -> Result<BTreeSet<SlugId>, StateError> {
-    let mut statement = tx.sql.prepare(
-        "SELECT DISTINCT digest FROM slugs WHERE digest IS NOT NULL \
-         AND id IN (SELECT slug FROM releases WHERE slug IS NOT NULL)",
-    )?;
+    let sql = "SELECT DISTINCT digest FROM slugs WHERE digest IS NOT NULL";
+    let mut statement = tx.sql.prepare(sql)?;
     let rows = statement.query_map([], |row| row.get::<_, String>(0))?;
     let digests: Vec<String> = rows.collect::<Result<_, _>>()?;
     Ok(digests.iter().filter_map(|text| text.parse().ok()).collect())
