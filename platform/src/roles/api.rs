@@ -28,6 +28,14 @@ pub(super) async fn start(
         stop.cancelled().await;
         git.close().await;
     });
+    // Before the doors open: what is there now is of an earlier life.
+    let earlier = attach::resume(services.clone());
+    let resumed = Role::start("earlier one-offs", |stop| async move {
+        tokio::select! {
+            () = earlier => {}
+            () = stop.cancelled() => {}
+        }
+    });
     let secure =
         Role::start("api", |stop| serve(doors.tls, Some(config.clone()), app.clone(), stop));
     let plain = Role::start("api on loopback", |stop| serve(doors.plain, None, app, stop));
