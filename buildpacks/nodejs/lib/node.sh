@@ -45,7 +45,12 @@ official_node() {
 registry_node() {
     rm -rf "$2" && mkdir -p "$2/lib/node_modules/npm" "$2/bin"
     unpack_package "node-linux-$ARCH@$1" "$2/unpacked" || return 1
-    mv "$2/unpacked/bin/node" "$2/bin/node" && rm -rf "$2/unpacked"
+    # Packages of old versions hold the official archive instead of its files.
+    for archive in "$2"/unpacked/node-v*.tar.gz; do
+        [ ! -f "$archive" ] || tar -xzf "$archive" --strip-components=1 --no-same-owner -C "$2/unpacked"
+    done
+    mv "$2/unpacked/bin/node" "$2/bin/node" || return 1
+    rm -rf "$2/unpacked"
     chmod +x "$2/bin/node"
     unpack_package "npm@$(npm_of "$1")" "$2/lib/node_modules/npm" || return 1
     for program in npm npx; do

@@ -15,7 +15,7 @@ choose_python() {
         PYTHON_WANTED=$(tr -d '[:space:]' < runtime.txt)
     fi
     PYTHON_WANTED=${PYTHON_WANTED#python-}
-    [ -z "$asked_in" ] || expr "x$PYTHON_WANTED" : 'x3\.[0-9]\{1,2\}\(\.[0-9]\{1,2\}\)\{0,1\}$' >/dev/null ||
+    [ -z "$asked_in" ] || echo "$PYTHON_WANTED" | grep -Eqx '3\.[0-9]{1,2}(\.[0-9]{1,2})?' ||
         fail "$asked_in asks for '$PYTHON_WANTED', which is not a Python version." \
             "Write one as 3.12 or 3.12.1."
 }
