@@ -187,7 +187,7 @@ mod tests {
         /// a record, and the status line in one.
         #[test]
         fn nothing_is_lost_and_the_status_is_never_split(
-            before in proptest::collection::vec(any::<u8>().prop_filter("text", |b| *b < 0xEF), 0..40_000),
+            before in proptest::collection::vec(0_u8..0xEF, 0..40_000),
             cuts in proptest::collection::vec(1_usize..20_000, 1..50),
             pauses in proptest::collection::vec(0_u64..8, 1..50),
         ) {
