@@ -32,6 +32,7 @@ pub struct Config {
     pub network: Network,
     pub stacks: Stacks,
     pub build: Build,
+    pub dynos: Patience,
     pub push: Push,
     pub logs: Logs,
     pub drains: Drains,
@@ -88,6 +89,21 @@ pub struct Build {
     pub rust_toolchain: Option<PathBuf>,
     /// Buildpacks asked in this order when an app names none; empty: the bundled order.
     pub buildpacks: Vec<String>,
+}
+
+/// How long a dyno is waited for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Patience {
+    /// From launch to listening on `$PORT` (R10).
+    pub boot_timeout: Duration,
+    /// From SIGTERM to SIGKILL (R12).
+    pub stop_grace: Duration,
+}
+
+impl Patience {
+    /// Heroku Dev Center, "Error codes", R10 and R12.
+    pub const HEROKU: Self =
+        Self { boot_timeout: Duration::from_secs(60), stop_grace: Duration::from_secs(30) };
 }
 
 /// Limits on what a client may send.
@@ -242,6 +258,7 @@ impl Config {
                 rust_toolchain: around.rust_toolchain(),
                 buildpacks: Vec::new(),
             },
+            dynos: Patience::HEROKU,
             push: Push { max_bytes: 500 * 1000 * 1000, idle: Duration::from_mins(1) },
             log: "warn".into(),
             drains: Drains::default(),

@@ -142,6 +142,18 @@ pub const SETTINGS: &[Setting] = &[
         c.build.buildpacks = list,
         joined
     ),
+    setting!(
+        "dynos.boot_timeout",
+        "seconds a web dyno may take to listen on $PORT",
+        c.dynos.boot_timeout = value::seconds,
+        seconds
+    ),
+    setting!(
+        "dynos.stop_grace",
+        "seconds a dyno may take to end after SIGTERM",
+        c.dynos.stop_grace = value::seconds,
+        seconds
+    ),
     setting!("push.max", "largest push or source archive", c.push.max_bytes = value::bytes, text),
     setting!(
         "push.idle",

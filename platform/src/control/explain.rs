@@ -1,5 +1,6 @@
 //! Why a release did not boot, in words for whoever pushed it.
 
+use crate::config::Patience;
 use lathe_dynos::spec::{End, EndCause};
 
 /// At most this many of the dyno's last lines are shown.
@@ -10,11 +11,12 @@ pub(super) fn boot_failure(
     dyno: &str,
     end: Option<&End>,
     port: Option<u16>,
+    patience: Patience,
     lines: &[String],
 ) -> String {
     let mut text = match end {
         None => format!("{dyno} did not start"),
-        Some(end) => reason(dyno, end, port),
+        Some(end) => reason(dyno, end, port, patience),
     };
     if !lines.is_empty() {
         text.push_str("\nIts last lines:");
@@ -26,7 +28,7 @@ pub(super) fn boot_failure(
     text
 }
 
-fn reason(dyno: &str, end: &End, port: Option<u16>) -> String {
+fn reason(dyno: &str, end: &End, port: Option<u16>, patience: Patience) -> String {
     let peak = format!("memory peak {} MB", end.memory_peak_bytes / (1024 * 1024));
     match &end.cause {
         EndCause::BootTimeout => {
@@ -38,8 +40,9 @@ fn reason(dyno: &str, end: &End, port: Option<u16>) -> String {
                 }
             };
             let wanted = port.map(|port| format!(" ({port})")).unwrap_or_default();
+            let within = patience.boot_timeout.as_secs();
             format!(
-                "{dyno} did not listen on $PORT{wanted} within 60 seconds (R10), {peak}\n\
+                "{dyno} did not listen on $PORT{wanted} within {within} seconds (R10), {peak}\n\
                  {opened}: make the web process bind 0.0.0.0:$PORT"
             )
         }
@@ -93,8 +96,11 @@ mod tests {
             ),
         ];
         for (end, expected) in cases {
-            assert_eq!(boot_failure("web.1", Some(&end), Some(12345), &lines), expected);
+            assert_eq!(
+                boot_failure("web.1", Some(&end), Some(12345), Patience::HEROKU, &lines),
+                expected
+            );
         }
-        assert_eq!(boot_failure("web.1", None, None, &[]), "web.1 did not start");
+        assert_eq!(boot_failure("web.1", None, None, Patience::HEROKU, &[]), "web.1 did not start");
     }
 }

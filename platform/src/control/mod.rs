@@ -123,6 +123,7 @@ impl Control {
             draining: &self.draining,
             busy: &(self.wires.busy)(),
             apps_domain: &self.services.config.apps_domain,
+            patience: self.services.config.dynos,
             now_ms: u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0),
         };
         plan(&facts, &|stack| self.services.stack_root(stack))
@@ -179,7 +180,8 @@ impl Control {
         let release =
             self.services.store.read(move |tx| releases::by_version(tx, &id, version)).await?;
         let lines = said::by(&self.services, &release, dyno, explain::LINES_MAX).await;
-        let reason = explain::boot_failure(dyno, end.as_ref(), port, &lines);
+        let patience = self.services.config.dynos;
+        let reason = explain::boot_failure(dyno, end.as_ref(), port, patience, &lines);
         let first = reason.lines().next().unwrap_or_default().to_owned();
         self.services.say(&app, Source::App, "api", &format!("Release v{version} failed: {first}"));
         self.services.store.write(move |tx| releases::fail(tx, &app, version, &reason)).await

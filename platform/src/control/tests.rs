@@ -4,6 +4,7 @@ use super::plan::{Facts, Plan, Turn, plan};
 use super::slots::Place;
 use super::snapshot::{AppState, Snapshot};
 use super::wanted;
+use crate::config::Patience;
 use crate::state::model::{Account, App, Config, Formation, Phase, Release, ReleaseStatus, Slug};
 use jiff::Timestamp;
 use lathe_dynos::spec::{Desired, DynoId, DynoState, End, EndCause, Observed, ObservedDyno};
@@ -127,7 +128,8 @@ fn decide(
     waited_ms: u64,
 ) -> Plan {
     let root = |_: &str| Some(PathBuf::from("/stack"));
-    let previous = before.map(|before| wanted::of_app(before, &root)).unwrap_or_default();
+    let previous =
+        before.map(|before| wanted::of_app(before, Patience::HEROKU, &root)).unwrap_or_default();
     let since = NOW_MS - waited_ms;
     let draining = seen.dynos.keys().map(|slot| (slot.clone(), since)).collect();
     let ids = seen.dynos.values().filter_map(|dyno| dyno.id).map(|id| id.to_string());
@@ -139,6 +141,7 @@ fn decide(
         draining: &draining,
         busy: &busy,
         apps_domain: "localhost",
+        patience: Patience::HEROKU,
         now_ms: NOW_MS,
     };
     plan(&facts, &root)
@@ -285,7 +288,7 @@ proptest! {
         let seen = observed(&dynos);
         let plan = decide(&state, Some(&before), &seen, busy, waited_ms);
         let root = |_: &str| Some(PathBuf::from("/stack"));
-        let asked = wanted::of_app(&state, &root);
+        let asked = wanted::of_app(&state, Patience::HEROKU, &root);
         for (slot, wanted) in &asked {
             prop_assert_eq!(plan.dynos.get(slot), Some(wanted));
         }

@@ -2,29 +2,29 @@
 
 use super::slots::Place;
 use super::snapshot::AppState;
+use crate::config::Patience;
 use crate::state::model::{App, Phase, Release};
 use lathe_dynos::class::Class;
 use lathe_dynos::spec::{DynoSpec, Slot, Wanted};
 use lathe_logs::AppId;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
-
-/// Heroku Dev Center, "Error codes", R10 and R12.
-const BOOT_TIMEOUT: Duration = Duration::from_mins(1);
-const STOP_GRACE: Duration = Duration::from_secs(30);
 
 /// Where a stack's files are on this machine; none when it is not here.
 pub type StackRoot<'a> = &'a dyn Fn(&str) -> Option<PathBuf>;
 
 /// The dynos of the serving release and, while it boots, of the next one.
-pub fn of_app(state: &AppState, stack_root: StackRoot<'_>) -> BTreeMap<Slot, Wanted> {
+pub fn of_app(
+    state: &AppState,
+    patience: Patience,
+    stack_root: StackRoot<'_>,
+) -> BTreeMap<Slot, Wanted> {
     let booting = state.candidate.iter().filter(|release| release.phase == Phase::Booting);
     state
         .current
         .iter()
         .chain(booting)
-        .flat_map(|release| of_release(state, release, stack_root))
+        .flat_map(|release| of_release(state, release, patience, stack_root))
         .collect()
 }
 
@@ -32,6 +32,7 @@ pub fn of_app(state: &AppState, stack_root: StackRoot<'_>) -> BTreeMap<Slot, Wan
 pub fn of_release(
     state: &AppState,
     release: &Release,
+    patience: Patience,
     stack_root: StackRoot<'_>,
 ) -> Vec<(Slot, Wanted)> {
     places(state, release)
@@ -51,8 +52,8 @@ pub fn of_release(
             let port = place.is_web().then(|| place.port());
             let wanted = Wanted {
                 spec: DynoSpec { port, ..spec },
-                boot_timeout: BOOT_TIMEOUT,
-                stop_grace: STOP_GRACE,
+                boot_timeout: patience.boot_timeout,
+                stop_grace: patience.stop_grace,
             };
             Some((place.slot(), wanted))
         })
