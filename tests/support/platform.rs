@@ -1,6 +1,6 @@
 //! A platform of its own for a test: scratch data, free ports, its own network; gone at the end.
 
-use crate::{Answer, get, until};
+use crate::{Answer, get, signal, until};
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -180,11 +180,6 @@ impl Drop for Platform {
         let left = leftovers(self.data.path());
         assert!(left.is_empty(), "left behind: {left:?}");
     }
-}
-
-fn signal(pid: u32, name: &str) {
-    let status = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status();
-    assert!(status.unwrap().success());
 }
 
 /// Processes that still name the data directory, and mounts below it.

@@ -1,0 +1,212 @@
+//! What a platform has on the machine, seen and hurt from outside: processes, dynos, load.
+
+use crate::{Answer, Platform, request};
+use serde_json::{Value, json};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// A running dyno as its record and the kernel tell.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Dyno {
+    pub id: String,
+    pub name: String,
+    pub app: String,
+    pub pid: u32,
+    pub address: Ipv4Addr,
+    pub port: Option<u16>,
+}
+
+impl Dyno {
+    /// A request to the dyno itself, past the router.
+    pub fn get(&self, path: &str) -> Option<Answer> {
+        let address = SocketAddr::from((self.address, self.port.expect("a web dyno")));
+        request(address, "GET", "dyno", path, &[], b"")
+    }
+}
+
+impl Platform {
+    /// The dynos that run, by name; read from the engine's records, whether or not anybody
+    /// watches them.
+    pub fn dynos(&self) -> Vec<Dyno> {
+        let Ok(entries) = std::fs::read_dir(self.data().join("cell/dynos")) else {
+            return Vec::new();
+        };
+        let mut dynos: Vec<Dyno> = entries.flatten().filter_map(|e| dyno(&e.path())).collect();
+        dynos.sort_by(|a, b| (&a.app, &a.name).cmp(&(&b.app, &b.name)));
+        dynos
+    }
+
+    /// The running dyno of that name.
+    pub fn dyno(&self, name: &str) -> Dyno {
+        let found = self.dynos().into_iter().find(|dyno| dyno.name == name);
+        found.unwrap_or_else(|| panic!("no {name} runs: {:?}", self.dynos()))
+    }
+
+    /// `/apps/<app>/dynos`: name, state and identity of each, by name.
+    pub fn ps(&self, app: &str) -> Vec<(String, String, String)> {
+        let (status, dynos) = self.api("GET", &format!("/apps/{app}/dynos"), &Value::Null);
+        assert_eq!(status, 200, "{dynos}");
+        let text = |dyno: &Value, key: &str| dyno[key].as_str().unwrap().to_owned();
+        let of = |d: &Value| (text(d, "name"), text(d, "state"), text(d, "id"));
+        let mut all: Vec<_> = dynos.as_array().unwrap().iter().map(of).collect();
+        all.sort();
+        all
+    }
+
+    /// What the app's log holds.
+    pub fn logs(&self, app: &str) -> String {
+        let wish = json!({"lines": 1500, "tail": false});
+        let (status, session) = self.api("POST", &format!("/apps/{app}/log-sessions"), &wish);
+        assert_eq!(status, 201, "{session}");
+        let url = session["logplex_url"].as_str().unwrap();
+        let path = &url[url.find("/log-sessions/").expect("a path")..];
+        request(self.address("api_plain"), "GET", "localhost", path, &[], b"").unwrap().body
+    }
+
+    pub fn spawner_pid(&self) -> u32 {
+        let wanted = format!("spawner\0--dir\0{}", self.data().join("cell").display());
+        // A dyno's first process is a copy of the spawner that never executed anything else.
+        let dynos: Vec<u32> = self.dynos().iter().map(|dyno| dyno.pid).collect();
+        let mut pids = processes(|cmdline| cmdline.contains(&wanted));
+        pids.retain(|pid| !dynos.contains(pid));
+        assert_eq!(pids.len(), 1, "one spawner, not {pids:?}");
+        pids[0]
+    }
+
+    /// What a power cut does to everything that runs: all processes of this platform are gone at
+    /// once, and with them every mount, network and control group that they kept alive. The next
+    /// start is told of another boot by the file in which the engine keeps the kernel's boot id.
+    pub fn reboot(&mut self) {
+        let dynos = self.dynos();
+        let spawner = self.spawner_pid();
+        self.kill();
+        signal(spawner, "KILL");
+        for dyno in &dynos {
+            signal(dyno.pid, "KILL");
+        }
+        crate::until("everything is dead", Duration::from_secs(10), || {
+            self.dynos().is_empty().then_some(())
+        });
+        let groups = self.cgroups();
+        for group in groups.iter().rev() {
+            drop(std::fs::remove_dir(group));
+        }
+        assert!(self.cgroups().is_empty(), "{:?}", self.cgroups());
+        drop(std::fs::remove_dir_all(self.data().join("run")));
+        std::fs::write(self.data().join("cell/boot"), "00000000-another-boot\n").unwrap();
+    }
+
+    /// Every control group of this platform that a dyno has or had, and those above them.
+    pub fn cgroups(&self) -> Vec<PathBuf> {
+        let parent = format!("lathe-{}", self.instance());
+        let groups = walkdir::WalkDir::new("/sys/fs/cgroup").max_depth(4).into_iter().flatten();
+        groups
+            .filter(|entry| entry.file_type().is_dir())
+            .map(walkdir::DirEntry::into_path)
+            .filter(|path| path.components().any(|part| part.as_os_str() == parent.as_str()))
+            .collect()
+    }
+
+    /// The engine's name on this machine, which its groups, links and firewall table bear.
+    /// Made from the data directory as the platform makes it.
+    pub fn instance(&self) -> String {
+        let data = self.data().canonicalize().unwrap();
+        let sum =
+            Command::new("sh").args(["-c", "printf %s \"$0\" | sha256sum"]).arg(data).output();
+        let sum = String::from_utf8(sum.unwrap().stdout).unwrap();
+        let byte = |i: usize| u8::from_str_radix(&sum[2 * i..2 * i + 2], 16).unwrap();
+        (0..5).map(|i| char::from(b'a' + byte(i) % 26)).collect()
+    }
+}
+
+fn dyno(dir: &Path) -> Option<Dyno> {
+    let record: Value =
+        serde_json::from_slice(&std::fs::read(dir.join("record.json")).ok()?).ok()?;
+    let pid = std::fs::read_to_string(dir.join("pid")).ok()?;
+    let (pid, started) = pid.trim().split_once(' ')?;
+    // The number may be somebody else's by now.
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    let alive = fields.next()? != "Z" && fields.nth(18)? == started;
+    let spec = &record["spec"];
+    alive.then_some(())?;
+    Some(Dyno {
+        id: record["id"].as_str()?.to_owned(),
+        name: spec["name"].as_str()?.to_owned(),
+        app: spec["app"].as_str()?.to_owned(),
+        pid: pid.parse().ok()?,
+        address: record["address"].as_str()?.parse().ok()?,
+        port: spec["port"].as_u64().and_then(|port| port.try_into().ok()),
+    })
+}
+
+fn processes(wanted: impl Fn(&str) -> bool) -> Vec<u32> {
+    let mut pids = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        let cmdline = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        if wanted(&String::from_utf8_lossy(&cmdline)) {
+            pids.push(pid);
+        }
+    }
+    pids
+}
+
+/// Sends a signal; a process that is gone is as good.
+pub fn signal(pid: u32, name: &str) {
+    drop(Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).output());
+}
+
+/// Requests, one after the other without a pause, until told to stop.
+#[derive(Debug)]
+pub struct Load {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Tally>,
+}
+
+/// What became of the requests of a load.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    pub answered: usize,
+    /// Since the load began: when, and what came instead of a 200.
+    pub failed: Vec<(Duration, Option<u16>)>,
+    /// The longest time between two good answers.
+    pub gap: Duration,
+}
+
+impl Load {
+    /// `ask` is one request.
+    pub fn start(mut ask: impl FnMut() -> Option<Answer> + Send + 'static) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let (began, mut tally) = (Instant::now(), Tally::default());
+            let mut last = began;
+            while !told.load(Ordering::Relaxed) {
+                match ask().map(|answer| answer.status) {
+                    Some(200) => {
+                        tally.answered += 1;
+                        tally.gap = tally.gap.max(last.elapsed());
+                        last = Instant::now();
+                    }
+                    other => tally.failed.push((began.elapsed(), other)),
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            tally
+        });
+        Self { stop, thread }
+    }
+
+    pub fn end(self) -> Tally {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
+}
