@@ -130,3 +130,160 @@ fn dynos_outlive_the_platform_the_spawner_and_both() {
         beats.lines().filter_map(|l| l.rsplit_once("beat ")?.1.parse().ok()).collect();
     assert!(said.windows(2).all(|two| two[1] == two[0] + 1), "a line is lost or twice: {said:?}");
 }
+
+/// R13: what ended while nobody looked is known after the start, and restarted or told.
+/// R15: after a reboot every app is back by itself, once, and nothing stale is left.
+#[test]
+fn ends_are_known_after_an_absence_and_apps_are_back_after_a_reboot() {
+    let mut platform = Platform::start();
+    let procfile = "web: python3 web.py\nworker: bash beat.sh\n";
+    deploy(&platform, "absent", procfile, &[]);
+    let run = json!({"command": "sleep 2; exit 9", "attach": false});
+    let (status, one_off) = platform.api("POST", "/apps/absent/dynos", &run);
+    assert_eq!(status, 201, "{one_off}");
+    let name = one_off["name"].as_str().unwrap().to_owned();
+    until("the one-off runs", BOUND, || platform.dynos().iter().find(|d| d.name == name).cloned());
+    let before = platform.dyno("web.1");
+
+    platform.kill();
+    assert_eq!(before.get("/exit/7").unwrap().status, 200);
+    until("both end unseen", BOUND, || platform.dynos().is_empty().then_some(()));
+    platform.up();
+    let began = Instant::now();
+    until("the end is told", BOUND, || {
+        let logs = platform.logs("absent");
+        let told = |name: &str, status| {
+            logs.contains(&format!("heroku[{name}]: Process exited with status {status}"))
+        };
+        (told("web.1", 7) && told(&name, 9)).then_some(())
+    });
+    all_up(&platform, "absent", 1);
+    eprintln!("restarted {:?} after the platform was back", began.elapsed());
+    assert_ne!(platform.dyno("web.1").id, before.id);
+    assert_eq!(platform.app("absent", "/").body, "web.1");
+
+    deploy(&platform, "second", procfile, &[]);
+    scale(&platform, "absent", "web", 2);
+    scale(&platform, "absent", "worker", 1);
+    all_up(&platform, "absent", 3);
+    let names = |platform: &Platform| -> Vec<(String, String)> {
+        platform.dynos().into_iter().map(|dyno| (dyno.app, dyno.name)).collect()
+    };
+    let before = (platform.dynos(), names(&platform));
+    platform.reboot();
+    let began = Instant::now();
+    platform.up();
+    all_up(&platform, "absent", 3);
+    all_up(&platform, "second", 1);
+    let took = began.elapsed();
+    assert!(took < Duration::from_mins(1), "{took:?}");
+    for app in ["absent", "second"] {
+        assert_eq!(platform.app(app, "/").status, 200);
+    }
+    assert_eq!(names(&platform), before.1, "each once");
+    let ids: Vec<String> = platform.dynos().into_iter().map(|dyno| dyno.id).collect();
+    assert!(before.0.iter().all(|dyno| !ids.contains(&dyno.id)), "no identity twice");
+    for group in platform.cgroups() {
+        let name = group.file_name().unwrap().to_str().unwrap();
+        assert!(name.starts_with("lathe-") || ids.iter().any(|id| id == name), "stale {name}");
+    }
+    eprintln!("four dynos of two apps up {took:?} after a reboot");
+}
+
+/// How often the log says it.
+fn said(platform: &Platform, app: &str, text: &str) -> usize {
+    platform.logs(app).matches(text).count()
+}
+
+/// R1, R2, R3, R5, R8, R12: whatever a dyno does, or is done to it, is told and bounded, and its
+/// neighbour does not notice.
+#[test]
+fn dynos_that_misbehave_harm_nobody() {
+    let settings = ["dynos.boot_timeout=3", "dynos.stop_grace=2"];
+    let platform = Platform::start_with(&settings);
+    deploy(&platform, "neighbour", "web: python3 web.py\n", &[]);
+    let procfile = "web: python3 web.py\nplain: sleep 1000\nstubborn: bash stubborn.sh\n\
+                    crash: exit 3\nbomb: bash bomb.sh\nfill: bash fill.sh\n";
+    let files = [
+        ("stubborn.sh", "trap '' TERM; echo ready; while :; do sleep 1; done\n"),
+        ("bomb.sh", "b() { b | b & }; while :; do b; done\n"),
+        (
+            "fill.sh",
+            "for d in /tmp /app; do head -c 9G /dev/zero >$d/fill; echo full $?; done; sleep 1000\n",
+        ),
+    ];
+    let checkout = deploy(&platform, "faulty", procfile, &files);
+    let quiet = platform.dynos().into_iter().find(|dyno| dyno.port.is_some()).unwrap();
+
+    // R3: a program without a handler ends by SIGTERM, at once.
+    scale(&platform, "faulty", "plain", 1);
+    until("it is up", BOUND, || (state(&platform, "faulty", "plain.1") == "up").then_some(()));
+    scale(&platform, "faulty", "plain", 0);
+    until("it ends quickly", Duration::from_secs(1), || {
+        let text = "heroku[plain.1]: Process exited with status 143";
+        (said(&platform, "faulty", text) == 1).then_some(())
+    });
+
+    // R2: one that ignores it is killed when its grace is over.
+    scale(&platform, "faulty", "stubborn", 1);
+    until("it is up", BOUND, || {
+        (said(&platform, "faulty", "stubborn.1]: ready") > 0).then_some(())
+    });
+    scale(&platform, "faulty", "stubborn", 0);
+    until("it is killed", Duration::from_secs(5), || {
+        let logs = platform.logs("faulty");
+        let told = logs.contains("Error R12 (Exit timeout) -> Process failed to exit within 2 s");
+        (told && logs.contains("heroku[stubborn.1]: Process exited with status 137")).then_some(())
+    });
+
+    // R1: three starts at once, then a wait, and everybody can see it.
+    scale(&platform, "faulty", "crash", 1);
+    until("it is seen to crash", BOUND, || {
+        let starts = said(&platform, "faulty", "heroku[crash.1]: Starting process");
+        (starts == 3 && state(&platform, "faulty", "crash.1") == "crashed").then_some(())
+    });
+
+    // R12: a process killed behind our back.
+    let killed = platform.dynos().into_iter().find(|d| d.id != quiet.id && d.name == "web.1");
+    let killed = killed.unwrap();
+    signal(killed.pid, "KILL");
+    let began = Instant::now();
+    until("it is noticed", Duration::from_secs(1), || {
+        let text = "heroku[web.1]: Process exited with status 137";
+        (said(&platform, "faulty", text) == 1).then_some(())
+    });
+    let noticed = began.elapsed();
+    until("another serves", BOUND, || (platform.app("faulty", "/").status == 200).then_some(()));
+    eprintln!("killed dyno: noticed after {noticed:?}, replaced after {:?}", began.elapsed());
+
+    // R8: processes and disk without end; the neighbour answers.
+    let load = Load::start(move || quiet.get("/"));
+    std::thread::sleep(Duration::from_secs(1));
+    scale(&platform, "faulty", "fill", 1);
+    until("disk is full", BOUND, || {
+        (said(&platform, "faulty", "fill.1]: full 1") == 2).then_some(())
+    });
+    assert!(platform.logs("faulty").contains("No space left on device"));
+    scale(&platform, "faulty", "bomb", 1);
+    until("the bomb goes off", BOUND, || {
+        (said(&platform, "faulty", "Resource temporarily unavailable") > 0).then_some(())
+    });
+    std::thread::sleep(Duration::from_secs(2));
+    let tally = load.end();
+    eprintln!("beside bomb and filler: {} answered, longest gap {:?}", tally.answered, tally.gap);
+    assert!(tally.failed.is_empty() && tally.gap < Duration::from_secs(2), "{tally:?}");
+    scale(&platform, "faulty", "bomb", 0);
+    scale(&platform, "faulty", "fill", 0);
+    until("both are gone", BOUND, || {
+        let gone = platform.dynos().iter().all(|d| d.name != "bomb.1" && d.name != "fill.1");
+        gone.then_some(())
+    });
+
+    // R5: what never listens is not released.
+    checkout.commit(&[("web.py", "import time; print('thinking', flush=True); time.sleep(99)\n")]);
+    let pushed = checkout.push();
+    let pushed =
+        pushed.rejected(&["did not listen on $PORT", "within 3 seconds (R10)", "thinking"]);
+    assert!(platform.logs("faulty").contains("Error R10 (Boot timeout)"), "{}", pushed.transcript);
+    assert_eq!(platform.app("faulty", "/").body, "web.1", "the old release serves");
+}
