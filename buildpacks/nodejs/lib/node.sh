@@ -10,7 +10,7 @@ install_node() {
     version=$(wanted_node)
     [ -n "$version" ] || fail "No version of Node.js fits engines.node '$(field engines.node)'." \
         "Ask for one in package.json, as in \"engines\": {\"node\": \"22.x\"}."
-    kept=$CACHE_DIR/nodejs/$version-$ARCH
+    kept=$CACHE_DIR/nodejs/$version-$ARCH-npm$(npm_of "$version")
     if [ ! -x "$kept/bin/node" ]; then
         # Only the version in use is kept.
         rm -rf "${CACHE_DIR:?}"/nodejs/*
@@ -41,19 +41,24 @@ official_node() {
     rm -rf "$2.tgz" "$2/share" "$2"/*.md
 }
 
-# node alone is the package node-linux-ARCH; the npm that came with it is a package, too.
+# node alone is the package node-linux-ARCH; the npm that came with it is a package, too. Packages of
+# old versions hold the official archive instead, which has both.
 registry_node() {
-    rm -rf "$2" && mkdir -p "$2/lib/node_modules/npm" "$2/bin"
+    rm -rf "$2" && mkdir -p "$2/lib/node_modules" "$2/bin"
     unpack_package "node-linux-$ARCH@$1" "$2/unpacked" || return 1
-    # Packages of old versions hold the official archive instead of its files.
     for archive in "$2"/unpacked/node-v*.tar.gz; do
         [ ! -f "$archive" ] || tar -xzf "$archive" --strip-components=1 --no-same-owner -C "$2/unpacked"
     done
     mv "$2/unpacked/bin/node" "$2/bin/node" || return 1
-    rm -rf "$2/unpacked"
     chmod +x "$2/bin/node"
-    unpack_package "npm@$(npm_of "$1")" "$2/lib/node_modules/npm" || return 1
+    if [ -d "$2/unpacked/lib/node_modules/npm" ]; then
+        mv "$2/unpacked/lib/node_modules/npm" "$2/lib/node_modules/npm"
+    else
+        unpack_package "npm@$(npm_of "$1")" "$2/lib/node_modules/npm" || return 1
+    fi
+    rm -rf "$2/unpacked"
     for program in npm npx; do
+        [ -f "$2/lib/node_modules/npm/bin/$program-cli.js" ] || continue
         ln -s "../lib/node_modules/npm/bin/$program-cli.js" "$2/bin/$program"
         chmod +x "$2/lib/node_modules/npm/bin/$program-cli.js"
     done
@@ -69,8 +74,12 @@ npm_of() {
         echo 10
     elif [ "$major" -ge 16 ]; then
         echo 8
-    else
+    elif [ "$major" -ge 8 ]; then
         echo 6
+    elif [ "$major" -ge 6 ]; then
+        echo 3
+    else
+        echo 2
     fi
 }
 
