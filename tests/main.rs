@@ -1,6 +1,8 @@
 //! The end-to-end tests: real git, real containers, real clients; and the properties of the source.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+mod heroku;
+mod run;
 mod serve;
 mod survive;
 mod tidy;

@@ -5,10 +5,12 @@ mod app;
 mod http;
 mod machine;
 mod platform;
+mod rendezvous;
 mod wait;
 
 pub use app::{Checkout, Pushed};
 pub use http::{Answer, get, request};
 pub use machine::{Dyno, Load, Tally, signal};
 pub use platform::{Platform, lathe, unique_network};
+pub use rendezvous::{OneOff, Session};
 pub use wait::until;

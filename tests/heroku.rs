@@ -1,0 +1,270 @@
+//! The unmodified Heroku CLI from npm drives a platform: every everyday command, by a table.
+
+use lathe_tests::{Checkout, Platform, until};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// The package, and where it is kept between test runs.
+const PACKAGE: &str = "heroku@11";
+const CACHE: &str = "/var/cache/lathe/heroku-cli-11";
+/// Says that this machine has no node, and that this is known.
+const WITHOUT_NODE: &str = "LATHE_TEST_WITHOUT_NODE";
+const BOUND: Duration = Duration::from_secs(60);
+const WEB: &str = "import http.server, os
+class Hello(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = ('hello ' + os.environ.get('GREETING', 'nobody')).encode()
+        self.send_response(200)
+        self.send_header('Content-Length', str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+http.server.ThreadingHTTPServer(('', int(os.environ['PORT'])), Hello).serve_forever()
+";
+
+/// One command: its arguments, what it reads, its exit status, and what its output holds.
+#[derive(Debug)]
+struct Step {
+    arguments: &'static [&'static str],
+    stdin: &'static str,
+    status: i32,
+    holds: &'static [&'static str],
+}
+
+/// A command that reads nothing and succeeds.
+const fn step(arguments: &'static [&'static str], holds: &'static [&'static str]) -> Step {
+    Step { arguments, stdin: "", status: 0, holds }
+}
+
+const fn fails(
+    arguments: &'static [&'static str],
+    status: i32,
+    holds: &'static [&'static str],
+) -> Step {
+    Step { arguments, stdin: "", status, holds }
+}
+
+const BEFORE_THE_PUSH: &[Step] = &[
+    step(&["auth:whoami"], &["owner@lathe.local"]),
+    step(&["apps:create", "cli"], &["Creating cli... done", "/cli.git", "http://cli.localhost"]),
+    fails(&["apps:create", "cli"], 2, &["Error ID: invalid_params"]),
+    step(&["apps"], &["cli"]),
+    step(&["apps:info", "-a", "cli"], &["=== cli", "Owner:", "owner@lathe.local"]),
+    fails(&["apps:info", "-a", "nobody"], 2, &["Error ID: not_found"]),
+    step(&["git:remote", "-a", "cli"], &["/cli.git"]),
+    fails(&["run", "-a", "cli", "--", "true"], 2, &["git push"]),
+    fails(&["ps:scale", "-a", "cli"], 1, &["No process types"]),
+    step(&["config:set", "GREETING=world", "-a", "cli"], &["GREETING: world", "v2"]),
+];
+
+const AFTER_THE_PUSH: &[Step] = &[
+    // Config
+    step(&["config", "-a", "cli"], &["GREETING: world"]),
+    step(&["config:get", "GREETING", "-a", "cli"], &["world"]),
+    step(&["config:set", "A=1", "B=two words", "-a", "cli"], &["A: 1", "B: two words", "v4"]),
+    step(&["config:unset", "A", "-a", "cli"], &["Unsetting A", "v5"]),
+    // Releases
+    step(&["releases", "-a", "cli"], &["v5", "v3", "Deploy", "owner@lathe.local"]),
+    step(&["releases", "-n", "1", "-a", "cli"], &["v5"]),
+    step(&["releases:info", "v3", "-a", "cli"], &["=== Release v3", "Deploy"]),
+    step(&["rollback", "v3", "-a", "cli"], &["Rolling back", "v3"]),
+    step(&["releases", "-a", "cli"], &["Rollback to v3"]),
+    // Dynos
+    step(&["ps", "-a", "cli"], &["web", "python3 web.py", "web.1: "]),
+    step(&["ps:scale", "-a", "cli"], &["web=1:Standard-1X"]),
+    step(&["ps:scale", "web=2:standard-1x", "worker+1", "-a", "cli"], &["web at 2:Standard-1X"]),
+    step(&["ps", "worker", "-a", "cli"], &["worker.1: "]),
+    step(&["ps:scale", "worker=0", "web-1", "-a", "cli"], &["web at 1"]),
+    fails(&["ps:scale", "nothing=1", "-a", "cli"], 2, &["Error ID: "]),
+    step(&["ps:restart", "-d", "web.1", "-a", "cli"], &["Restarting dyno web.1", "done"]),
+    step(&["ps:restart", "-p", "web", "-a", "cli"], &["done"]),
+    step(&["ps:restart", "-a", "cli"], &["Restarting all dynos", "done"]),
+    step(&["ps:stop", "-d", "web.1", "-a", "cli"], &["Stopping", "done"]),
+    // One-offs
+    step(&["run", "-a", "cli", "--", "echo", "ran", "$DYNO"], &["ran run."]),
+    step(&["run", "-x", "-a", "cli", "--", "cat Procfile"], &["web: python3 web.py"]),
+    // The shell ends before it can tell its status: the platform tells it.
+    fails(&["run", "-x", "-a", "cli", "--", "exit 3"], 3, &["exited with code 3"]),
+    fails(&["run", "-x", "-a", "cli", "--", "sh -c 'exit 3'"], 3, &["exited with code 3"]),
+    fails(&["run", "-x", "-a", "cli", "--", "kill -9 $$"], 137, &["exited with code 137"]),
+    step(&["run", "-e", "K=V;L=W", "-a", "cli", "--", "echo $K$L"], &["VW"]),
+    step(&["run", "-s", "standard-2x", "-a", "cli", "--", "echo big"], &["big"]),
+    step(&["run", "--type", "task", "-a", "cli", "--", "echo $DYNO"], &["task."]),
+    Step {
+        arguments: &["run", "--no-tty", "-x", "-a", "cli", "--", "wc -l"],
+        stdin: "a\nb\nc\n",
+        status: 0,
+        holds: &["3\n"],
+    },
+    Step {
+        arguments: &["run", "-x", "-a", "cli", "--", "cat"],
+        stdin: "typed\n",
+        status: 0,
+        holds: &["typed\n"],
+    },
+    step(&["run:detached", "-a", "cli", "--", "echo from afar"], &["Run heroku logs"]),
+    // Logs
+    step(&["logs", "-a", "cli"], &["heroku[web.1]: State changed from starting to up"]),
+    step(&["logs", "-n", "1", "-s", "app", "-d", "api", "-a", "cli"], &["app[api]: "]),
+    step(&["logs", "-p", "web", "-a", "cli"], &["heroku[web.1]: "]),
+    step(&["drains:add", "syslog://127.0.0.1:514", "-a", "cli"], &["syslog://127.0.0.1:514"]),
+    step(&["drains", "-a", "cli"], &["syslog://127.0.0.1:514"]),
+    step(&["drains:remove", "syslog://127.0.0.1:514", "-a", "cli"], &["Successfully removed"]),
+    // Domains
+    step(&["domains", "-a", "cli"], &["cli.localhost"]),
+    step(&["domains:add", "www.example.com", "-a", "cli"], &["Adding www.example.com"]),
+    step(&["domains", "-a", "cli"], &["www.example.com"]),
+    // Maintenance
+    step(&["maintenance", "-a", "cli"], &["off"]),
+    step(&["maintenance:on", "-a", "cli"], &["done"]),
+    step(&["maintenance", "-a", "cli"], &["on"]),
+    step(&["maintenance:off", "-a", "cli"], &["done"]),
+    // The end
+    step(&["apps:rename", "cli-too", "-a", "cli"], &["cli-too"]),
+    fails(&["apps:destroy", "--confirm", "cli", "-a", "cli-too"], 1, &[]),
+    step(&["apps:destroy", "--confirm", "cli-too", "-a", "cli-too"], &["Destroying", "done"]),
+    step(&["apps"], &["You have no apps"]),
+];
+
+#[test]
+fn the_heroku_cli_does_its_everyday_commands() {
+    let Some(cli) = installed() else { return };
+    let platform = Platform::start();
+    let files = [("Procfile", "web: python3 web.py\nworker: sleep 1000\n"), ("web.py", WEB)];
+    let checkout = Checkout::new(&platform, "cli", &files);
+    let desk = Desk::new(&platform, &cli, &checkout.path());
+    desk.all(BEFORE_THE_PUSH);
+    let pushed = desk.run("git", &["push", "heroku", "main"], "");
+    let said = text(&pushed);
+    assert!(pushed.status.success() && said.contains("Verifying deploy... done."), "{said}");
+    assert_eq!(platform.app("cli", "/").body, "hello world");
+    desk.terminal();
+    desk.tail();
+    desk.all(AFTER_THE_PUSH);
+}
+
+/// Where a user of the CLI works: the environment as `lathe env` sets it, a home, a checkout.
+struct Desk {
+    env: String,
+    path: String,
+    home: TempDir,
+    checkout: PathBuf,
+}
+
+impl Desk {
+    fn new(platform: &Platform, cli: &Path, checkout: &Path) -> Self {
+        let env = platform.command().arg("env").output().unwrap();
+        assert!(env.status.success(), "{}", text(&env));
+        let path = std::env::var("PATH").unwrap();
+        Self {
+            env: String::from_utf8(env.stdout).unwrap(),
+            path: format!("{}:{path}", cli.display()),
+            home: tempfile::tempdir().unwrap(),
+            checkout: checkout.to_owned(),
+        }
+    }
+
+    fn command(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new("bash");
+        command
+            .args(["-c", &format!("{}\nexec \"$@\"", self.env), "bash", program])
+            .args(arguments)
+            .current_dir(&self.checkout)
+            .env("HOME", self.home.path())
+            .env("PATH", &self.path)
+            .env("LC_ALL", "C.UTF-8")
+            .env_remove("HEROKU_APP")
+            .envs([("HEROKU_COLOR", "0"), ("NO_COLOR", "1"), ("GIT_TERMINAL_PROMPT", "0")]);
+        command
+    }
+
+    fn run(&self, program: &str, arguments: &[&str], stdin: &str) -> Output {
+        let input = tempfile::NamedTempFile::new_in(self.home.path()).unwrap();
+        std::fs::write(input.path(), stdin).unwrap();
+        let stdin = Stdio::from(File::open(input.path()).unwrap());
+        self.command(program, arguments).stdin(stdin).output().unwrap()
+    }
+
+    /// Runs the steps in order and tells of every one that did otherwise.
+    fn all(&self, steps: &[Step]) {
+        let mut wrong = Vec::new();
+        for step in steps {
+            let output = self.run("heroku", step.arguments, step.stdin);
+            let said = text(&output);
+            let missing: Vec<_> = step.holds.iter().filter(|part| !said.contains(**part)).collect();
+            let status = output.status.code();
+            if status != Some(step.status) || !missing.is_empty() {
+                let command = step.arguments.join(" ");
+                wrong.push(format!(
+                    "heroku {command}\n  status {status:?}, wanted {}; missing {missing:?} in:\n{said}",
+                    step.status
+                ));
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
+    /// On a terminal the CLI tells its size, as numbers, and the status comes back all the same.
+    fn terminal(&self) {
+        let inside = "stty rows 50 cols 132; heroku run -x -a cli 'stty size; (exit 9)'";
+        let output = self.run("script", &["-qec", inside, "/dev/null"], "");
+        let said = text(&output);
+        assert!(said.contains("50 132"), "{said}");
+        assert_eq!(output.status.code(), Some(9), "{said}");
+    }
+
+    /// A tail shows what is there and what comes.
+    fn tail(&self) {
+        let path = self.home.path().join("tail");
+        let mut command = self.command("heroku", &["logs", "--tail", "-a", "cli"]);
+        let mut tail =
+            command.stdin(Stdio::null()).stdout(File::create(&path).unwrap()).spawn().unwrap();
+        let shows = |text: &str| {
+            until(&format!("the tail shows {text:?}"), BOUND, || {
+                std::fs::read_to_string(&path).unwrap().contains(text).then_some(())
+            });
+        };
+        shows("State changed from starting to up");
+        self.all(&[step(&["run:detached", "-a", "cli", "--", "echo marker"], &["done"])]);
+        shows("]: marker");
+        tail.kill().unwrap();
+        tail.wait().unwrap();
+    }
+}
+
+fn text(output: &Output) -> String {
+    let both = [output.stdout.as_slice(), &output.stderr].concat();
+    String::from_utf8_lossy(&both).into_owned()
+}
+
+/// The directory with the `heroku` program, installed when it is not there yet. None only where
+/// it is said that node is missing.
+fn installed() -> Option<PathBuf> {
+    let node = Command::new("node").arg("--version").output();
+    if !node.is_ok_and(|output| output.status.success()) {
+        assert!(
+            std::env::var_os(WITHOUT_NODE).is_some(),
+            "the Heroku CLI needs node 20 and npm: install them (apt-get install nodejs npm), or set \
+             {WITHOUT_NODE}=1 to go on without this test"
+        );
+        eprintln!("NOT TESTED: the Heroku CLI, because there is no node and {WITHOUT_NODE} is set");
+        return None;
+    }
+    std::fs::create_dir_all(CACHE).unwrap();
+    let lock = File::create(Path::new(CACHE).join("lock")).unwrap();
+    lock.lock().unwrap();
+    let bin = Path::new(CACHE).join("node_modules/.bin");
+    if !Path::new(CACHE).join("complete").exists() {
+        let install = Command::new("npm")
+            .args(["install", PACKAGE, "--ignore-scripts", "--no-audit", "--no-fund"])
+            .current_dir(CACHE)
+            .output()
+            .unwrap();
+        assert!(install.status.success(), "npm install {PACKAGE}: {}", text(&install));
+        File::create(Path::new(CACHE).join("complete")).unwrap();
+    }
+    assert!(bin.join("heroku").exists(), "{} has no heroku", bin.display());
+    Some(bin)
+}
