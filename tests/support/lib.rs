@@ -2,15 +2,19 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 mod app;
+mod disk;
 mod http;
 mod machine;
 mod platform;
 mod rendezvous;
+mod smart;
 mod wait;
 
 pub use app::{Checkout, Pushed};
+pub use disk::Disk;
 pub use http::{Answer, get, request};
 pub use machine::{Dyno, Load, Tally, signal};
 pub use platform::{Platform, lathe, unique_network};
 pub use rendezvous::{OneOff, Session};
+pub use smart::{ZERO, basic, commands, rest};
 pub use wait::until;

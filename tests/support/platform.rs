@@ -6,12 +6,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// The first start on a machine builds the stacks.
 const UP_BOUND: Duration = Duration::from_secs(900);
 const STOP_BOUND: Duration = Duration::from_secs(60);
+const END_BOUND: Duration = Duration::from_secs(5);
 
 /// The `lathe` executable that this test run has built.
 pub fn lathe() -> PathBuf {
@@ -45,9 +46,14 @@ impl Platform {
 
     /// `settings` are `key=value`, as for `lathe --set`.
     pub fn start_with(settings: &[&str]) -> Self {
+        Self::start_in(&std::env::temp_dir(), settings)
+    }
+
+    /// Its data in a directory of its own below `parent`.
+    pub fn start_in(parent: &Path, settings: &[&str]) -> Self {
         let mut platform = Self {
             child: None,
-            data: tempfile::Builder::new().prefix("lathe-it-").tempdir().unwrap(),
+            data: tempfile::Builder::new().prefix("lathe-it-").tempdir_in(parent).unwrap(),
             network: unique_network(),
             settings: settings.iter().map(|s| (*s).to_owned()).collect(),
         };
@@ -177,7 +183,13 @@ impl Drop for Platform {
         let stopped = stopped.unwrap();
         let said = String::from_utf8_lossy(&stopped.stderr);
         assert!(stopped.status.success(), "lathe stop failed: {said}");
-        let left = leftovers(self.data.path());
+        // A process that was told to end is seen for a moment longer.
+        let began = Instant::now();
+        let mut left = leftovers(self.data.path());
+        while !left.is_empty() && began.elapsed() < END_BOUND {
+            std::thread::sleep(Duration::from_millis(20));
+            left = leftovers(self.data.path());
+        }
         assert!(left.is_empty(), "left behind: {left:?}");
     }
 }

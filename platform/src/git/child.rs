@@ -1,5 +1,6 @@
 //! Git as a child process: nothing of our environment, its own process group, never left behind.
 
+use super::pushes::Underway;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::io;
@@ -58,7 +59,7 @@ pub(super) fn command(dir: &Path, settings: &[(&str, String)], args: &[&str]) ->
     command
 }
 
-/// How long git may take to remove its quarantine when it is told to end.
+/// How long git may take to remove its lock files when it is told to end.
 const END_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A running git. Dropping it ends it and everything it started.
@@ -66,10 +67,19 @@ const END_TIMEOUT: Duration = Duration::from_secs(3);
 pub(super) struct Git {
     /// None once it is being ended.
     child: Option<Child>,
+    /// The push that it does, which is under way for as long as git runs.
+    push: Option<Underway>,
 }
 
 impl Git {
     pub(super) fn spawn(command: &mut Command) -> io::Result<(Self, ChildStdin, ChildStdout)> {
+        Self::spawn_for(None, command)
+    }
+
+    pub(super) fn spawn_for(
+        push: Option<Underway>,
+        command: &mut Command,
+    ) -> io::Result<(Self, ChildStdin, ChildStdout)> {
         let mut child = command.spawn()?;
         let gone = || io::Error::other("no pipe");
         let stdin = child.stdin.take().ok_or_else(gone)?;
@@ -77,32 +87,47 @@ impl Git {
         if let Some(stderr) = child.stderr.take() {
             tokio::spawn(report(stderr));
         }
-        Ok((Self { child: Some(child) }, stdin, stdout))
+        Ok((Self { child: Some(child), push }, stdin, stdout))
     }
 
     pub(super) async fn wait(&mut self) -> io::Result<ExitStatus> {
         let child = self.child.as_mut().ok_or_else(|| io::Error::other("ended"))?;
         child.wait().await
     }
+
+    pub(super) fn push(&self) -> Option<&Underway> {
+        self.push.as_ref()
+    }
+
+    /// To be called once git has been waited for.
+    pub(super) fn take_push(&mut self) -> Option<Underway> {
+        self.push.take()
+    }
 }
 
 impl Drop for Git {
     fn drop(&mut self) {
         let Some(child) = self.child.take() else { return };
-        // Told, git removes what it has taken in; killed, it leaves that until our next start.
+        let push = self.push.take();
+        if let Some(underway) = &push {
+            underway.push.cancel.cancel();
+        }
         signal(&child, Signal::SIGTERM);
         if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(end(child));
+            runtime.spawn(end(child, push));
         }
     }
 }
 
-async fn end(mut child: Child) {
+async fn end(mut child: Child, push: Option<Underway>) {
     if timeout(END_TIMEOUT, child.wait()).await.is_err() {
         signal(&child, Signal::SIGKILL);
         if let Err(error) = child.wait().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "git was not seen to end");
         }
+    }
+    if let Some(underway) = push {
+        underway.sweep().await;
     }
 }
 

@@ -1,7 +1,6 @@
 //! A running git's answer on its way to the client; when the client goes, git goes.
 
 use super::child;
-use super::pushes::Underway;
 use super::repo;
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
@@ -20,8 +19,6 @@ const PIECE_BYTES: usize = 32 * 1024;
 pub(super) struct Outflow {
     pub(super) git: child::Git,
     pub(super) stdout: ChildStdout,
-    /// The push that this answers.
-    pub(super) push: Option<Underway>,
     pub(super) permit: OwnedSemaphorePermit,
 }
 
@@ -42,7 +39,7 @@ impl Outflow {
 
     async fn piece(&mut self) -> io::Result<Option<Bytes>> {
         let never = CancellationToken::new();
-        let cancelled = self.push.as_ref().map_or(&never, |underway| &underway.push.cancel);
+        let cancelled = self.git.push().map_or(&never, |underway| &underway.push.cancel);
         let mut piece = BytesMut::with_capacity(PIECE_BYTES);
         tokio::select! {
             () = cancelled.cancelled() => Err(io::Error::other("the push was ended")),
@@ -54,10 +51,13 @@ impl Outflow {
 
     /// Git has said everything: tidy up after a push.
     async fn finish(mut self) {
-        if let Err(error) = self.git.wait().await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "git was not seen to end");
+        let ended = self.git.wait().await;
+        let Some(underway) = self.git.take_push() else { return };
+        match ended {
+            Ok(status) if status.success() => {}
+            // It may have been killed, in the middle of anything.
+            _ => return underway.sweep().await,
         }
-        let Some(underway) = self.push else { return };
         let path = underway.push.repo.clone();
         let settle = tokio::task::spawn_blocking(move || repo::settle_head(&path));
         if let Ok(Err(error)) = settle.await {

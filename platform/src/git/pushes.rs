@@ -1,9 +1,10 @@
 //! The pushes under way: who pushes where, how to end them, and which app is being deployed.
 
 use super::access::Access;
+use super::repo;
 use crate::state::secrets::random_token;
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
 
@@ -59,8 +60,33 @@ impl Pushes {
         *deploying.or_insert_with(|| push.id.clone()) == push.id
     }
 
+    /// The quarantines that nobody fills any more: while no push is under way, all of them.
+    fn abandoned(&self, repo: &Path) -> Vec<PathBuf> {
+        // Under the lock no push begins, so none of these is one that is being made.
+        let inner = self.lock();
+        if inner.pushes.values().any(|push| push.repo == repo) {
+            return Vec::new();
+        }
+        repo::quarantines(repo).unwrap_or_default()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Underway {
+    /// Ends it and removes what its git has left; to be called when git has ended, but not well.
+    /// Git removes its quarantine when it exits, and not when a signal ends it.
+    pub(super) async fn sweep(self) {
+        let (pushes, repo) = (self.pushes.clone(), self.push.repo.clone());
+        drop(self);
+        let swept = tokio::task::spawn_blocking(move || {
+            pushes.abandoned(&repo).iter().try_for_each(std::fs::remove_dir_all)
+        });
+        if let Ok(Err(error)) = swept.await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "a quarantine stays");
+        }
     }
 }
 
@@ -94,6 +120,20 @@ mod tests {
             updated_at: created_at,
         };
         Access { account, app }
+    }
+
+    #[tokio::test]
+    async fn the_last_push_takes_every_quarantine_along() {
+        let repo = tempfile::tempdir().unwrap();
+        let left = repo.path().join("objects/tmp_objdir-incoming-x/pack");
+        std::fs::create_dir_all(&left).unwrap();
+        let pushes = Pushes::default();
+        let first = pushes.begin(access("a"), repo.path().to_owned());
+        let second = pushes.begin(access("a"), repo.path().to_owned());
+        first.sweep().await;
+        assert!(left.exists(), "it may be the other one's");
+        second.sweep().await;
+        assert!(!left.parent().unwrap().exists());
     }
 
     #[test]

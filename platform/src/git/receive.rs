@@ -7,6 +7,7 @@ use super::policy::{self, Refused};
 use super::pushes::Underway;
 use super::wire::{PUSH_VARIABLE, SOCKET_VARIABLE};
 use super::{Git, Trouble, access, answer, child, refusal};
+use crate::steps;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::HeaderMap;
@@ -38,6 +39,7 @@ pub(super) async fn receive_pack(
 }
 
 async fn receive(git: &Git, access: access::Access, mut inflow: Inflow) -> Result<Body, Trouble> {
+    steps::passed("push asked for");
     let permit = Arc::clone(&git.receiving).try_acquire_owned().map_err(|_| Trouble::Busy)?;
     let (list, head) = read_list(&mut inflow).await?;
     if list.updates.is_empty() {
@@ -50,14 +52,16 @@ async fn receive(git: &Git, access: access::Access, mut inflow: Inflow) -> Resul
     let repo = git.repos.ensure(&access.app).map_err(Trouble::Repo)?;
     let push = git.pushes.begin(access, repo);
     let mut command = receive_command(git, &push);
-    let (process, stdin, stdout) = child::Git::spawn(&mut command).map_err(Trouble::Run)?;
+    let (process, stdin, stdout) =
+        child::Git::spawn_for(Some(push), &mut command).map_err(Trouble::Run)?;
     let max = git.services.config.push.max_bytes;
     if let Fed::TooLarge = feed(stdin, head, &mut inflow, max).await.map_err(Trouble::Inflow)? {
-        drop((process, stdout, push));
+        drop((process, stdout));
         inflow.discard(discard_limit(git)).await.map_err(Trouble::Inflow)?;
         return Ok(Body::from(refusal::answer(&list, &too_large(&list, inflow.bytes(), max))));
     }
-    Ok(Outflow { git: process, stdout, push: Some(push), permit }.into_body())
+    steps::passed("pack received");
+    Ok(Outflow { git: process, stdout, permit }.into_body())
 }
 
 /// Reads through the end of the command list. The second value is all that was read.

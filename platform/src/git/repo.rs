@@ -129,13 +129,22 @@ pub(super) fn wants_repack(repo: &Path) -> bool {
 /// A repack that has taken this long is given up; the next push tries again.
 pub(super) const REPACK_TIMEOUT: Duration = Duration::from_mins(10);
 
-/// Removes what git leaves when it is killed: quarantine directories, lock files, half packs.
-fn sweep(repo: &Path) -> io::Result<()> {
+/// Where git keeps what pushes send until it accepts them.
+pub(super) fn quarantines(repo: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
     for entry in std::fs::read_dir(repo.join("objects"))? {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with("tmp_objdir-") {
-            std::fs::remove_dir_all(entry.path())?;
+            found.push(entry.path());
         }
+    }
+    Ok(found)
+}
+
+/// Removes what git leaves when it is killed: quarantine directories, lock files, half packs.
+fn sweep(repo: &Path) -> io::Result<()> {
+    for dir in quarantines(repo)? {
+        std::fs::remove_dir_all(dir)?;
     }
     for entry in walkdir::WalkDir::new(repo).follow_links(false) {
         let entry = entry.map_err(io::Error::from)?;

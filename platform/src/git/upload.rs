@@ -115,7 +115,7 @@ async fn send(
     // In a task of its own: git may answer before it has read everything. When it ends early its
     // answer says why, so a broken pipe here is no news.
     tokio::spawn(async move { drop(stdin.write_all(&wants).await) });
-    let outflow = Outflow { git: process, stdout, push: None, permit };
+    let outflow = Outflow { git: process, stdout, permit };
     Ok(answer("application/x-git-upload-pack-result", outflow.into_body()))
 }
 

@@ -1,0 +1,85 @@
+//! File systems of a test's own: small ones to fill, and one whose power can be cut.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+
+/// A file system in a file, mounted until dropped.
+#[derive(Debug)]
+pub struct Disk {
+    dir: TempDir,
+    image: PathBuf,
+}
+
+impl Disk {
+    /// An empty ext4 of `bytes`, its image in the temporary directory.
+    pub fn ext4(bytes: u64) -> Self {
+        Self::make(&std::env::temp_dir(), bytes, &["mkfs.ext4", "-q", "-m", "0", "-F"])
+    }
+
+    /// An empty ext4 of `bytes`, its image on this disk. Writes go to it past the page cache, so
+    /// that a copy of the image holds what a power cut would have left.
+    pub fn ext4_within(&self, bytes: u64) -> Self {
+        Self::make(&self.path(), bytes, &["mkfs.ext4", "-q", "-m", "0", "-F"])
+    }
+
+    /// An empty XFS of `bytes` that copies files by reference.
+    pub fn xfs(bytes: u64) -> Self {
+        Self::make(&std::env::temp_dir(), bytes, &["mkfs.xfs", "-q", "-f", "-m", "reflink=1"])
+    }
+
+    fn make(parent: &Path, bytes: u64, mkfs: &[&str]) -> Self {
+        let dir = tempfile::Builder::new().prefix("lathe-disk-").tempdir_in(parent).unwrap();
+        let image = dir.path().join("image");
+        File::create_new(&image).unwrap().set_len(bytes).unwrap();
+        run(Command::new(mkfs[0]).args(&mkfs[1..]).arg(&image));
+        Self::mount(dir, image)
+    }
+
+    fn mount(dir: TempDir, image: PathBuf) -> Self {
+        let disk = Self { dir, image };
+        std::fs::create_dir(disk.path()).unwrap();
+        let device = Command::new("losetup")
+            .args(["--find", "--show", "--direct-io=on"])
+            .arg(&disk.image)
+            .output()
+            .unwrap();
+        assert!(device.status.success(), "losetup: {}", String::from_utf8_lossy(&device.stderr));
+        let device = String::from_utf8(device.stdout).unwrap().trim().to_owned();
+        run(Command::new("mount").arg(&device).arg(disk.path()));
+        // Detached for good at the umount.
+        run(Command::new("losetup").args(["--detach", &device]));
+        disk
+    }
+
+    /// Where it is mounted.
+    pub fn path(&self) -> PathBuf {
+        self.dir.path().join("root")
+    }
+
+    /// What a power cut at this moment would leave of a disk made by [`Disk::ext4_within`]: its
+    /// image is copied at one instant, and the copy mounted, which replays its journal.
+    pub fn after_power_cut(&self) -> Self {
+        let parent = self.dir.path().parent().unwrap();
+        let dir = tempfile::Builder::new().prefix("lathe-cut-").tempdir_in(parent).unwrap();
+        let image = dir.path().join("image");
+        run(Command::new("cp").arg("--reflink=always").arg(&self.image).arg(&image));
+        Self::mount(dir, image)
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg(self.path()).status();
+        if !std::thread::panicking() {
+            assert!(unmounted.unwrap().success(), "{} stays mounted", self.path().display());
+        }
+    }
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {said}");
+}
