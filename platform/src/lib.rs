@@ -13,4 +13,5 @@ pub mod roles;
 pub mod services;
 pub mod stack;
 pub mod state;
+pub mod steps;
 pub mod tls;

@@ -8,6 +8,7 @@ use super::{BuildError, Request, Shared, Source};
 use crate::stack::HEROKU_STACK;
 use crate::state::model::Build;
 use crate::state::{buildpacks, releases};
+use crate::steps;
 use flate2::read::MultiGzDecoder;
 use lathe_compiler::Compiled;
 use lathe_compiler::wire::{JobHeader, WireError, write_job};
@@ -54,6 +55,7 @@ impl Shared {
         };
         let engine = &*self.services.engine;
         let (mut dyno, ends) = dyno::start(engine, &plan).await?;
+        steps::passed("build dyno started");
         let Ends { job, transcript: mut said, slug, outcome } = ends;
         let source = request.source.clone();
         let feeding = spawn_blocking(move || feed(job, &header, &source));
@@ -77,6 +79,7 @@ impl Shared {
             }
             watched
         };
+        steps::passed("build dyno ended");
         dyno.forget(engine).await;
         let flows = async { tokio::join!(feeding, storing, answering) };
         let Ok((fed, stored, answered)) = timeout(dyno::KILL_TIMEOUT, flows).await else {
@@ -146,8 +149,12 @@ impl Shared {
 /// Passes on what the compiler says, until all of the dyno has closed its end.
 async fn pump(said: &mut pipe::Receiver, transcript: &mut Transcript) {
     let mut piece = vec![0; 16 * 1024];
+    let mut heard = false;
     // A broken pipe is the end of it, too.
     while let Ok(read @ 1..) = said.read(&mut piece).await {
+        if !std::mem::replace(&mut heard, true) {
+            steps::passed("compiler at work");
+        }
         // What is too much is still read: a build must not hang because it talks.
         transcript.output(piece.get(..read).unwrap_or_default());
     }
@@ -176,6 +183,7 @@ async fn conclude(
     }
     let incoming = stored.map_err(BuildError::Slug)?;
     let manifest = spawn_blocking(move || incoming.commit()).await?.map_err(BuildError::Slug)?;
+    steps::passed("slug stored");
     if manifest.id != compiled.manifest.id {
         return Err(BuildError::Damaged);
     }
@@ -204,9 +212,11 @@ fn feed(job: File, header: &JobHeader, source: &Source) -> Result<Exported, Buil
         }
     };
     match job.flush() {
-        Err(error) if !is_gone(&error) => Err(BuildError::Pipe(error)),
-        _ => Ok(exported),
+        Err(error) if !is_gone(&error) => return Err(BuildError::Pipe(error)),
+        _ => {}
     }
+    steps::passed("source exported");
+    Ok(exported)
 }
 
 /// The compiler unpacks, in its dyno; here an archive is bytes that are counted.
@@ -238,10 +248,15 @@ fn is_gone(error: &io::Error) -> bool {
 fn store(slugs: &lathe_slug::Store, mut slug: File) -> Result<Incoming, StoreError> {
     let mut incoming = slugs.begin()?;
     let mut piece = vec![0; 128 * 1024];
+    let mut compiled = false;
     // A pipe that cannot be read has ended; what came is then not what the compiler announced.
     while let Ok(read @ 1..) = slug.read(&mut piece) {
+        if !std::mem::replace(&mut compiled, true) {
+            steps::passed("compiled");
+        }
         incoming.append(piece.get(..read).unwrap_or_default())?;
     }
+    steps::passed("slug packed");
     Ok(incoming)
 }
 

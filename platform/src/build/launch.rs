@@ -7,6 +7,7 @@ use crate::state::model::{Build, Release, ReleaseStatus, UsedBuildpack};
 use crate::state::releases::Change;
 use crate::state::slugs::NewSlug;
 use crate::state::{apps, builds, releases, slugs};
+use crate::steps;
 use lathe_compiler::Compiled;
 use lathe_slug::Manifest;
 use std::net::SocketAddr;
@@ -49,6 +50,7 @@ impl Shared {
             Ok(release)
         });
         let release = release.await.map_err(BuildError::State)?;
+        steps::passed("release recorded");
         let account = &request.account.email;
         self.say(&request.app, &format!("Deploy {version} by user {account}"));
         self.say(&request.app, &format!("Release v{} created by user {account}", release.version));
@@ -72,6 +74,7 @@ impl Shared {
             () = self.closing.cancelled() => return Ok(release),
         };
         let settled = settled.map_err(BuildError::State)?;
+        steps::passed("release live");
         if settled.status != ReleaseStatus::Succeeded {
             let reason = settled.failure.unwrap_or_default();
             return Err(BuildError::NotLive { version, reason });

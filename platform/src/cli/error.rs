@@ -1,5 +1,6 @@
 //! Why a verb failed: what happened and what to do, for whoever typed it.
 
+use super::bench::BenchError;
 use super::compile::CompileVerbError;
 use super::connect::ConnectError;
 use super::demo::DemoError;
@@ -34,6 +35,8 @@ pub enum CliError {
     #[error(transparent)]
     Compile(#[from] CompileVerbError),
     #[error(transparent)]
+    Bench(#[from] BenchError),
+    #[error(transparent)]
     Demo(#[from] DemoError),
     #[error(transparent)]
     Up(#[from] UpVerbError),
@@ -52,6 +55,7 @@ impl CliError {
             Self::Install(error) => error.remedy(),
             Self::Connect(error) => error.remedy(),
             Self::Compile(error) => error.remedy(),
+            Self::Bench(error) => error.remedy(),
             Self::Demo(error) => error.remedy(),
             Self::Up(error) => error.remedy(),
             Self::Spawner(_) => "The platform starts it again by itself.".into(),
@@ -72,7 +76,7 @@ impl CliError {
             | Self::Install(_)
             | Self::Up(_)
             | Self::Spawner(_) => 71,
-            Self::Compile(_) | Self::Demo(_) => 1,
+            Self::Compile(_) | Self::Bench(_) | Self::Demo(_) => 1,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The command line: one file a group of verbs, and the way errors reach whoever typed them.
 
+mod bench;
 mod compile;
 mod connect;
 mod demo;
@@ -83,6 +84,9 @@ enum Command {
     },
     /// Compile a directory into a slug, with no platform
     Compile(compile::Compile),
+    /// Measure, beside a limit and rivals of the same run
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// List the settings: name, environment variable, value in force
     Settings,
     /// List the stacks of this machine
@@ -110,17 +114,25 @@ pub fn run_as_hook() -> Option<ExitCode> {
 
 /// Does what the command line says.
 pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
-    // These two are started by the platform, which has the configuration: they read none.
+    // These are started by the platform, which has the configuration: they read none.
     match cli.command {
         Command::Spawner { dir } => {
             spawner::run(&dir)?;
             return Ok(ExitCode::SUCCESS);
         }
         Command::CompileWorker => return Ok(ExitCode::from(build::worker::main())),
+        Command::Bench(bench::Bench::Limit { dir }) => {
+            bench::serve_limit(&dir)?;
+            return Ok(ExitCode::SUCCESS);
+        }
         _ => {}
     }
     let flags = Flags { data: cli.data, config: cli.config, set: cli.set };
     let config = Config::load(&flags)?;
+    if let Command::Bench(what) = cli.command {
+        bench::bench(config, &what)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     init_log(&config.log);
     match cli.command {
         Command::Up(how) => up::up(config, &how)?,
@@ -137,7 +149,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Settings => settings::list(&config),
         Command::Stacks => stacks::list(&config)?,
         Command::StacksBuild => stacks::build(&config)?,
-        Command::Spawner { .. } | Command::CompileWorker => {}
+        Command::Spawner { .. } | Command::CompileWorker | Command::Bench(_) => {}
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -18,6 +18,7 @@ pub mod wanted;
 use crate::services::Services;
 use crate::state::model::{Release, ReleaseStatus};
 use crate::state::{StateError, releases};
+use crate::steps;
 use jiff::Timestamp;
 use lathe_dynos::spec::{Desired, End};
 use lathe_logs::Source;
@@ -138,6 +139,7 @@ impl Control {
             self.wires.routes.send_if_modified(|last| {
                 let changed = last.hosts != routes.hosts || last.apps != routes.apps;
                 if changed {
+                    steps::passed("routes switched");
                     *last = Arc::new(routes);
                 }
                 changed
@@ -146,6 +148,7 @@ impl Control {
         if self.previous.dynos != dynos || self.previous.generation == 0 {
             self.previous = Arc::new(Desired { generation: self.generation, dynos });
             self.wires.desired.send_replace(self.previous.clone());
+            steps::passed("dynos wanted");
         }
     }
 

@@ -9,6 +9,7 @@ use super::wire::{
 };
 use super::{GitError, durable, repo};
 use crate::build::{Builder, Request, Source};
+use crate::steps;
 use git2::Oid;
 use std::fs::Permissions;
 use std::io;
@@ -158,7 +159,10 @@ async fn committed(
     let repo = push.repo.clone();
     let names: Vec<String> = updates.iter().map(|(_, _, name)| name.clone()).collect();
     let synced = tokio::task::spawn_blocking(move || durable::sync_push(&repo, &names)).await;
-    let Err(error) = synced.map_err(io::Error::other).flatten() else { return Ok(true) };
+    let Err(error) = synced.map_err(io::Error::other).flatten() else {
+        steps::passed("refs synced");
+        return Ok(true);
+    };
     tracing::error!(error = &error as &dyn std::error::Error, "a push could not be made durable");
     remote.refuse(&["The push could not be written to disk.".into(), "Push again.".into()]).await?;
     push.cancel.cancel();
@@ -173,6 +177,7 @@ async fn receive(
     quarantine: Option<PathBuf>,
     remote: &mut Remote,
 ) -> io::Result<bool> {
+    steps::passed("pack checked, hook asked");
     let deploy = updates.iter().find(|(_, _, name)| is_deploy_branch(name.as_bytes()));
     let Some((old, commit, branch)) = deploy else {
         remote.say(b"Pushed to non-main branch, skipping build.\n").await?;

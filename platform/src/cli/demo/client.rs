@@ -56,14 +56,14 @@ pub enum ClientError {
 }
 
 /// The API of a running platform, over TLS and with the owner's token.
-pub(super) struct Client {
+pub(in crate::cli) struct Client {
     endpoints: Endpoints,
     token: String,
     tls: TlsConnector,
 }
 
 impl Client {
-    pub(super) fn new(
+    pub(in crate::cli) fn new(
         endpoints: &Endpoints,
         token: &str,
         authority: &str,
@@ -83,7 +83,11 @@ impl Client {
     }
 
     /// Sends JSON, expects JSON and success.
-    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
+    pub(in crate::cli) async fn post(
+        &self,
+        path: &str,
+        body: &Value,
+    ) -> Result<Value, ClientError> {
         let what = format!("POST {path}");
         let request = Request::builder()
             .method(Method::POST)

@@ -1,8 +1,8 @@
 //! `lathe demo`: a push, a request, a one-off and the logs, on this machine and from outside.
 
-mod client;
+pub(super) mod client;
 mod oneoff;
-mod sample;
+pub(super) mod sample;
 
 use super::up::{self, Signals, UpVerbError};
 use super::{CliError, runtime};
@@ -13,11 +13,11 @@ use crate::roles::Running;
 use clap::Args;
 use client::{Client, ClientError};
 use oneoff::RendezvousError;
-use sample::SampleError;
+use sample::{Sample, SampleError};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -142,10 +142,11 @@ async fn show(running: &Running, room: &TempDir) -> Result<String, DemoError> {
     say!("       {app}");
 
     step("git push");
-    let started = Instant::now();
     let port = running.endpoints().api_tls.port();
     let bundle = config.tls_dir().join("bundle.pem");
-    sample::push(room.path(), &app, port, token.trim(), &bundle).await?;
+    let sample = Sample::make(room.path(), &app, port, token.trim(), &bundle).await?;
+    let started = Instant::now();
+    sample.push(Stdio::inherit()).await?;
     say!("       in {:.1} s", started.elapsed().as_secs_f64());
 
     let url = running.services.web_url(&app);

@@ -25,51 +25,84 @@ pub enum SampleError {
     Git { verb: String, status: ExitStatus },
 }
 
-/// Makes a repository of the sample in `room` and pushes it; what git says goes to the terminal.
-pub(super) async fn push(
-    room: &Path,
-    app: &str,
-    port: u16,
-    token: &str,
-    bundle: &Path,
-) -> Result<(), SampleError> {
-    let home = room.join("home");
-    let tree = room.join("sample");
-    for dir in [&home, &tree] {
-        fs::create_dir_all(dir)
-            .map_err(|source| SampleError::Write { path: dir.clone(), source })?;
-    }
-    for (name, text) in FILES {
-        write(&tree.join(name), text)?;
-    }
-    // As `heroku login` does it; on a command line everybody could read the token.
-    write(&home.join(".netrc"), &format!("machine localhost login _ password {token}\n"))?;
+/// A repository of the sample, with what git needs to push it.
+#[derive(Debug)]
+pub(in crate::cli) struct Sample {
+    tree: PathBuf,
+    home: PathBuf,
+    bundle: PathBuf,
+    url: String,
+}
 
-    let url = format!("https://localhost:{port}/{app}.git");
-    let identity = ["-c", "user.name=Lathe", "-c", "user.email=demo@lathe.invalid"];
-    let git = |arguments: Vec<&str>| {
+impl Sample {
+    /// Makes the repository in `room`, with one commit.
+    pub(in crate::cli) async fn make(
+        room: &Path,
+        app: &str,
+        port: u16,
+        token: &str,
+        bundle: &Path,
+    ) -> Result<Self, SampleError> {
+        let sample = Self {
+            tree: room.join("sample"),
+            home: room.join("home"),
+            bundle: bundle.to_owned(),
+            url: format!("https://localhost:{port}/{app}.git"),
+        };
+        for dir in [&sample.home, &sample.tree] {
+            fs::create_dir_all(dir)
+                .map_err(|source| SampleError::Write { path: dir.clone(), source })?;
+        }
+        // As `heroku login` does it; on a command line everybody could read the token.
+        let netrc = format!("machine localhost login _ password {token}\n");
+        write(&sample.home.join(".netrc"), &netrc)?;
+        sample.git(&["init", "--quiet", "--initial-branch=main"], Stdio::inherit()).await?;
+        for (name, text) in FILES {
+            write(&sample.tree.join(name), text)?;
+        }
+        sample.commit().await?;
+        Ok(sample)
+    }
+
+    /// Changes a file that the app does not read, and commits that.
+    pub(in crate::cli) async fn change(&self, text: &str) -> Result<(), SampleError> {
+        write(&self.tree.join("CHANGES"), text)?;
+        self.commit().await
+    }
+
+    /// Pushes; what git says goes to `said`.
+    pub(in crate::cli) async fn push(&self, said: Stdio) -> Result<(), SampleError> {
+        self.git(&["push", &self.url, "main"], said).await
+    }
+
+    async fn commit(&self) -> Result<(), SampleError> {
+        self.git(&["add", "--all"], Stdio::inherit()).await?;
+        let identity = ["-c", "user.name=Lathe", "-c", "user.email=demo@lathe.invalid"];
+        let commit = [&identity[..], &["commit", "--quiet", "--message", "Hello"]].concat();
+        self.git(&commit, Stdio::inherit()).await
+    }
+
+    async fn git(&self, arguments: &[&str], said: Stdio) -> Result<(), SampleError> {
         let mut command = Command::new("git");
         command
             .args(arguments)
-            .current_dir(&tree)
-            .env("HOME", &home)
+            .current_dir(&self.tree)
+            .env("HOME", &self.home)
             .env("GIT_CONFIG_NOSYSTEM", "1")
             .env("GIT_TERMINAL_PROMPT", "0")
-            .env("GIT_SSL_CAINFO", bundle)
+            .env("GIT_SSL_CAINFO", &self.bundle)
             .stdin(Stdio::null())
+            .stderr(said)
             .kill_on_drop(true);
-        command
-    };
-    run("init", git(vec!["init", "--quiet", "--initial-branch=main"])).await?;
-    run("add", git(vec!["add", "--all"])).await?;
-    let commit = [&identity[..], &["commit", "--quiet", "--message", "Hello"]].concat();
-    run("commit", git(commit)).await?;
-    run("push", git(vec!["push", &url, "main"])).await
-}
-
-async fn run(verb: &str, mut command: Command) -> Result<(), SampleError> {
-    let status = command.status().await.map_err(SampleError::Run)?;
-    if status.success() { Ok(()) } else { Err(SampleError::Git { verb: verb.to_owned(), status }) }
+        let status = command.status().await.map_err(SampleError::Run)?;
+        let is_verb = |argument: &&&str| !argument.starts_with('-') && !argument.contains('=');
+        let verb = arguments.iter().find(is_verb).map_or("", |verb| verb);
+        if status.success() {
+            Ok(())
+        } else {
+            Err(SampleError::Git { verb: verb.to_owned(), status })
+        }
+    }
 }
 
 fn write(path: &Path, text: &str) -> Result<(), SampleError> {
