@@ -108,8 +108,10 @@ impl CompileError {
         match self {
             Self::Prepare { .. } | Self::ConfigVar { .. } => "prepare",
             Self::ReadSource { .. } | Self::SlugIgnore(_) | Self::Procfile(_) => "source",
-            Self::Reference(_) | Self::TooManyBuildpacks { .. } | Self::Fetch { .. } => "fetch",
-            Self::NotABuildpack { .. } => "fetch",
+            Self::Reference(_)
+            | Self::TooManyBuildpacks { .. }
+            | Self::Fetch { .. }
+            | Self::NotABuildpack { .. } => "fetch",
             Self::NoneDetected { .. } | Self::NotDetected { .. } => "detect",
             Self::Run { program, .. } => program,
             Self::Compile { .. } | Self::TimedOut { .. } | Self::Cancelled => "compile",

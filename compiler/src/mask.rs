@@ -54,15 +54,12 @@ impl Mask {
         let mut rest = text;
         while let Some((&first, tail)) = rest.split_first() {
             let mut candidates = self.needles.get(&first).into_iter().flatten();
-            match candidates.find(|(needle, _)| rest.starts_with(needle)) {
-                Some((needle, shown)) => {
-                    out.extend_from_slice(shown.as_bytes());
-                    rest = &rest[needle.len()..];
-                }
-                None => {
-                    out.push(first);
-                    rest = tail;
-                }
+            if let Some((needle, shown)) = candidates.find(|(needle, _)| rest.starts_with(needle)) {
+                out.extend_from_slice(shown.as_bytes());
+                rest = &rest[needle.len()..];
+            } else {
+                out.push(first);
+                rest = tail;
             }
         }
         out

@@ -16,8 +16,8 @@ fn built_twice(name: &str) -> Built {
     lathe_compiler::copy_tree(&job.builtin_dir.join(name), &job.build_dir).unwrap();
     let second = bench.build(&job);
     second.ok();
-    let difference =
-        first.files().into_iter().find(|(name, text)| second.files().get(name) != Some(text));
+    let twin = second.files();
+    let difference = first.files().into_iter().find(|(name, text)| twin.get(name) != Some(text));
     assert_eq!(difference.map(|(name, _)| name), None, "differs between two builds");
     assert_eq!(first.ok().manifest, second.ok().manifest);
     first
@@ -142,7 +142,7 @@ fn node_ranges_and_build_scripts() {
 struct Served {
     process: Child,
     port: u16,
-    _bench: Bench,
+    bench: Bench,
 }
 
 impl Served {
@@ -159,7 +159,7 @@ impl Served {
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let port = line.trim().rsplit(' ').next().unwrap().parse().unwrap();
-        Self { process, port, _bench: bench }
+        Self { process, port, bench }
     }
 
     /// The whole answer to one request.
@@ -184,7 +184,7 @@ impl Drop for Served {
 fn a_site_is_served() {
     let served = Served::new("static/test/site");
     let secret = Path::new("/etc/passwd");
-    std::os::unix::fs::symlink(secret, served._bench.path("build/leak.txt")).unwrap();
+    std::os::unix::fs::symlink(secret, served.bench.path("build/leak.txt")).unwrap();
     let cases = [
         ("GET / HTTP/1.1", "HTTP/1.1 200", "<h1>home</h1>"),
         ("GET /about HTTP/1.1", "HTTP/1.1 200", "<h1>about</h1>"),

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 #[test]
 fn releases_that_are_no_release() {
-    let bomb: String =
-        (1..30).map(|n| format!("a{n}: &a{n} [*a{}, *a{}]\n", n - 1, n - 1)).collect();
+    let level = |n: u32| format!("a{n}: &a{n} [*a{}, *a{}]", n - 1, n - 1);
+    let bomb = (1..30).map(level).collect::<Vec<_>>().join("\n");
     let cases = [
         ("unbalanced", "echo 'a: [1'".to_owned()),
-        ("laughs", format!("cat <<'E'\na0: &a0 x\n{bomb}E")),
+        ("laughs", format!("cat <<'E'\na0: &a0 x\n{bomb}\nE")),
         ("deep", "head -c 20000 /dev/zero | tr '\\0' '['".to_owned()),
         ("long", "yes 'config_vars: x' | head -c 10000000".to_owned()),
         ("list", "echo '- 1'".to_owned()),
