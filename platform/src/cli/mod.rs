@@ -121,8 +121,8 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
             return Ok(ExitCode::SUCCESS);
         }
         Command::CompileWorker => return Ok(ExitCode::from(build::worker::main())),
-        Command::Bench(bench::Bench::Limit { dir }) => {
-            bench::serve_limit(&dir)?;
+        Command::Bench(bench::Bench::Limit { dir, own_network }) => {
+            bench::serve_limit(&dir, own_network)?;
             return Ok(ExitCode::SUCCESS);
         }
         _ => {}
@@ -152,6 +152,11 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Spawner { .. } | Command::CompileWorker | Command::Bench(_) => {}
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// How this program is called here: it need not be on `$PATH`.
+fn own_path() -> String {
+    std::env::current_exe().map_or_else(|_| "lathe".into(), |path| path.display().to_string())
 }
 
 /// Threads for the verbs that need them; no other verb has any.

@@ -116,6 +116,6 @@ fn welcome(running: &Running) {
         super::report(&error);
     }
     say!("Connect git and the Heroku CLI:");
-    say!("  eval \"$(lathe --data {data} env)\"");
+    say!("  eval \"$({} --data {data} env)\"", super::own_path());
     say!("  heroku create myapp && git push heroku main");
 }

@@ -192,8 +192,9 @@ async fn logs_with_request(client: &Client, app: &str) -> Result<Vec<String>, De
 
 fn invite(running: &Running, app: &str) {
     let data = running.services.config.data.display();
+    let lathe = super::own_path();
     say!("-----> Your turn, in another terminal");
-    say!("         eval \"$(lathe --data {data} env)\"");
+    say!("         eval \"$({lathe} --data {data} env)\"");
     say!("         curl {}", running.services.web_url(app));
     say!("       With the Heroku CLI (npm install -g heroku), for an app of your own:");
     say!("         heroku create && git push heroku main && heroku open");
