@@ -12,7 +12,7 @@ const PACKAGE: &str = "heroku@11";
 const CACHE: &str = "/var/cache/lathe/heroku-cli-11";
 /// Says that this machine has no node, and that this is known.
 const WITHOUT_NODE: &str = "LATHE_TEST_WITHOUT_NODE";
-const BOUND: Duration = Duration::from_secs(60);
+const BOUND: Duration = Duration::from_mins(1);
 const WEB: &str = "import http.server, os
 class Hello(http.server.BaseHTTPRequestHandler):
     def do_GET(self):

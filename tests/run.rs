@@ -150,6 +150,11 @@ fn a_client_that_leaves_or_never_comes_is_told_in_the_log() {
         session.until("ready");
         assert!(names(&platform).contains(&one_off.name));
     }
+    let deaf = OneOff::ask(&platform, "once", "sleep 1000", &json!({"force_no_tty": true}));
+    // More than its pipe holds: the platform sees the client leave although it cannot read on.
+    deaf.attach(&platform).send(&[b'x'; 100_000]);
+    let log = log_has(&platform, &deaf.name, "Process exited with status 129");
+    assert_eq!(log.matches(CLOSED).count(), 1, "{log}");
     let log = log_has(&platform, &obedient.name, "Process exited with status 129");
     assert_eq!(log.matches(CLOSED).count(), 1, "{log}");
     let log = log_has(&platform, &stubborn.name, "Process exited with status 137");
@@ -162,6 +167,36 @@ fn a_client_that_leaves_or_never_comes_is_told_in_the_log() {
 }
 
 #[test]
+fn one_offs_end_when_they_are_stopped_or_their_app_is_destroyed() {
+    let platform = platform();
+    let stop = |name: &str| {
+        let path = format!("/apps/once/dynos/{name}/actions/stop");
+        assert_eq!(platform.api("POST", &path, &json!({})).0, 202);
+    };
+    let waits = OneOff::ask(&platform, "once", "echo never", &Value::Null);
+    stop(&waits.name);
+    let mut late = Session::open(&platform);
+    late.send(format!("{}\r\n", waits.token()).as_bytes());
+    assert_eq!(late.end(), "", "it is not there any more");
+
+    let runs = OneOff::ask(&platform, "once", "echo ready; sleep 1000", &Value::Null);
+    let mut session = runs.attach(&platform);
+    session.until("ready");
+    stop(&runs.name);
+    assert_eq!(session.end(), "ready\r\n");
+    log_has(&platform, &runs.name, "Process exited with status 143");
+
+    let waits = OneOff::ask(&platform, "once", "echo never", &Value::Null);
+    let runs = OneOff::ask(&platform, "once", "echo ready; sleep 1000", &Value::Null);
+    let mut session = runs.attach(&platform);
+    session.until("ready");
+    assert_eq!(platform.api("DELETE", "/apps/once", &Value::Null).0, 200);
+    assert_eq!(session.end(), "ready\r\n");
+    let told = waits.attach(&platform).end();
+    assert!(told.contains("could not be started: it was stopped"), "{told}");
+}
+
+#[test]
 fn detached_one_offs_log_and_live_over_a_restart_of_the_platform() {
     let mut platform = platform();
     let short = OneOff::ask(&platform, "once", "say there; exit 4", &json!({"attach": false}));
@@ -171,7 +206,7 @@ fn detached_one_offs_log_and_live_over_a_restart_of_the_platform() {
     assert!(log.contains("State changed from starting to up"), "{log}");
 
     let wait = "until test -e /tmp/go; do sleep 0.1; ((n++ > 60)) && exit 9; done";
-    let long = OneOff::ask(&platform, "once", wait, &json!({"attach": false}));
+    let lasting = OneOff::ask(&platform, "once", wait, &json!({"attach": false}));
     let attached = OneOff::ask(&platform, "once", "echo ready; sleep 1000", &Value::Null);
     let pending = OneOff::ask(&platform, "once", "echo never", &Value::Null);
     let mut session = attached.attach(&platform);
@@ -183,6 +218,6 @@ fn detached_one_offs_log_and_live_over_a_restart_of_the_platform() {
         let left = names(&platform);
         (!left.contains(&attached.name) && !left.contains(&pending.name)).then_some(())
     });
-    log_has(&platform, &long.name, "Process exited with status 9");
+    log_has(&platform, &lasting.name, "Process exited with status 9");
     until("no one-off is left", BOUND, || names(&platform).is_empty().then_some(()));
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 const GREETING: &str = "rendezvous\r\n";
 /// For any one thing a session is waited for.
-const BOUND: Duration = Duration::from_secs(60);
+const BOUND: Duration = Duration::from_mins(1);
 
 /// A one-off about to be run: what the body of `POST /apps/:app/dynos` says.
 #[derive(Clone, Debug)]
@@ -105,7 +105,7 @@ impl Session {
 
     fn read_while(&mut self, wants_more: impl Fn(&str) -> bool) {
         let started = Instant::now();
-        let mut buffer = [0; 64 * 1024];
+        let mut buffer = vec![0; 64 * 1024];
         while !self.ended && wants_more(&self.text()) && started.elapsed() < BOUND {
             match self.stream.read(&mut buffer) {
                 Ok(0) => self.ended = true,

@@ -97,7 +97,9 @@ pub(super) async fn restart(
         context.services.store.read(move |tx| oneoffs::by_identity(tx, &app, &asked)).await;
     match one_off {
         Ok(one_off) => {
-            if let Ok(id) = one_off.id.parse().map(DynoId) {
+            if let Ok(id) = one_off.id.parse().map(DynoId)
+                && !context.pending.withdraw(&context.services, id).await
+            {
                 context.services.oneoffs.stop(id, STOP_GRACE);
             }
             Ok((StatusCode::ACCEPTED, Json(json!({}))).into_response())

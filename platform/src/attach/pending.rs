@@ -82,6 +82,20 @@ impl Pending {
         Some(entry.expected)
     }
 
+    /// Gives up one that still waits for its client; false when none does under this identity.
+    pub async fn withdraw(&self, services: &Services, id: DynoId) -> bool {
+        let entry = {
+            let mut waiting = self.waiting();
+            let token = waiting.iter().find(|(_, entry)| entry.expected.id == id);
+            let token = token.map(|(token, _)| token.clone());
+            token.and_then(|token| waiting.remove(&token))
+        };
+        let Some(entry) = entry else { return false };
+        entry.patience.abort();
+        record::complete(services, id, record::NEVER_RAN).await;
+        true
+    }
+
     fn waiting(&self) -> MutexGuard<'_, HashMap<String, Waiting>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,11 +1,12 @@
 //! A one-off's row in the state, kept in step with its life: recorded, up, complete, forgotten.
 
 use crate::services::Services;
-use crate::state::oneoffs;
+use crate::state::{StateError, oneoffs};
 use jiff::Timestamp;
 use lathe_dynos::containers::{StartError, Started};
 use lathe_dynos::oneoff::Attachment;
 use lathe_dynos::spec::{DynoId, DynoSpec};
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -40,13 +41,27 @@ impl End {
     }
 }
 
+/// Why a recorded one-off does not run.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotStarted {
+    #[error("it was stopped, or its app was destroyed, before it began")]
+    Withdrawn,
+    #[error("its record could not be read")]
+    State(#[from] StateError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
 /// Starts what is recorded under `id`; from then on its row follows it.
 pub(super) async fn start(
     services: &Services,
     id: DynoId,
     spec: DynoSpec,
     attachment: Attachment,
-) -> Result<Live, StartError> {
+) -> Result<Live, NotStarted> {
+    if !services.store.read(move |tx| oneoffs::is_starting(tx, &id.to_string())).await? {
+        return Err(NotStarted::Withdrawn);
+    }
     match services.oneoffs.start(id, spec, attachment).await {
         Ok(started) => {
             let (tell, end) = watch::channel(None);
@@ -57,10 +72,10 @@ pub(super) async fn start(
             Ok(Live { started, end: End(end) })
         }
         // The row belongs to the first start.
-        Err(error @ StartError::Repeated(_)) => Err(error),
+        Err(error @ StartError::Repeated(_)) => Err(error.into()),
         Err(error) => {
             complete(services, id, NEVER_RAN).await;
-            Err(error)
+            Err(error.into())
         }
     }
 }
@@ -87,15 +102,23 @@ impl Detached {
 pub fn resume(services: Services) -> impl Future<Output = ()> + Send {
     let now = Timestamp::now();
     async move {
-        let earlier = services.store.read(oneoffs::running).await;
-        let earlier = earlier.unwrap_or_else(|error| {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "one-offs of an earlier life could not be read"
-            );
-            Vec::new()
-        });
+        // In this order: whatever the engine knows by now was recorded before.
+        let known = services.oneoffs.all().await;
+        let earlier = match services.store.read(oneoffs::running).await {
+            Ok(earlier) => earlier,
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "one-offs of an earlier life could not be read");
+                return;
+            }
+        };
         let mut waits = JoinSet::new();
+        let rows: BTreeSet<String> = earlier.iter().map(|row| row.id.clone()).collect();
+        for one_off in known.into_iter().filter(|known| !rows.contains(&known.id.to_string())) {
+            // Its end was recorded, or its app destroyed, and then the platform ended.
+            let services = services.clone();
+            waits.spawn(async move { forget(&services, one_off.id).await });
+        }
         for row in earlier.into_iter().filter(|row| row.created_at <= now) {
             let Ok(id) = row.id.parse().map(DynoId) else { continue };
             let services = services.clone();
@@ -124,11 +147,15 @@ async fn see_through(services: Services, id: DynoId) -> u8 {
         // The engine still knows how it ended, and will be asked at the next start.
         return status;
     }
+    forget(&services, id).await;
+    status
+}
+
+async fn forget(services: &Services, id: DynoId) {
     if let Err(error) = services.oneoffs.forget(id).await {
         let error = &error as &dyn std::error::Error;
         tracing::debug!(dyno.id = %id, error, "an ended one-off was not kept");
     }
-    status
 }
 
 /// Whether the end is on record.

@@ -5,7 +5,7 @@ use super::client::Client;
 use super::input::Input;
 use super::output;
 use super::pending::Expected;
-use super::record::{self, End};
+use super::record::{self, End, NotStarted};
 use super::streams::Streams;
 use super::traffic::Traffic;
 use crate::services::Services;
@@ -52,7 +52,7 @@ pub(super) async fn run(
     // Seen through even when this session is dropped: the row must follow the dyno.
     let start = tokio::spawn(start(services.clone(), expected));
     let started = tokio::select! {
-        started = start => started.unwrap_or(Err(EngineError::Gone.into())),
+        started = start => started.unwrap_or_else(|_| Err(gone())),
         () = stop.cancelled() => return,
     };
     let (mut dyno, input) = match started {
@@ -106,11 +106,11 @@ struct Dyno {
     end: End,
 }
 
-async fn start(services: Services, expected: Expected) -> Result<Dyno, StartError> {
+async fn start(services: Services, expected: Expected) -> Result<Dyno, NotStarted> {
     let Expected { id, spec, window } = expected;
     let step = |step: &str| {
         let step = step.to_owned();
-        move |source: std::io::Error| StartError::Step { step, source }
+        move |source: std::io::Error| NotStarted::from(StartError::Step { step, source })
     };
     let (pipes, attachment) = match window {
         Some(window) => (None, Attachment::Terminal { rows: window.rows, columns: window.columns }),
@@ -128,7 +128,7 @@ async fn start(services: Services, expected: Expected) -> Result<Dyno, StartErro
     let streams = match (pipes, live.started.terminal) {
         (Some(pipes), _) => Ok(pipes),
         (None, Some(master)) => Streams::of_terminal(master).map_err(step("use terminal")),
-        (None, None) => Err(EngineError::Gone.into()),
+        (None, None) => Err(gone()),
     };
     let streams = streams.inspect_err(|_| services.oneoffs.hang_up(id))?;
     Ok(Dyno { streams, terminal: window.is_some(), end: live.end })
@@ -169,6 +169,10 @@ async fn relay(
         },
         () = stop.cancelled() => EndedBy::Stop,
     }
+}
+
+fn gone() -> NotStarted {
+    StartError::from(EngineError::Gone).into()
 }
 
 /// An error and what led to it, in one line.

@@ -49,6 +49,12 @@ fn exists(tx: &Tx<'_>, app: &str, name: &str) -> bool {
         .is_ok()
 }
 
+/// Whether it is recorded and has neither run nor been withdrawn.
+pub fn is_starting(tx: &Tx<'_>, id: &str) -> Result<bool, StateError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM oneoffs WHERE id = ?1 AND state = 'starting')";
+    Ok(tx.sql.query_row(sql, [id], |row| row.get(0))?)
+}
+
 pub fn set_up(tx: &Tx<'_>, id: &str) -> Result<(), StateError> {
     tx.sql.execute(
         "UPDATE oneoffs SET state = 'up', updated_ms = ?2 WHERE id = ?1 AND state = 'starting'",

@@ -198,6 +198,13 @@ impl<C: Containers> OneOffs<C> {
         held.entries.values().map(seen).collect()
     }
 
+    /// As `list`, once the engine has said what is there from an earlier life.
+    pub async fn all(&self) -> Vec<OneOff> {
+        let mut listed = self.inner.listed.subscribe();
+        drop(listed.wait_for(|listed| *listed).await);
+        self.list()
+    }
+
     /// Stops reading output; what is unread stays in the pipes for the next life of this process.
     pub async fn close(&self) {
         let pumps = std::mem::replace(&mut self.inner.held().pumps, Pumps::new());
