@@ -1,5 +1,6 @@
 //! Pushes with the real git: who may, which refs, one at a time, over TLS, and back again.
 
+mod faults;
 mod hostile;
 
 use lathe_tests::{Checkout, Platform, basic, request, until};
@@ -214,7 +215,9 @@ fn an_interrupted_push_leaves_no_build() {
         assert_eq!(stderr.read(&mut byte).unwrap(), 1, "git ended: {said}");
         said.push(char::from(byte[0]));
     }
-    assert!(sleeping("98123") && sleeping("98124"));
+    until("the build sleeps", Duration::from_secs(10), || {
+        (sleeping("98123") && sleeping("98124")).then_some(())
+    });
     let group = format!("-{}", push.id());
     let interrupted = std::process::Command::new("kill").args(["-INT", "--", &group]).status();
     assert!(interrupted.unwrap().success());

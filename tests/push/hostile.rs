@@ -1,7 +1,7 @@
 //! Packs, trees, refs and clients that mean harm: each is refused with a reason and leaves nothing.
 
 use super::{PLAIN, create, main_of, quarantined, repository, versions};
-use lathe_tests::{Checkout, Platform, ZERO, commands, rest, until};
+use lathe_tests::{Checkout, Platform, ZERO, commands, noise, rest, until};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -69,7 +69,7 @@ fn corrupt_packs(platform: &Platform, checkout: &Checkout, old: &str) {
 
 /// threats G2.
 fn large_pushes(platform: &Platform, checkout: &Checkout, old: &str) {
-    std::fs::write(checkout.path().join("noise"), pseudo_random(5_000_000)).unwrap();
+    std::fs::write(checkout.path().join("noise"), noise(5_000_000)).unwrap();
     checkout.commit(&[]);
     checkout.push().rejected(&["push is 5.0 MB, limit 2.0 MB (push.max)", "push too large"]);
     checkout.git(&["reset", "-q", "--hard", old]);
@@ -81,18 +81,6 @@ fn large_pushes(platform: &Platform, checkout: &Checkout, old: &str) {
     assert!(answer.body.contains("limit 2.0 MB"), "{}", answer.body);
     let grown = peak_kilobytes(platform.pid()) - before;
     assert!(grown < 20_000, "60 MB refused took {grown} kB");
-}
-
-/// Bytes that do not compress.
-fn pseudo_random(length: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    };
-    (0..length.div_ceil(8)).flat_map(|_| next()).take(length).collect()
 }
 
 fn peak_kilobytes(pid: u32) -> u64 {

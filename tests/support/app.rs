@@ -50,6 +50,13 @@ impl Checkout {
         checkout
     }
 
+    /// A platform that was started again listens on other ports.
+    pub fn repoint(&self, platform: &Platform) {
+        let (address, token) = (platform.address("api_plain"), platform.token());
+        let app = self.remote.rsplit('/').next().unwrap();
+        self.git(&["remote", "set-url", "lathe", &format!("http://git:{token}@{address}/{app}")]);
+    }
+
     pub fn path(&self) -> PathBuf {
         self.dir.path().to_owned()
     }

@@ -72,9 +72,14 @@ impl Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         let unmounted = Command::new("umount").arg(self.path()).status();
-        if !std::thread::panicking() {
-            assert!(unmounted.unwrap().success(), "{} stays mounted", self.path().display());
+        let unmounted = unmounted.is_ok_and(|status| status.success());
+        if std::thread::panicking() {
+            if !unmounted {
+                drop(Command::new("umount").arg("--lazy").arg(self.path()).status());
+            }
+            return;
         }
+        assert!(unmounted, "{} stays mounted", self.path().display());
     }
 }
 

@@ -16,5 +16,5 @@ pub use http::{Answer, get, request};
 pub use machine::{Dyno, Load, Tally, signal};
 pub use platform::{Platform, lathe, unique_network};
 pub use rendezvous::{OneOff, Session};
-pub use smart::{ZERO, basic, commands, rest};
+pub use smart::{ZERO, basic, commands, noise, rest};
 pub use wait::until;

@@ -34,7 +34,9 @@ pub fn unique_network() -> String {
 #[derive(Debug)]
 pub struct Platform {
     child: Option<Child>,
-    data: TempDir,
+    data: PathBuf,
+    /// Removed at the end; none when somebody else's.
+    _dir: Option<TempDir>,
     network: String,
     settings: Vec<String>,
 }
@@ -51,9 +53,22 @@ impl Platform {
 
     /// Its data in a directory of its own below `parent`.
     pub fn start_in(parent: &Path, settings: &[&str]) -> Self {
+        let dir = tempfile::Builder::new().prefix("lathe-it-").tempdir_in(parent).unwrap();
+        Self::begin(dir.path().to_owned(), Some(dir), settings)
+    }
+
+    /// On a data directory that another platform has left, as after a reboot.
+    pub fn revive(data: &Path, settings: &[&str]) -> Self {
+        // What was true of the last running platform only.
+        drop(std::fs::remove_file(data.join("run/endpoints.json")));
+        Self::begin(data.to_owned(), None, settings)
+    }
+
+    fn begin(data: PathBuf, dir: Option<TempDir>, settings: &[&str]) -> Self {
         let mut platform = Self {
             child: None,
-            data: tempfile::Builder::new().prefix("lathe-it-").tempdir_in(parent).unwrap(),
+            data,
+            _dir: dir,
             network: unique_network(),
             settings: settings.iter().map(|s| (*s).to_owned()).collect(),
         };
@@ -67,7 +82,7 @@ impl Platform {
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
-            .open(self.data.path().join("up.log"))
+            .open(self.data.join("up.log"))
             .unwrap();
         let mut command = self.command();
         command.arg("up").stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
@@ -79,10 +94,15 @@ impl Platform {
         self.child = Some(child);
     }
 
+    /// A setting for the next start.
+    pub fn set(&mut self, setting: &str) {
+        self.settings.push(setting.to_owned());
+    }
+
     /// `lathe` with this platform's settings.
     pub fn command(&self) -> Command {
         let mut command = Command::new(lathe());
-        command.arg("--data").arg(self.data.path());
+        command.arg("--data").arg(&self.data);
         let network = format!("network={}", self.network);
         let free = ["api_tls", "api_plain", "rendezvous", "router"]
             .map(|l| format!("listen.{l}=127.0.0.1:0"));
@@ -93,7 +113,7 @@ impl Platform {
     }
 
     pub fn data(&self) -> &Path {
-        self.data.path()
+        &self.data
     }
 
     pub fn pid(&self) -> u32 {
@@ -101,7 +121,7 @@ impl Platform {
     }
 
     fn endpoints_file(&self) -> PathBuf {
-        self.data.path().join("run/endpoints.json")
+        self.data.join("run/endpoints.json")
     }
 
     /// `api_tls`, `api_plain`, `rendezvous` or `router`.
@@ -112,12 +132,12 @@ impl Platform {
     }
 
     pub fn token(&self) -> String {
-        std::fs::read_to_string(self.data.path().join("owner-token")).unwrap().trim().to_owned()
+        std::fs::read_to_string(self.data.join("owner-token")).unwrap().trim().to_owned()
     }
 
     /// What `lathe up` printed and logged so far.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.data.path().join("up.log")).unwrap_or_default()
+        std::fs::read_to_string(self.data.join("up.log")).unwrap_or_default()
     }
 
     /// A request to an app through the router.
@@ -185,10 +205,10 @@ impl Drop for Platform {
         assert!(stopped.status.success(), "lathe stop failed: {said}");
         // A process that was told to end is seen for a moment longer.
         let began = Instant::now();
-        let mut left = leftovers(self.data.path());
+        let mut left = leftovers(&self.data);
         while !left.is_empty() && began.elapsed() < END_BOUND {
             std::thread::sleep(Duration::from_millis(20));
-            left = leftovers(self.data.path());
+            left = leftovers(&self.data);
         }
         assert!(left.is_empty(), "left behind: {left:?}");
     }

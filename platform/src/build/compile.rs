@@ -90,6 +90,7 @@ impl Shared {
             ended: ended?,
             outcome: answered?.map_err(BuildError::Pipe)?,
             memory_limit_bytes: config.build.memory_bytes,
+            process_limit: config.build.pids,
         };
         conclude(seen, fed?, stored?, transcript).await
     }
@@ -173,6 +174,11 @@ async fn conclude(
     let Exported { submodules } = match fed {
         Err(error) if !stopped => return Err(error),
         fed => fed.unwrap_or_default(),
+    };
+    // So does a slug that could not be stored: the compiler only sees a pipe that nobody reads.
+    let stored = match (&judged, stored) {
+        (Err(BuildError::Rejected { .. }), Err(error)) => return Err(BuildError::Slug(error)),
+        (_, stored) => stored,
     };
     let compiled = judged?;
     if !submodules.is_empty() {

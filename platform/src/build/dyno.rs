@@ -3,7 +3,9 @@
 use super::BuildError;
 use crate::config::Config;
 use lathe_dynos::class::Class;
-use lathe_dynos::containers::{Containers, Ended, Exited, Mount, MountSource, Start, Stdio};
+use lathe_dynos::containers::{
+    Containers, Ended, Exited, Mount, MountSource, Start, StartError, Stdio,
+};
 use lathe_dynos::spec::{DynoId, DynoSpec};
 use lathe_logs::AppId;
 use nix::fcntl::OFlag;
@@ -27,6 +29,9 @@ const RUST: &str = "/opt/rust";
 
 /// Under the hidden name by which `lathe` starts the compiler; see `cli`.
 const WORKER: &str = "compile-worker";
+
+/// The engine's step that fails when a disk is damaged.
+const MOUNT: &str = "mount image";
 
 /// How long a killed dyno may take to be gone, and the bytes it wrote to arrive.
 pub(super) const KILL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -183,10 +188,28 @@ pub(super) struct Dyno {
     exits: Receiver<Exited>,
 }
 
+/// Starts it. A disk that cannot be mounted is made anew: it holds nothing but a cache.
 pub(super) async fn start(
     engine: &impl Containers,
     plan: &Plan<'_>,
 ) -> Result<(Dyno, Ends), BuildError> {
+    match try_start(engine, plan).await {
+        Err(BuildError::Start(StartError::Step { step, source })) if step.starts_with(MOUNT) => {
+            let path = cache_of(&plan.config.data, plan.app);
+            tracing::warn!(
+                error = &source as &dyn std::error::Error,
+                image = %path.display(),
+                "a build's disk is damaged and made anew"
+            );
+            std::fs::remove_file(&path)
+                .map_err(|source| BuildError::Start(StartError::Step { step, source }))?;
+            try_start(engine, plan).await
+        }
+        started => started,
+    }
+}
+
+async fn try_start(engine: &impl Containers, plan: &Plan<'_>) -> Result<(Dyno, Ends), BuildError> {
     let (ends, theirs) = pipes().map_err(BuildError::Pipe)?;
     let id = DynoId::random();
     // Before the start, so that no end is missed.

@@ -38,6 +38,8 @@ pub enum BuildError {
     Rejected { step: String, reason: String },
     #[error("out of memory")]
     OutOfMemory { limit_bytes: u64 },
+    #[error("no more processes than {limit}")]
+    OutOfProcesses { limit: u32 },
     #[error("the compiler ended with status {status} and said nothing")]
     Silent { status: u8 },
     #[error("the compiler's answer could not be understood")]
@@ -85,9 +87,22 @@ impl BuildError {
                 ),
                 "Let it do less at once (fewer parallel jobs), or raise build.memory.".into(),
             ],
+            Self::OutOfProcesses { limit } => vec![
+                format!("Build reached the process limit of the build class ({limit})."),
+                "Let it do less at once (fewer parallel jobs), or raise build.pids.".into(),
+            ],
             Self::Silent { status } => vec![
                 format!("The compiler was ended from outside (status {status}).",),
                 "Push again. When it happens again, tell whoever runs the platform.".into(),
+            ],
+            Self::Slug(StoreError::DiskFull { free, floor }) => vec![
+                format!(
+                    "The platform's disk is nearly full: {} free, {} must stay.",
+                    gigabytes(*free),
+                    gigabytes(*floor)
+                ),
+                "Its operator has to make room in the data directory or lower free_disk_floor."
+                    .into(),
             ],
             Self::Unfit { what } => vec![format!("The build's result was refused: {what}.")],
             Self::NotLive { version, reason } => {

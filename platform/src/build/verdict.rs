@@ -27,6 +27,7 @@ pub(super) struct Seen {
     /// What came on the outcome's pipe.
     pub(super) outcome: Vec<u8>,
     pub(super) memory_limit_bytes: u64,
+    pub(super) process_limit: u32,
 }
 
 /// The compiler's answer when it is a success that can be believed. A build runs code we do not
@@ -37,24 +38,28 @@ pub(super) fn judge(seen: &Seen) -> Result<Compiled, BuildError> {
         Some(Stopped::TimedOut(limit)) => return Err(BuildError::TimedOut { limit }),
         None => {}
     }
-    let out_of_memory = || BuildError::OutOfMemory { limit_bytes: seen.memory_limit_bytes };
     if seen.outcome.is_empty() {
-        let status = seen.ended.status;
-        return Err(if seen.ended.oom_killed {
-            out_of_memory()
-        } else {
-            BuildError::Silent { status }
-        });
+        let silent = BuildError::Silent { status: seen.ended.status };
+        return Err(limit(seen).unwrap_or(silent));
     }
     match serde_json::from_slice(&seen.outcome).map_err(BuildError::Answer)? {
-        // The compiler only sees that a program was killed; the kernel says why.
-        Outcome::Failed { .. } if seen.ended.oom_killed => Err(out_of_memory()),
-        Outcome::Failed { step, reason, .. } => Err(BuildError::Rejected { step, reason }),
+        // The compiler only sees that a program failed; the kernel says why.
+        Outcome::Failed { step, reason, .. } => {
+            Err(limit(seen).unwrap_or(BuildError::Rejected { step, reason }))
+        }
         Outcome::Compiled(compiled) => {
             check(&compiled)?;
             Ok(*compiled)
         }
     }
+}
+
+/// The limit that the build ran into, if it did.
+fn limit(seen: &Seen) -> Option<BuildError> {
+    if seen.ended.oom_killed {
+        return Some(BuildError::OutOfMemory { limit_bytes: seen.memory_limit_bytes });
+    }
+    seen.ended.pids_denied.then_some(BuildError::OutOfProcesses { limit: seen.process_limit })
 }
 
 fn check(compiled: &Compiled) -> Result<(), BuildError> {
@@ -113,8 +118,8 @@ mod tests {
     }
 
     fn seen(outcome: Vec<u8>, oom_killed: bool, stopped: Option<Stopped>) -> Seen {
-        let ended = Ended { status: 137, oom_killed, memory_peak_bytes: 0, at_ms: 0 };
-        Seen { stopped, ended, outcome, memory_limit_bytes: 4 << 30 }
+        let ended = Ended { status: 137, oom_killed, ..Ended::default() };
+        Seen { stopped, ended, outcome, memory_limit_bytes: 4 << 30, process_limit: 64 }
     }
 
     #[test]
@@ -135,6 +140,17 @@ mod tests {
         ] {
             assert_eq!(judge(&seen).unwrap_err().to_string(), expected);
         }
+    }
+
+    #[test]
+    fn a_build_that_was_refused_processes_says_so() {
+        let mut seen = seen(failed(), false, None);
+        seen.ended.pids_denied = true;
+        assert_eq!(judge(&seen).unwrap_err().to_string(), "no more processes than 64");
+        seen.ended.oom_killed = true;
+        assert_eq!(judge(&seen).unwrap_err().to_string(), "out of memory");
+        seen.outcome = compiled("web", "A");
+        assert!(judge(&seen).is_ok());
     }
 
     #[test]

@@ -144,6 +144,9 @@ pub struct Usage {
     /// Processes and threads together.
     pub pids: u32,
     pub oom_kills: u64,
+    /// Processes and threads that its limit did not allow.
+    #[serde(default)]
+    pub pids_denied: u64,
     /// The directory in which a governor finds `cpu.cfs_quota_us` (v1) or `cpu.max` (v2).
     pub cpu_cgroup: Option<PathBuf>,
 }
@@ -214,12 +217,15 @@ pub struct Known {
 }
 
 /// How a container ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Ended {
     /// 0..=255; 128 + n for a process ended by signal n.
     pub status: u8,
     /// The kernel killed a process of it for memory.
     pub oom_killed: bool,
+    /// The kernel refused it a process or thread because it had as many as it may.
+    #[serde(default)]
+    pub pids_denied: bool,
     pub memory_peak_bytes: u64,
     /// Unix time in milliseconds.
     pub at_ms: u64,

@@ -142,7 +142,8 @@ impl Fake {
     /// Ends a container behind everybody's back, as an operator would.
     pub fn end(&self, id: DynoId, status: u8, oom_killed: bool) {
         let at_ms = self.clock.now_ms();
-        let ended = Ended { status, oom_killed, memory_peak_bytes: 64 << 20, at_ms };
+        let ended =
+            Ended { status, oom_killed, pids_denied: false, memory_peak_bytes: 64 << 20, at_ms };
         let mut state = self.state();
         let Some(container) = state.containers.get_mut(&id) else { return };
         if container.known.ended.is_none() {

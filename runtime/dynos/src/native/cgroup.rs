@@ -178,6 +178,7 @@ impl Group {
         let pids = self.number("pids", "pids.current");
         let mut usage = Usage {
             pids: u32::try_from(pids).unwrap_or(u32::MAX),
+            pids_denied: field(&self.table("pids", "pids.events"), "max"),
             cpu_cgroup: self.path("cpu").map(Path::to_owned),
             ..Usage::default()
         };

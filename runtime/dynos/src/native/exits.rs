@@ -28,6 +28,7 @@ fn settle(shared: &Shared, dyno: DynoId, status: u8) {
     let ended = Ended {
         status,
         oom_killed: usage.oom_kills > 0,
+        pids_denied: usage.pids_denied > 0,
         memory_peak_bytes: usage.memory_peak_bytes,
         at_ms: now_ms(),
     };

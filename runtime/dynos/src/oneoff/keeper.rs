@@ -69,7 +69,7 @@ async fn list<C: Containers>(inner: &Arc<Inner<C>>, ends: &mut JoinSet<()>) -> b
     }
     let at_ms = Clock::system().now_ms();
     for id in before.difference(&named) {
-        let ended = Ended { status: 137, oom_killed: false, memory_peak_bytes: 0, at_ms };
+        let ended = Ended { status: 137, at_ms, ..Ended::default() };
         tracing::warn!(dyno.id = %id, "a one-off vanished, and nobody knows how it ended");
         ends.spawn(end(inner.clone(), *id, ended));
     }

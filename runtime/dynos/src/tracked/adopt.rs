@@ -115,8 +115,7 @@ impl Tracked {
                 Vec::new()
             }
             _ if container.known_ms < asked_ms => {
-                let ended =
-                    Ended { status: 137, oom_killed: false, memory_peak_bytes: 0, at_ms: now_ms };
+                let ended = Ended { status: 137, at_ms: now_ms, ..Ended::default() };
                 let said = self.exited(id, ended, Some(EndCause::Lost), now_ms);
                 if let Some(Container { phase: Phase::Ended { recorded, .. }, .. }) =
                     self.containers.get_mut(&id)

@@ -1,0 +1,161 @@
+//! Builds that mean harm: each is ended by its limit, says which, and leaves nothing running.
+
+use super::{
+    DETECT, PLAIN, create, digest, listed, own, says, script, slug_file, unpacked, versions,
+};
+use lathe_tests::{Checkout, Platform, until};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+const BOUND: Duration = Duration::from_secs(10);
+
+/// Whether a process with this word among its arguments runs anywhere on this machine.
+fn running(word: &str) -> Vec<u32> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let cmdline = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let has = cmdline.split(|byte| *byte == 0).any(|argument| argument == word.as_bytes());
+        if has {
+            found.extend(entry.file_name().to_string_lossy().parse::<u32>());
+        }
+    }
+    found
+}
+
+/// The process above `pid` that has this word among its arguments.
+fn ancestor(mut pid: u32, word: &str) -> u32 {
+    let workers = running(word);
+    while !workers.contains(&pid) {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap();
+        pid = parent.trim().parse().unwrap();
+        assert!(pid > 1, "no {word} above it");
+    }
+    pid
+}
+
+/// threats C1, C2, C3, C4, C5, C16.
+#[test]
+fn a_build_ends_at_its_limits_and_takes_everything_along() {
+    let platform =
+        Platform::start_with(&["build.timeout=6", "build.memory=256MB", "build.pids=64"]);
+    create(&platform, "limits");
+    let checkout = Checkout::new(&platform, "limits", PLAIN);
+    checkout.push().accepted();
+    let push = |steps: &str| {
+        checkout.commit(&[DETECT, ("bin/compile", &script(steps))]);
+        checkout.push()
+    };
+    let began = Instant::now();
+    push("sleep 98201 & exec sleep 98202").rejected(&["did not finish within 6 seconds"]);
+    assert!(began.elapsed() < Duration::from_secs(14), "{:?}", began.elapsed());
+    assert!(running("98201").is_empty() && running("98202").is_empty());
+
+    let bomb = "import os, sys, time\n\
+                while True:\n\
+                \x20   try: os.fork()\n\
+                \x20   except OSError as error: print(error); time.sleep(1); sys.exit(1)\n";
+    push(&format!("exec python3 -c '{bomb}' bomb-98203"))
+        .rejected(&["Build reached the process limit of the build class (64)", "build.pids"]);
+    assert!(running("bomb-98203").is_empty());
+
+    push("exec python3 -c 'print(len(b\"x\" * (8 << 30)))'")
+        .rejected(&["Build used more memory than the build class has", "build.memory"]);
+
+    let flooded =
+        push("yes $(printf 'x%.0s' {1..1000}) | head -c 20000000; echo reached the end").accepted();
+    says(&flooded.transcript, &["Output is cut here", "Released v3"]);
+    assert!(flooded.transcript.len() < 20 << 20, "{} bytes", flooded.transcript.len());
+
+    push("(setsid sleep 98205 &) ; setsid sleep 98206 >/dev/null 2>&1 & true").accepted();
+    assert!(running("98205").is_empty() && running("98206").is_empty());
+    assert_eq!(versions(&platform, "limits"), [1, 2, 3, 4]);
+
+    let pushed = std::thread::scope(|scope| {
+        let pushing = scope.spawn(|| push("sleep 98216"));
+        until("the build runs", BOUND, || (!running("98216").is_empty()).then_some(()));
+        let worker = ancestor(running("98216")[0], "compile-worker");
+        assert!(Command::new("kill").args(["-9", &worker.to_string()]).status().unwrap().success());
+        pushing.join().unwrap()
+    });
+    pushed.rejected(&["The compiler was ended from outside"]);
+    assert!(running("98216").is_empty());
+    assert_eq!(versions(&platform, "limits"), [1, 2, 3, 4]);
+    push("true").accepted();
+}
+
+/// threats C9: of the host and of other apps a build sees nothing that it could write.
+#[test]
+fn a_build_writes_nowhere_but_in_its_own_folders() {
+    let platform = Platform::start();
+    let data = platform.data().display();
+    let checkout = own(
+        &platform,
+        "writer",
+        &format!(
+            "try() {{ if (eval \"$2\") 2>/dev/null; then echo \"$1: done\"; else echo \"$1: refused\"; fi; }}\n\
+             try usr 'echo x > /usr/lathe-was-here'\n\
+             try etc 'echo x > /etc/passwd'\n\
+             try packs 'echo x > /usr/share/lathe/buildpacks/order'\n\
+             try lathe 'echo x > /usr/local/bin/lathe'\n\
+             try sysctl 'echo 1 > /proc/sys/kernel/panic'\n\
+             try sysrq 'echo x > /proc/sysrq-trigger'\n\
+             try cgroup 'mkdir /sys/fs/cgroup/pids/x'\n\
+             try device 'mknod /tmp/disk b 7 0'\n\
+             try loop 'head -c 1 /dev/loop0'\n\
+             try mount 'mount -t tmpfs none /mnt'\n\
+             try platform 'ls {data}'\n\
+             try worker 'cat /proc/1/environ /proc/1/mem'\n\
+             try own 'echo x > \"$HOME/x\" && echo x > /tmp/x'"
+        ),
+    );
+    let said = checkout.push().accepted().transcript;
+    for what in [
+        "usr", "etc", "packs", "lathe", "sysctl", "sysrq", "cgroup", "device", "loop", "mount",
+        "platform", "worker",
+    ] {
+        says(&said, &[&format!("{what}: refused")]);
+    }
+    says(&said, &["own: done"]);
+}
+
+/// threats C6, C7: a slug holds the app, and nothing of the host however it is linked.
+#[test]
+fn links_are_kept_as_links_and_special_files_are_not_kept() {
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    let canary = "canary-7d1f0c3e-of-the-host";
+    std::fs::write(secret.path(), canary).unwrap();
+    let platform = Platform::start();
+    let path = secret.path().display();
+    let checkout = own(
+        &platform,
+        "links",
+        &format!(
+            "cd \"$1\"\nln -s /etc/shadow made-shadow\nln -s {path} made-canary\n\
+             echo x > setuid\nchmod 4755 setuid"
+        ),
+    );
+    for (target, name) in [
+        ("/etc/shadow", "shadow"),
+        ("/", "root"),
+        ("../../..", "up"),
+        (secret.path().to_str().unwrap(), "canary"),
+    ] {
+        std::os::unix::fs::symlink(target, checkout.path().join(name)).unwrap();
+    }
+    checkout.commit(&[]);
+    checkout.push().accepted();
+    let slug = slug_file(&platform, &digest(&platform, "links"));
+    let entries = listed(&slug);
+    for name in ["shadow", "root", "up", "canary", "made-shadow", "made-canary"] {
+        let line = &entries[&format!("./app/{name}")];
+        assert!(line.starts_with('l'), "{line}");
+    }
+    assert!(entries["./app/setuid"].starts_with("-rwxr-xr-x"), "{entries:?}");
+    let bytes = unpacked(&slug);
+    assert!(!bytes.windows(canary.len()).any(|window| window == canary.as_bytes()));
+
+    checkout.commit(&[("bin/compile", &script("mkfifo \"$1/pipe\""))]);
+    checkout.push().rejected(&["pipe"]);
+    assert_eq!(versions(&platform, "links"), [1, 2]);
+}
