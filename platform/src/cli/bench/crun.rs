@@ -17,8 +17,6 @@ use std::time::Duration;
 
 pub(super) struct Crun {
     dir: PathBuf,
-    /// How it treats control groups; some machines leave it no choice.
-    manager: &'static str,
     count: u32,
 }
 
@@ -33,26 +31,14 @@ impl Crun {
         probe::install(&root)?;
         fs::write(dir.join("bundle/config.json"), config().to_string())
             .map_err(BenchError::at("make a bundle"))?;
-        let mut reason = String::new();
-        // With version 1 and a version 2 that has controllers too, crun refuses to manage any.
-        for manager in ["cgroupfs", "disabled"] {
-            let mut crun = Self { dir: dir.clone(), manager, count: 0 };
-            match crun.run() {
-                Ok(_) => return Ok(Ok(crun)),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    return Ok(Err("not installed".into()));
-                }
-                Err(error) if reason.is_empty() => reason = error.to_string(),
-                Err(_) => {}
+        let mut crun = Self { dir, count: 0 };
+        match crun.run() {
+            Ok(_) => Ok(Ok(crun)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Ok(Err("not installed".into()))
             }
-        }
-        Ok(Err(reason))
-    }
-
-    pub(super) fn name(&self) -> &'static str {
-        match self.manager {
-            "cgroupfs" => "crun run",
-            _ => "crun run, no control group",
+            // As on machines with version 1 of control groups and a version 2 with controllers.
+            Err(error) => Ok(Err(error.to_string())),
         }
     }
 
@@ -67,7 +53,7 @@ impl Crun {
         let output = Command::new("crun")
             .arg("--root")
             .arg(self.dir.join("state"))
-            .args(["--cgroup-manager", self.manager, "run", "--bundle"])
+            .args(["run", "--bundle"])
             .arg(self.dir.join("bundle"))
             .arg(id)
             .stdin(Stdio::null())

@@ -34,6 +34,8 @@ pub(super) enum Bench {
     Limit {
         #[arg(long)]
         dir: PathBuf,
+        #[arg(long)]
+        own_network: bool,
     },
 }
 
@@ -88,8 +90,8 @@ impl BenchError {
 }
 
 /// The limit runs before there is any thread, since it forks.
-pub(super) fn serve_limit(dir: &Path) -> Result<(), BenchError> {
-    limit::serve(dir)
+pub(super) fn serve_limit(dir: &Path, own_network: bool) -> Result<(), BenchError> {
+    limit::serve(dir, own_network)
 }
 
 pub(super) fn bench(config: Config, what: &Bench) -> Result<(), CliError> {

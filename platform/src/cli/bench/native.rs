@@ -1,6 +1,6 @@
 //! Dynos of the native engine, in a scratch directory of their own.
 
-use super::figures::{Memory, Sample};
+use super::figures::{Memory, Sample, milliseconds, quantile, sorted};
 use super::ready::Ready;
 use super::{BenchError, groups, probe};
 use lathe_dynos::class::Class;
@@ -11,6 +11,7 @@ use lathe_logs::AppId;
 use lathe_slug::SlugId;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Cursor;
@@ -29,6 +30,37 @@ pub(super) struct Native {
     class: Class,
     /// Known once a dyno has run.
     counted: Option<Counted>,
+    spent: Vec<Cpu>,
+}
+
+/// Processor time by who used it; the dyno's own includes its first process and its end.
+#[derive(Clone, Copy)]
+struct Cpu {
+    engine: Duration,
+    spawner: Duration,
+    dyno: Duration,
+}
+
+impl Cpu {
+    fn since(&self, before: &Self) -> Self {
+        Self {
+            engine: self.engine.saturating_sub(before.engine),
+            spawner: self.spawner.saturating_sub(before.spawner),
+            dyno: self.dyno.saturating_sub(before.dyno),
+        }
+    }
+
+    fn sum(&self) -> Duration {
+        self.engine + self.spawner + self.dyno
+    }
+}
+
+/// Milliseconds of one start.
+#[derive(Debug, Serialize)]
+pub(super) struct Shares {
+    pub(super) engine_ms: f64,
+    pub(super) spawner_ms: f64,
+    pub(super) dyno_ms: f64,
 }
 
 /// Whose processor time a start is.
@@ -64,7 +96,7 @@ impl Native {
             source: std::io::ErrorKind::NotFound.into(),
         })?;
         let (stack, slug) = (ready.stack.clone(), ready.slug.id);
-        let mut native = Self { engine, stack, slug, class, counted: None };
+        let mut native = Self { engine, stack, slug, class, counted: None, spent: Vec::new() };
         let staying = native.launch(true).await?;
         let group = groups::of(staying.pid, "cpuacct");
         native.counted = groups::parent(staying.pid)
@@ -78,8 +110,21 @@ impl Native {
         let before = self.cpu();
         let launched = self.launch(false).await?;
         self.end(launched.id).await?;
-        let cpu = self.cpu().zip(before).map(|(after, before)| after.saturating_sub(before));
-        Ok(Sample { exec: launched.exec, cpu })
+        let spent = self.cpu().zip(before).map(|(after, before)| after.since(&before));
+        self.spent.extend(spent);
+        Ok(Sample { exec: launched.exec, cpu: spent.map(|spent| spent.sum()) })
+    }
+
+    /// Whose the processor time was, in the median of all starts.
+    pub(super) fn shares(&self) -> Shares {
+        let median = |part: fn(&Cpu) -> Duration| {
+            quantile(&sorted(self.spent.iter().map(part).map(milliseconds)), 0.5)
+        };
+        Shares {
+            engine_ms: median(|cpu| cpu.engine),
+            spawner_ms: median(|cpu| cpu.spawner),
+            dyno_ms: median(|cpu| cpu.dyno),
+        }
     }
 
     /// What each of so many idle dynos takes: its first process and its program.
@@ -160,12 +205,15 @@ impl Native {
     }
 
     /// Of this process, of the spawner, and of all dynos there ever were.
-    fn cpu(&self) -> Option<Duration> {
+    fn cpu(&self) -> Option<Cpu> {
         let Counted { spawner, group } = self.counted.as_ref()?;
         let own = getrusage(UsageWho::RUSAGE_SELF).ok()?;
         let own = (own.user_time() + own.system_time()).num_microseconds();
-        let own = Duration::from_micros(u64::try_from(own).ok()?);
-        Some(own + groups::cpu_of_thread(*spawner)? + groups::cpu(group)?)
+        Some(Cpu {
+            engine: Duration::from_micros(u64::try_from(own).ok()?),
+            spawner: groups::cpu_of_thread(*spawner)?,
+            dyno: groups::cpu(group)?,
+        })
     }
 }
 

@@ -5,15 +5,19 @@ use super::crun::Crun;
 use super::docker::Docker;
 use super::figures::{self, Memory, Row, Sample};
 use super::limit::Limit;
-use super::native::Native;
+use super::native::{Native, Shares};
 use super::ready::Ready;
 use crate::cli::say::say;
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Thrown away: caches fill, pages are touched for the first time.
 const WARM_UP: u32 = 3;
+
+/// Between two starts.
+const PAUSE: Duration = Duration::from_millis(50);
 
 const IDLE_MAX: i64 = 200;
 
@@ -37,6 +41,8 @@ struct Report {
     /// Of the machine, over the last minute, before and after.
     load: [String; 2],
     rows: Vec<Row>,
+    /// Of a dyno's processor time.
+    shares: Option<Shares>,
     /// Rivals that are not here, and why.
     absent: Vec<(String, String)>,
 }
@@ -52,9 +58,9 @@ enum Way {
 impl Way {
     fn name(&self) -> String {
         match self {
-            Self::Limit(_) => "limit: clone3, overlay, cgroup".into(),
+            Self::Limit(limit) => limit.name().into(),
             Self::Native(_) => "lathe dyno".into(),
-            Self::Crun(crun) => crun.name().into(),
+            Self::Crun(_) => "crun run".into(),
             Self::Docker(docker) => format!("docker run ({})", docker.version),
         }
     }
@@ -94,10 +100,14 @@ pub(super) async fn start(how: &Start) -> Result<(), BenchError> {
     let before = figures::load();
     let (mut ways, absent) = open(&ready).await?;
     let measured = measure(&mut ways, how).await;
+    let shares = ways.iter().find_map(|way| match way {
+        Way::Native(native) => Some(native.shares()),
+        _ => None,
+    });
     for way in ways.into_iter().rev() {
         way.close().await?;
     }
-    let report = Report { load: [before, figures::load()], rows: measured?, absent };
+    let report = Report { load: [before, figures::load()], rows: measured?, shares, absent };
     show(&report, how);
     match &how.json {
         Some(path) => figures::write(path, &report),
@@ -107,8 +117,11 @@ pub(super) async fn start(how: &Start) -> Result<(), BenchError> {
 
 /// The ways there are on this machine, the limit first, and those there are not.
 async fn open(ready: &Ready) -> Result<(Vec<Way>, Vec<(String, String)>), BenchError> {
-    let mut ways =
-        vec![Way::Limit(Limit::open(ready)?), Way::Native(Box::new(Native::open(ready).await?))];
+    let mut ways = vec![
+        Way::Limit(Limit::open(ready, false)?),
+        Way::Limit(Limit::open(ready, true)?),
+        Way::Native(Box::new(Native::open(ready).await?)),
+    ];
     let mut absent = Vec::new();
     match Crun::open(ready)? {
         Ok(crun) => ways.push(Way::Crun(crun)),
@@ -125,10 +138,14 @@ async fn open(ready: &Ready) -> Result<(Vec<Way>, Vec<(String, String)>), BenchE
 async fn measure(ways: &mut [Way], how: &Start) -> Result<Vec<Row>, BenchError> {
     let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); ways.len()];
     for turn in 0..WARM_UP + how.count {
-        for (way, samples) in ways.iter_mut().zip(&mut samples) {
-            let sample = way.start().await?;
+        // Each comes after each other one in turn, and after a pause: what the kernel has still to
+        // clear away of the last container would be counted to this one.
+        let first = turn as usize % ways.len();
+        for index in (first..ways.len()).chain(0..first) {
+            tokio::time::sleep(PAUSE).await;
+            let sample = ways[index].start().await?;
             if turn >= WARM_UP {
-                samples.push(sample);
+                samples[index].push(sample);
             }
         }
     }
@@ -148,9 +165,13 @@ fn show(report: &Report, how: &Start) {
     say!("-----> Request to first instruction, {} starts each, turn by turn", how.count);
     say!("       load {before} before, {after} after; memory of {} idle ones", how.idle);
     figures::print(&report.rows);
+    if let Some(Shares { engine_ms, spawner_ms, dyno_ms }) = &report.shares {
+        say!("A dyno's CPU ms: engine {engine_ms:.2}, spawner {spawner_ms:.2}, dyno {dyno_ms:.2}");
+    }
     for (name, reason) in &report.absent {
         say!("absent: {name}: {reason}");
     }
+    say!("The limit is a container by clone3, overlayfs and a control group, and nothing else.");
     say!("A dyno has a network and a user of its own, a filter of system calls, a first process");
     say!("and a record on disk; the limit has none of these.");
 }

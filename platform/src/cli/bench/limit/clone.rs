@@ -6,12 +6,13 @@ use nix::libc;
 use nix::unistd::Pid;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// A child in new namespaces, in version 2 born in its group; none in the child.
+/// A child in new namespaces, with `own_network` also in an empty network, in version 2 born in its group; none in the child.
 ///
 /// Only for a single-threaded process: the child may then allocate and run any code.
-pub(super) fn clone(group: Option<BorrowedFd<'_>>) -> nix::Result<Option<Pid>> {
+pub(super) fn clone(group: Option<BorrowedFd<'_>>, own_network: bool) -> nix::Result<Option<Pid>> {
     const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
     let spaces = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
+    let spaces = if own_network { spaces | libc::CLONE_NEWNET } else { spaces };
     // SAFETY: all-zero bytes are a valid `clone_args`, which is plain integers.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.flags = spaces.cast_unsigned().into();

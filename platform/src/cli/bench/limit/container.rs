@@ -54,7 +54,7 @@ impl Maker {
 
     /// The time at which the program had its first instruction. The container has ended, and
     /// nothing is left of it, when this returns.
-    pub(super) fn make(&self) -> Result<Duration, BenchError> {
+    pub(super) fn make(&self, own_network: bool) -> Result<Duration, BenchError> {
         for name in ["upper", "work"] {
             fs::create_dir(self.room.join(name)).map_err(BenchError::at("make a layer"))?;
         }
@@ -64,7 +64,7 @@ impl Maker {
         let (told, tells) = io::pipe().map_err(BenchError::at("make a pipe"))?;
         let born_in = groups::unified().then(|| self.groups.first().map(File::open));
         let born_in = born_in.flatten().transpose().map_err(BenchError::at("open a group"))?;
-        let child = clone(born_in.as_ref().map(AsFd::as_fd));
+        let child = clone(born_in.as_ref().map(AsFd::as_fd), own_network);
         let Some(child) = child.map_err(BenchError::at("make namespaces"))? else {
             let error = self.become_program(&tells);
             eprintln!(" !     the limit: {error}");
