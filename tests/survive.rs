@@ -1,8 +1,8 @@
 //! What goes on when processes die: the platform's, the spawner's, the dynos', the machine's.
 //! The rows named are those of the project's table of faults.
 
-use lathe_tests::{Checkout, Dyno, Load, Platform, signal, until};
-use serde_json::json;
+use lathe_tests::{Checkout, Dyno, Load, Platform, request, signal, until};
+use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 const BOUND: Duration = Duration::from_secs(20);
@@ -286,4 +286,128 @@ fn dynos_that_misbehave_harm_nobody() {
         pushed.rejected(&["did not listen on $PORT", "within 3 seconds (R10)", "thinking"]);
     assert!(platform.logs("faulty").contains("Error R10 (Boot timeout)"), "{}", pushed.transcript);
     assert_eq!(platform.app("faulty", "/").body, "web.1", "the old release serves");
+}
+
+/// C16, G10: killed in the middle of a build, the platform comes back to a build that has failed,
+/// to no release of it, to nothing left of it, and takes the next push.
+#[test]
+fn a_build_that_dies_with_the_platform_leaves_nothing() {
+    let mut platform = Platform::start();
+    create(&platform, "halfway");
+    let compile = |line: &str| format!("#!/bin/sh\necho '-----> Own build'\n{line}\n");
+    let slow = compile("sleep 100");
+    let checkout = Checkout::new(
+        &platform,
+        "halfway",
+        &[
+            ("Procfile", "web: python3 web.py\n"),
+            ("web.py", WEB),
+            ("bin/detect", "#!/bin/sh\necho Own\n"),
+            ("bin/compile", &slow),
+            ("bin/release", "#!/bin/sh\necho '--- {}'\n"),
+        ],
+    );
+    std::thread::scope(|scope| {
+        let push = scope.spawn(|| checkout.push());
+        until("it builds", BOUND, || {
+            platform.dynos().iter().find(|d| d.name == "build.1").cloned()
+        });
+        platform.kill();
+        assert!(!push.join().unwrap().ok, "a push that was cut is not told to be accepted");
+    });
+    platform.up();
+    let (_, builds) = platform.api("GET", "/apps/halfway/builds", &Value::Null);
+    let statuses: Vec<_> = builds.as_array().unwrap().iter().map(|b| b["status"].clone()).collect();
+    assert_eq!(statuses, ["failed"]);
+    assert_eq!(platform.dynos(), [], "the build dyno is gone");
+    let releases = |platform: &Platform| {
+        let (_, releases) = platform.api("GET", "/apps/halfway/releases", &Value::Null);
+        releases.as_array().unwrap().len()
+    };
+    assert_eq!(releases(&platform), 1, "only the first, of the app itself");
+    let quarantine = walkdir::WalkDir::new(platform.data().join("git")).into_iter().flatten();
+    let left: Vec<_> = quarantine
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("tmp_objdir"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+    let loops = std::process::Command::new("losetup").arg("-a").output().unwrap().stdout;
+    let loops = String::from_utf8(loops).unwrap();
+    assert!(!loops.contains(platform.data().to_str().unwrap()), "a disk stays attached: {loops}");
+
+    checkout.repoint(&platform);
+    checkout.commit(&[("bin/compile", &compile("true"))]);
+    checkout.push().accepted();
+    assert_eq!((releases(&platform), platform.app("halfway", "/").status), (2, 200));
+}
+
+/// R18: a damaged slug is never run, not even in part; the log says what is wrong; and with the
+/// slug whole again the app is, too.
+#[test]
+fn a_damaged_slug_is_not_run() {
+    let platform = Platform::start();
+    deploy(&platform, "damaged", "web: python3 web.py\n", &[]);
+    let slug = walkdir::WalkDir::new(platform.data().join("slugs"))
+        .into_iter()
+        .flatten()
+        .map(walkdir::DirEntry::into_path)
+        .find(|path| path.extension().is_some_and(|extension| extension == "tgz"))
+        .unwrap();
+    let whole = std::fs::read(&slug).unwrap();
+    let mut broken = whole.clone();
+    let middle = broken.len() / 2;
+    broken[middle] ^= 1;
+
+    // While a dyno runs from the tree it has nothing to fear.
+    std::fs::write(&slug, &broken).unwrap();
+    assert_eq!(platform.app("damaged", "/").status, 200);
+    let trees = platform.data().join("cell/slugs");
+    scale(&platform, "damaged", "web", 0);
+    until("none runs", BOUND, || platform.dynos().is_empty().then_some(()));
+    for tree in std::fs::read_dir(&trees).unwrap().flatten() {
+        std::fs::remove_dir_all(tree.path()).unwrap();
+    }
+    scale(&platform, "damaged", "web", 1);
+    until("it is refused", BOUND, || {
+        let logs = platform.logs("damaged");
+        (logs.contains("Error R17 (Checksum error)")
+            && state(&platform, "damaged", "web.1") == "crashed")
+            .then_some(())
+    });
+    let trees: Vec<_> = std::fs::read_dir(&trees).unwrap().flatten().map(|e| e.path()).collect();
+    assert!(trees.is_empty() && platform.dynos().is_empty(), "a partial tree: {trees:?}");
+    assert_eq!(platform.app("damaged", "/").status, 503);
+
+    std::fs::write(&slug, &whole).unwrap();
+    assert_eq!(platform.api("DELETE", "/apps/damaged/dynos", &Value::Null).0, 202);
+    all_up(&platform, "damaged", 1);
+    assert_eq!(platform.app("damaged", "/").status, 200);
+}
+
+/// An upgrade: told to stop, and started again. What was asked is answered; the dynos never stop.
+#[test]
+fn an_upgrade_ends_no_request_that_was_begun() {
+    let mut platform = Platform::start_with(&["listen.router=127.0.0.1:18080"]);
+    deploy(&platform, "upgrade", "web: python3 web.py\n", &[]);
+    let before = platform.dynos();
+    let router = platform.address("router");
+    let slow =
+        Load::start(move || request(router, "GET", "upgrade.localhost", "/slow/2", &[], b""));
+    std::thread::sleep(Duration::from_millis(500));
+    let load = Load::start(move || request(router, "GET", "upgrade.localhost", "/", &[], b""));
+    std::thread::sleep(Duration::from_secs(1));
+    let began = Instant::now();
+    platform.stop();
+    let stopped = began.elapsed();
+    platform.up();
+    let up = began.elapsed();
+    std::thread::sleep(Duration::from_secs(1));
+    let (load, slow) = (load.end(), slow.end());
+    eprintln!(
+        "upgrade: stopped after {stopped:?}, up after {up:?}; {} answered, {} refused, longest \
+         gap {:?}; slow: {slow:?}",
+        load.answered,
+        load.failed.len(),
+        load.gap
+    );
+    assert_eq!(platform.dynos(), before);
 }
