@@ -33,6 +33,7 @@ mod seccomp;
 mod slugs;
 pub mod spawner;
 mod starting;
+mod strays;
 mod stream;
 mod syscalls;
 mod wire;

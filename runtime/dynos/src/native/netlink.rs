@@ -109,6 +109,13 @@ pub(super) fn up(index: i32) -> Draft {
     message
 }
 
+/// Takes the cable at whose end interface `index` is away, with both its ends.
+pub(super) fn delete(index: i32) -> Draft {
+    let mut message = Draft::new(libc::RTM_DELLINK, ACK);
+    message.link(index, false);
+    message
+}
+
 /// Gives interface `index` the address `own`, with the one address `peer` behind it.
 pub(super) fn address(index: i32, own: Ipv4Addr, peer: Ipv4Addr) -> Draft {
     let mut message = Draft::new(libc::RTM_NEWADDR, CREATE);

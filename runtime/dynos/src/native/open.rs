@@ -6,7 +6,7 @@ use super::engine::{Dyno, NativeEngine, Shared, State};
 use super::firewall::Rules;
 use super::record::Files;
 use super::slugs::{OpenSlug, Slugs};
-use super::{firewall, keeper};
+use super::{firewall, keeper, strays};
 use crate::spec::DynoId;
 use rustix::fs::{FlockOperation, flock};
 use std::collections::BTreeMap;
@@ -71,6 +71,8 @@ pub enum OpenError {
     Forwarding(#[source] io::Error),
     #[error("set up the firewall with nft (Debian package nftables)")]
     Firewall(#[source] io::Error),
+    #[error("remove network links that no dyno has")]
+    Links(#[source] io::Error),
     #[error("remove what is left of dyno {id}")]
     Janitor {
         id: DynoId,
@@ -140,6 +142,9 @@ fn prepare(config: NativeConfig, slugs: OpenSlug) -> Result<(Shared, File), Open
     .apply()
     .map_err(OpenError::Firewall)?;
     let dynos = adopt(&config.dir, &cgroups)?;
+    let linked = dynos.values().filter(|dyno| dyno.state == State::Running);
+    let linked = linked.map(|dyno| dyno.record.link.as_str()).collect();
+    strays::remove_links(&config.links(), &linked).map_err(OpenError::Links)?;
     let used: Vec<_> = dynos
         .values()
         .filter(|dyno| matches!(dyno.state, State::Running))
@@ -182,6 +187,7 @@ fn prepare_directory(dir: &Path) -> Result<File, OpenError> {
     let boot = fs::read("/proc/sys/kernel/random/boot_id").map_err(at(dir))?;
     let path = dir.join("boot");
     let same = fs::read(&path).is_ok_and(|before| before == boot);
+    strays::unmount_below(dir).map_err(at(dir))?;
     for name in ["dynos", "slugs", "scratch"] {
         let path = dir.join(name);
         if !same && path.exists() {
@@ -189,7 +195,12 @@ fn prepare_directory(dir: &Path) -> Result<File, OpenError> {
         }
         make(&path)?;
     }
-    fs::write(&path, boot).map_err(at(&path))?;
+    if !same {
+        // Never half written, and not at all on a full disk that it is on already: by a wrong one
+        // every dyno that runs would be forgotten.
+        let new = dir.join(".boot");
+        fs::write(&new, boot).and_then(|()| fs::rename(&new, &path)).map_err(at(&path))?;
+    }
     Ok(lock)
 }
 
