@@ -165,10 +165,15 @@ fn runtime() -> Result<tokio::runtime::Runtime, UpVerbError> {
     builder.enable_all().build().map_err(UpVerbError::Threads)
 }
 
-/// Sends the log to stderr.
+/// Sends the log to stderr. A line that cannot be written is lost: complaining about it on the
+/// same full disk would be a panic in the middle of whatever had something to say.
 fn init_log(filter: &str) {
     let filter = EnvFilter::new(filter);
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false)
+        .init();
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {
