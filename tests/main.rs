@@ -6,5 +6,6 @@ mod heroku;
 mod push;
 mod run;
 mod serve;
+mod state;
 mod survive;
 mod tidy;

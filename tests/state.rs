@@ -1,0 +1,183 @@
+//! What is written down: kept when the disk is full or the power goes, refused when it is damaged,
+//! held by one platform at a time, and cleared of what belongs to nobody.
+//! The rows named are those of the project's table of faults.
+
+use lathe_tests::{Checkout, Disk, Platform, signal, until};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+const BOUND: Duration = Duration::from_secs(20);
+const PROCFILE: (&str, &str) = ("Procfile", "web: python3 -m http.server $PORT\n");
+
+fn create(platform: &Platform, app: &str) {
+    assert_eq!(platform.api("POST", "/apps", &json!({"name": app})).0, 201);
+}
+
+fn deploy(platform: &Platform, app: &str) -> Checkout {
+    create(platform, app);
+    let checkout = Checkout::new(platform, app, &[PROCFILE]);
+    checkout.push().accepted();
+    checkout
+}
+
+/// `lathe up` that is expected to refuse: it ends by itself.
+fn refused(platform: &Platform) -> String {
+    let up = platform.command();
+    let mut bounded = Command::new("timeout");
+    bounded.arg("20").arg(up.get_program()).args(up.get_args()).arg("up");
+    let Output { status, stderr, .. } = bounded.output().unwrap();
+    let said = String::from_utf8_lossy(&stderr).into_owned();
+    assert!(!status.success(), "it came up: {said}");
+    said
+}
+
+/// Makes the state one file.
+fn fold_log_into(path: &Path) {
+    let program = "import sqlite3, sys\n\
+                   sqlite3.connect(sys.argv[1]).execute('PRAGMA wal_checkpoint(TRUNCATE)')";
+    let folded = Command::new("python3").args(["-c", program]).arg(path).status();
+    assert!(folded.unwrap().success());
+}
+
+/// S7: a second platform on the same data says who has it, and disturbs nothing.
+/// S4: a damaged state is refused and left as it is; with a whole one everything is as it was.
+#[test]
+fn one_platform_at_a_time_and_only_on_sound_state() {
+    let mut platform = Platform::start();
+    deploy(&platform, "sound");
+    let dynos = platform.dynos();
+    let said = refused(&platform);
+    assert!(said.contains(&format!("in use by process {}", platform.pid())), "{said}");
+    assert_eq!(platform.app("sound", "/").status, 200);
+
+    platform.stop();
+    let path = platform.data().join("state.db");
+    // Else the log would make the file whole again.
+    fold_log_into(&path);
+    let whole = fs::read(&path).unwrap();
+    let mut header = whole.clone();
+    header[..16].fill(0);
+    let mut pages = whole.clone();
+    pages[4096..3 * 4096].fill(0xa5);
+    for damaged in [header, pages] {
+        fs::write(&path, &damaged).unwrap();
+        let said = refused(&platform);
+        assert!(said.contains("is damaged") && said.contains("restore a backup"), "{said}");
+        assert!(fs::read(&path).unwrap() == damaged, "the evidence was changed");
+        assert_eq!(platform.dynos(), dynos, "dynos serve on");
+    }
+    fs::write(&path, &whole).unwrap();
+    platform.up();
+    assert_eq!(platform.dynos(), dynos);
+    assert_eq!(platform.app("sound", "/").status, 200);
+}
+
+/// S9: what belongs to nobody is removed at start; what belongs to somebody is not.
+#[test]
+fn orphans_are_swept_at_start() {
+    let mut platform = Platform::start();
+    deploy(&platform, "owner");
+    let dynos = platform.dynos();
+    let instance = platform.instance();
+    platform.kill();
+
+    let id = "5ca1ab1e-0000-4000-8000-000000000000";
+    let cell = platform.data().join("cell");
+    let group = format!("/sys/fs/cgroup/pids/lathe-{instance}/{id}");
+    fs::create_dir(&group).unwrap();
+    let mut stray = Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap();
+    fs::write(Path::new(&group).join("cgroup.procs"), stray.id().to_string()).unwrap();
+    let record = cell.join("dynos").join(id);
+    fs::create_dir(&record).unwrap();
+    let tree = cell.join("slugs/stray/app");
+    fs::create_dir_all(&tree).unwrap();
+    let repository = platform.data().join("git/stray.new-1");
+    fs::create_dir_all(&repository).unwrap();
+    let link = format!("l{instance}-fff");
+    ip(&["link", "add", &link, "type", "veth", "peer", "name", &format!("p{instance}")]);
+    let mounted = cell.join("scratch");
+    let mount = Command::new("mount").args(["-t", "tmpfs", "stray"]).arg(&mounted).status();
+    assert!(mount.unwrap().success());
+
+    platform.up();
+    until("the stray process is ended", BOUND, || stray.try_wait().unwrap());
+    for path in [Path::new(&group), &record, &tree, &repository] {
+        until(&format!("{} is gone", path.display()), BOUND, || (!path.exists()).then_some(()));
+    }
+    let link = Path::new("/sys/class/net").join(link);
+    until("the link is gone", BOUND, || (!link.exists()).then_some(()));
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    assert!(!mounts.contains(mounted.to_str().unwrap()), "a stray mount is left");
+    assert_eq!(platform.dynos(), dynos);
+    assert_eq!(platform.app("owner", "/").status, 200);
+}
+
+fn ip(arguments: &[&str]) {
+    let output = Command::new("ip").args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Leaves `bytes` free on the disk of `dir`; the file that takes the rest goes when dropped.
+fn fill(dir: &Path, bytes: u64) -> tempfile::NamedTempFile {
+    let filler = tempfile::NamedTempFile::new_in(dir).unwrap();
+    let df = Command::new("df").args(["--output=avail", "-B1"]).arg(dir).output().unwrap();
+    let df = String::from_utf8(df.stdout).unwrap();
+    let free: u64 = df.lines().nth(1).unwrap().trim().parse().unwrap();
+    let length = free.saturating_sub(bytes).to_string();
+    let path = filler.path();
+    // The last blocks may be the file system's own: then it is as full as it gets.
+    drop(Command::new("fallocate").args(["-l", &length]).arg(path).output());
+    if bytes == 0 {
+        let out = fs::OpenOptions::new().append(true).open(path).unwrap();
+        drop(Command::new("cat").arg("/dev/zero").stdout(out).stderr(Stdio::null()).status());
+    }
+    filler
+}
+
+/// S2: a disk that fills up refuses what is new and keeps what is there serving; with room again
+/// everything goes on.
+#[test]
+fn a_full_disk_refuses_writes_and_goes_on_reading() {
+    let disk = Disk::ext4(256 << 20);
+    let settings = ["free_disk_floor=16MB", "build.disk=64MB", "build.cache=32MB"];
+    let mut platform = Platform::start_in(&disk.path(), &settings);
+    let checkout = deploy(&platform, "full");
+    let dynos = platform.dynos();
+    let config = |platform: &Platform, value: &str| {
+        platform.api("PATCH", "/apps/full/config-vars", &json!({ "K": value })).0
+    };
+
+    let filler = fill(&disk.path(), 8 << 20);
+    checkout.commit(&[("new", "1")]);
+    checkout.push().rejected(&["disk is nearly full", "floor 16.0 MB", "free_disk_floor"]);
+    assert_eq!(platform.app("full", "/").status, 200);
+    drop(filler);
+
+    let filler = fill(&disk.path(), 0);
+    let answers: Vec<u16> = (0..40).map(|n| config(&platform, &"x".repeat(2000 + n))).collect();
+    assert!(answers.iter().any(|status| *status >= 500), "the disk is not full: {answers:?}");
+    let reads = |platform: &Platform| {
+        assert_eq!(platform.app("full", "/").status, 200);
+        assert_eq!(platform.api("GET", "/apps/full/releases", &Value::Null).0, 200);
+        assert_eq!(platform.dynos().len(), dynos.len());
+    };
+    reads(&platform);
+    // A start needs room for what it writes down; it says so, and the dynos do not notice.
+    platform.kill();
+    let said = refused(&platform);
+    assert!(said.contains("No space left on device"), "{said}");
+    assert_eq!(platform.dynos(), dynos);
+
+    drop(filler);
+    platform.up();
+    reads(&platform);
+    assert_eq!(config(&platform, "room"), 200);
+    let (_, vars) = platform.api("GET", "/apps/full/config-vars", &Value::Null);
+    assert_eq!(vars["K"], "room");
+    checkout.repoint(&platform);
+    checkout.push().accepted();
+    until("it serves", BOUND, || (platform.app("full", "/").status == 200).then_some(()));
+}
