@@ -87,6 +87,16 @@ prune_dependencies() {
     esac || fail "The devDependencies could not be pruned."
 }
 
+# pnpm notes when it last looked around. The same source is to make the same slug, so these times go.
+forget_times() {
+    [ "$MANAGER" = pnpm ] || return 0
+    for notes in node_modules/.modules.yaml node_modules/.pnpm-workspace-state*.json; do
+        [ ! -f "$notes" ] || sed -i \
+            -e 's/\(prunedAt"\{0,1\}: *"\{0,1\}\)[A-Z][^"]*GMT/\1Thu, 01 Jan 1970 00:00:00 GMT/' \
+            -e 's/\("lastValidatedTimestamp": *\)[0-9]*/\10/' "$notes"
+    done
+}
+
 warn_without_start() {
     [ -f Procfile ] || has_script start || [ -f server.js ] ||
         echo " !     There is no Procfile, no start script and no server.js: nothing can be started."
