@@ -18,6 +18,14 @@ pub(super) struct Caller {
     pub(super) token: Token,
 }
 
+impl Caller {
+    /// Whether a path's `{user}` is who asks.
+    pub(super) fn is(&self, user: &str) -> Result<(), ApiError> {
+        let known = ["~", &self.account.id, &self.account.email].contains(&user);
+        if known { Ok(()) } else { Err(ApiError::not_found("user")) }
+    }
+}
+
 /// Somebody, and the app of the path that they may use. What is not theirs does not exist.
 #[derive(Clone, Debug)]
 pub(super) struct AppAccess {

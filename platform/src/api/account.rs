@@ -2,6 +2,8 @@
 
 use super::access::Caller;
 use super::context::Context;
+use super::error::ApiError;
+use super::segments::Segments;
 use crate::state::model::Account;
 use axum::Json;
 use axum::extract::State;
@@ -10,6 +12,15 @@ use std::time::Instant;
 
 pub(super) async fn show(caller: Caller) -> Json<Value> {
     Json(full(&caller.account))
+}
+
+/// `~`, or whatever else the caller is called. Nobody sees anybody else.
+pub(super) async fn show_user(
+    caller: Caller,
+    Segments(user): Segments<String>,
+) -> Result<Json<Value>, ApiError> {
+    caller.is(&user)?;
+    Ok(Json(full(&caller.account)))
 }
 
 /// What is left to spend after this request.

@@ -5,6 +5,7 @@ use super::body::Body;
 use super::context::Context;
 use super::error::ApiError;
 use super::page::page;
+use super::segments::Segments;
 use super::{account, catalogue};
 use crate::stack;
 use crate::state::model::{Account, App, Release};
@@ -53,6 +54,16 @@ pub(super) async fn list(
         .await?;
     let items = details.iter().map(|details| show_app(&context, details)).collect();
     page(&headers, &["name", "id", "updated_at"], items)
+}
+
+pub(super) async fn list_of_user(
+    context: State<Context>,
+    caller: Caller,
+    Segments(user): Segments<String>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    caller.is(&user)?;
+    list(context, caller, headers).await
 }
 
 #[derive(Debug, Deserialize)]

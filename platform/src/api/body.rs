@@ -18,6 +18,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let bytes = read(request).await?;
         let bytes = if bytes.is_empty() { Bytes::from_static(b"{}") } else { bytes };
+        if std::str::from_utf8(&bytes).is_err() {
+            return Err(ApiError::bad_request("The request body has to be UTF-8."));
+        }
         // Without this, a list would be taken for the fields of an object in their order.
         if !bytes.trim_ascii_start().starts_with(b"{") {
             return Err(ApiError::bad_request("The request body has to be a JSON object."));

@@ -6,11 +6,11 @@ use super::catalogue;
 use super::context::Context;
 use super::error::ApiError;
 use super::segments::Segments;
+use super::sources;
 use super::uploads::Purpose;
 use crate::state::model::Slug;
 use crate::state::slugs::{self, NewSlug};
 use axum::Json;
-use axum::body::Body as Stream;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -146,8 +146,7 @@ pub(super) async fn download(
     let slug = context.services.store.read(move |tx| slugs::by_id(tx, &ticket.app, &id)).await?;
     let digest = slug.digest.ok_or_else(|| ApiError::not_found("slug"))?;
     let path = context.services.slugs.path(&digest);
-    let file = tokio::fs::File::open(path).await.map_err(|error| ApiError::internal(&error))?;
-    Ok(Stream::from_stream(tokio_util::io::ReaderStream::new(file)).into_response())
+    sources::send(&path).await.map_err(|error| ApiError::internal(&error))
 }
 
 fn show_slug(context: &Context, slug: &Slug, method: &str, secret: &str) -> Value {

@@ -10,12 +10,15 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_LENGTH;
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
 use lathe_logs::drain::Reach;
 use serde_json::json;
 use std::path::{Path, PathBuf};
+use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
+use tokio_util::io::ReaderStream;
 
 pub(super) async fn create(
     State(context): State<Context>,
@@ -86,7 +89,7 @@ fn check_disk(context: &Context) -> Result<(), ApiError> {
 /// Writes a bounded body to a file and syncs it.
 pub(super) async fn store(mut body: Body, part: &Path, max: u64) -> Result<(), ApiError> {
     let failed = |error: std::io::Error| ApiError::internal(&error);
-    let mut file = tokio::fs::File::create(part).await.map_err(failed)?;
+    let mut file = File::create(part).await.map_err(failed)?;
     let mut bytes = 0_u64;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| ApiError::bad_request("The upload broke off."))?;
@@ -105,8 +108,15 @@ pub(super) async fn download(
     Segments(secret): Segments<String>,
 ) -> Result<Response, ApiError> {
     let path = known(&context, secret).await?;
-    let file = tokio::fs::File::open(path).await.map_err(|_| ApiError::not_found("source"))?;
-    Ok(Body::from_stream(tokio_util::io::ReaderStream::new(file)).into_response())
+    send(&path).await.map_err(|_| ApiError::not_found("source"))
+}
+
+/// A file as an answer, with its length, so that a client sees when it was cut off.
+pub(super) async fn send(path: &Path) -> std::io::Result<Response> {
+    let file = File::open(path).await?;
+    let bytes = file.metadata().await?.len();
+    let body = Body::from_stream(ReaderStream::new(file));
+    Ok(([(CONTENT_LENGTH, bytes)], body).into_response())
 }
 
 /// An archive on disk for as long as a build needs it.

@@ -79,7 +79,7 @@ impl Store {
         let result = self
             .call(move |connection, secrets| {
                 let sql = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-                let tx = Tx { sql, secrets, now: Timestamp::now() };
+                let tx = Tx { sql, secrets, now: now() };
                 let value = work(&tx)?;
                 tx.sql.commit()?;
                 Ok(value)
@@ -97,7 +97,7 @@ impl Store {
         self.call(move |connection, secrets| {
             let sql = connection.transaction()?;
             // Dropped without commit: whatever a reader wrote by mistake is rolled back.
-            work(&Tx { sql, secrets, now: Timestamp::now() })
+            work(&Tx { sql, secrets, now: now() })
         })
         .await
     }
@@ -119,6 +119,11 @@ impl Store {
         self.jobs.send(job).await.map_err(|_| StateError::Closed)?;
         answered.await.map_err(|_| StateError::Closed)?
     }
+}
+
+/// As precise as it is stored, so that what was just made reads as it will be read again.
+fn now() -> Timestamp {
+    time(ms(Timestamp::now()))
 }
 
 /// Unix milliseconds, as times are stored.

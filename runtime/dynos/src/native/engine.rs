@@ -98,8 +98,10 @@ impl NativeEngine {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         }
+        // The keeper goes when it has found the spawner: one that nobody found could not be ended.
+        let link = self.shared.link().await;
         self.keeper.abort();
-        if let Ok(link) = self.shared.link().await {
+        if let Ok(link) = link {
             let listening = Arc::clone(&link);
             let listener = tokio::spawn(async move { while listening.listen().await.is_some() {} });
             // It may end before its answer is read.
