@@ -1,6 +1,7 @@
 //! The end-to-end tests: real git, real containers, real clients; and the properties of the source.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+mod api;
 mod build;
 mod heroku;
 mod push;
