@@ -200,7 +200,8 @@ fn of_pushes_at_once_one_wins_and_the_others_are_told() {
 fn an_interrupted_push_leaves_no_build() {
     let platform = Platform::start();
     create(&platform, "gone");
-    let files = building("echo begun\nsleep 98123 &\nsleep 98124");
+    let (one, two) = (nap(1), nap(2));
+    let files = building(&format!("echo begun\nsleep {one} &\nsleep {two}"));
     let checkout = Checkout::new(&platform, "gone", &borrowed(&files));
     let mut push = checkout.git_command(&["push", "lathe", "main"]);
     let mut push = std::os::unix::process::CommandExt::process_group(&mut push, 0)
@@ -216,7 +217,7 @@ fn an_interrupted_push_leaves_no_build() {
         said.push(char::from(byte[0]));
     }
     until("the build sleeps", Duration::from_secs(10), || {
-        (sleeping("98123") && sleeping("98124")).then_some(())
+        (sleeping(&one) && sleeping(&two)).then_some(())
     });
     let group = format!("-{}", push.id());
     let interrupted = std::process::Command::new("kill").args(["-INT", "--", &group]).status();
@@ -224,7 +225,7 @@ fn an_interrupted_push_leaves_no_build() {
     push.wait().unwrap();
     until("the build has ended", Duration::from_secs(10), || {
         let ended = builds(&platform, "gone") == ["failed"];
-        (ended && !sleeping("98123") && !sleeping("98124")).then_some(())
+        (ended && !sleeping(&one) && !sleeping(&two)).then_some(())
     });
     until("git has gone", Duration::from_secs(5), || {
         quarantined(&platform, "gone").is_empty().then_some(())
@@ -233,6 +234,11 @@ fn an_interrupted_push_leaves_no_build() {
 
     checkout.commit(&[("bin/compile", "#!/bin/sh\n")]);
     checkout.push().accepted();
+}
+
+/// Seconds to sleep that tell this run's sleepers from every other's.
+fn nap(number: u8) -> String {
+    format!("9{}{number}", std::process::id())
 }
 
 /// Whether `sleep <seconds>` runs anywhere on this machine.

@@ -9,7 +9,12 @@ use std::time::{Duration, Instant};
 
 const BOUND: Duration = Duration::from_secs(10);
 
-/// Whether a process with this word among its arguments runs anywhere on this machine.
+/// Seconds to sleep that tell this run's sleepers from every other's.
+fn nap(number: u8) -> String {
+    format!("8{}{number}", std::process::id())
+}
+
+/// The processes with this word among their arguments, anywhere on this machine.
 fn running(word: &str) -> Vec<u32> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
@@ -47,17 +52,18 @@ fn a_build_ends_at_its_limits_and_takes_everything_along() {
         checkout.push()
     };
     let began = Instant::now();
-    push("sleep 98201 & exec sleep 98202").rejected(&["did not finish within 6 seconds"]);
+    push(&format!("sleep {} & exec sleep {}", nap(1), nap(2)))
+        .rejected(&["did not finish within 6 seconds"]);
     assert!(began.elapsed() < Duration::from_secs(14), "{:?}", began.elapsed());
-    assert!(running("98201").is_empty() && running("98202").is_empty());
+    assert!(running(&nap(1)).is_empty() && running(&nap(2)).is_empty());
 
     let bomb = "import os, sys, time\n\
                 while True:\n\
                 \x20   try: os.fork()\n\
                 \x20   except OSError as error: print(error); time.sleep(1); sys.exit(1)\n";
-    push(&format!("exec python3 -c '{bomb}' bomb-98203"))
+    push(&format!("exec python3 -c '{bomb}' {}", nap(3)))
         .rejected(&["Build reached the process limit of the build class (64)", "build.pids"]);
-    assert!(running("bomb-98203").is_empty());
+    assert!(running(&nap(3)).is_empty());
 
     push("exec python3 -c 'print(len(b\"x\" * (8 << 30)))'")
         .rejected(&["Build used more memory than the build class has", "build.memory"]);
@@ -67,19 +73,20 @@ fn a_build_ends_at_its_limits_and_takes_everything_along() {
     says(&flooded.transcript, &["Output is cut here", "Released v3"]);
     assert!(flooded.transcript.len() < 20 << 20, "{} bytes", flooded.transcript.len());
 
-    push("(setsid sleep 98205 &) ; setsid sleep 98206 >/dev/null 2>&1 & true").accepted();
-    assert!(running("98205").is_empty() && running("98206").is_empty());
+    push(&format!("(setsid sleep {} &) ; setsid sleep {} >/dev/null 2>&1 & true", nap(5), nap(6)))
+        .accepted();
+    assert!(running(&nap(5)).is_empty() && running(&nap(6)).is_empty());
     assert_eq!(versions(&platform, "limits"), [1, 2, 3, 4]);
 
     let pushed = std::thread::scope(|scope| {
-        let pushing = scope.spawn(|| push("sleep 98216"));
-        until("the build runs", BOUND, || (!running("98216").is_empty()).then_some(()));
-        let worker = ancestor(running("98216")[0], "compile-worker");
+        let pushing = scope.spawn(|| push(&format!("sleep {}", nap(7))));
+        until("the build runs", BOUND, || (!running(&nap(7)).is_empty()).then_some(()));
+        let worker = ancestor(running(&nap(7))[0], "compile-worker");
         assert!(Command::new("kill").args(["-9", &worker.to_string()]).status().unwrap().success());
         pushing.join().unwrap()
     });
     pushed.rejected(&["The compiler was ended from outside"]);
-    assert!(running("98216").is_empty());
+    assert!(running(&nap(7)).is_empty());
     assert_eq!(versions(&platform, "limits"), [1, 2, 3, 4]);
     push("true").accepted();
 }

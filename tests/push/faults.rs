@@ -1,7 +1,8 @@
 //! Full disks, kills, power cuts and silence in the middle of a push.
 
 use super::{
-    PLAIN, borrowed, building, builds, create, main_of, quarantined, repository, sleeping, versions,
+    PLAIN, borrowed, building, builds, create, main_of, nap, quarantined, repository, sleeping,
+    versions,
 };
 use lathe_tests::{Checkout, Disk, Platform, ZERO, commands, noise, rest, until};
 use serde_json::Value;
@@ -119,18 +120,18 @@ fn kill(program: &str, argument: &str) {
 fn killed_in_the_middle_of_a_build() {
     let mut platform = Platform::start();
     create(&platform, "mid");
-    let files = building("sleep 98125");
+    let files = building(&format!("sleep {}", nap(3)));
     let checkout = Checkout::new(&platform, "mid", &borrowed(&files));
     let pushed = std::thread::scope(|scope| {
         let push = scope.spawn(|| checkout.push());
-        until("the build runs", BOUND, || sleeping("98125").then_some(()));
+        until("the build runs", BOUND, || sleeping(&nap(3)).then_some(()));
         platform.kill();
         push.join().unwrap()
     });
     pushed.rejected(&[]);
     platform.up();
     checkout.repoint(&platform);
-    assert!(!sleeping("98125"), "the build dyno is ended");
+    assert!(!sleeping(&nap(3)), "the build dyno is ended");
     assert_eq!(builds(&platform, "mid"), ["failed"]);
     assert_eq!((main_of(&platform, "mid"), versions(&platform, "mid")), (None, vec![1]));
     checkout.commit(&[("bin/compile", "#!/bin/sh\n")]);
