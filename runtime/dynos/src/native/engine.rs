@@ -101,6 +101,10 @@ impl NativeEngine {
         // The keeper goes when it has found the spawner: one that nobody found could not be ended.
         let link = self.shared.link().await;
         self.keeper.abort();
+        // It may be at work at this moment, and would replace the spawner that ends.
+        while !self.keeper.is_finished() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         if let Ok(link) = link {
             let listening = Arc::clone(&link);
             let listener = tokio::spawn(async move { while listening.listen().await.is_some() {} });
