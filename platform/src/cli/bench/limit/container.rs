@@ -29,6 +29,9 @@ pub(super) struct Maker {
     room: PathBuf,
     /// The overlay's options; the layers stay the same.
     options: String,
+    /// As every dyno's groups are below its engine's: a container's weight counts in there, not
+    /// against the machine.
+    above: Vec<PathBuf>,
     groups: Vec<PathBuf>,
     program: CString,
     name: CString,
@@ -38,18 +41,25 @@ impl Maker {
     pub(super) fn open(dir: &Path) -> Result<Self, BenchError> {
         let room = dir.join("limit");
         fs::create_dir_all(room.join("root")).map_err(BenchError::at("make a directory"))?;
-        if groups::unified() {
-            let control = "/sys/fs/cgroup/cgroup.subtree_control";
-            fs::write(control, "+cpu +memory +pids").map_err(BenchError::at("set up groups"))?;
+        let name = format!("lathe-limit-{}", std::process::id());
+        let above: Vec<PathBuf> =
+            groups::hierarchies().iter().map(|root| root.join(&name)).collect();
+        for group in &above {
+            fs::create_dir(group).map_err(BenchError::at(format!("make {}", group.display())))?;
         }
-        let group = format!("lathe-limit-{}", std::process::id());
-        let groups = groups::hierarchies().iter().map(|root| root.join(&group)).collect();
+        if groups::unified() {
+            for group in groups::hierarchies().iter().chain(&above) {
+                fs::write(group.join("cgroup.subtree_control"), "+cpu +memory +pids")
+                    .map_err(BenchError::at("set up groups"))?;
+            }
+        }
+        let groups = above.iter().map(|group| group.join("container")).collect();
         let (layer, stack) = (ready::layer(dir), dir.join("stack"));
         let lower = format!("{}:{}", layer.display(), stack.display());
         let options = format!("lowerdir={lower},upperdir=upper,workdir=work");
         let text = |text: String| CString::new(text).unwrap_or_default();
         let program = text(format!("/app/{}", probe::NAME));
-        Ok(Self { room, options, groups, program, name: text(probe::NAME.to_owned()) })
+        Ok(Self { room, options, above, groups, program, name: text(probe::NAME.to_owned()) })
     }
 
     /// The time at which the program had its first instruction. The container has ended, and
@@ -73,22 +83,16 @@ impl Maker {
         drop(tells);
         let at = probe::told(told).map_err(BenchError::at("hear the limit's program"))?;
         waitpid(child, None).map_err(BenchError::at("wait for the limit's program"))?;
-        self.close()?;
+        self.groups.iter().try_for_each(|group| remove_group(group))?;
         for name in ["upper", "work"] {
             fs::remove_dir_all(self.room.join(name)).map_err(BenchError::at("remove a layer"))?;
         }
         Ok(at)
     }
 
-    /// Removes the groups.
+    /// Removes the groups above the containers'.
     pub(super) fn close(&self) -> Result<(), BenchError> {
-        for group in &self.groups {
-            match fs::remove_dir(group) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                other => other.map_err(BenchError::at(format!("remove {}", group.display())))?,
-            }
-        }
-        Ok(())
+        self.above.iter().try_for_each(|group| remove_group(group))
     }
 
     fn become_program(&self, tells: &PipeWriter) -> io::Error {
@@ -129,6 +133,10 @@ fn make_group(group: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+fn remove_group(group: &Path) -> Result<(), BenchError> {
+    fs::remove_dir(group).map_err(BenchError::at(format!("remove {}", group.display())))
 }
 
 /// Processor time of this process and of its ended children.
