@@ -2,7 +2,7 @@
 //! held by one platform at a time, and cleared of what belongs to nobody.
 //! The rows named are those of the project's table of faults.
 
-use lathe_tests::{Checkout, Disk, Platform, signal, until};
+use lathe_tests::{Checkout, Disk, Platform, until};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;

@@ -204,6 +204,7 @@ fn dynos_that_misbehave_harm_nobody() {
     let settings = ["dynos.boot_timeout=3", "dynos.stop_grace=2"];
     let platform = Platform::start_with(&settings);
     deploy(&platform, "neighbour", "web: python3 web.py\n", &[]);
+    let quiet = platform.dyno("web.1");
     let procfile = "web: python3 web.py\nplain: sleep 1000\nstubborn: bash stubborn.sh\n\
                     crash: exit 3\nbomb: bash bomb.sh\nfill: bash fill.sh\n";
     let files = [
@@ -215,7 +216,6 @@ fn dynos_that_misbehave_harm_nobody() {
         ),
     ];
     let checkout = deploy(&platform, "faulty", procfile, &files);
-    let quiet = platform.dynos().into_iter().find(|dyno| dyno.port.is_some()).unwrap();
 
     // R3: a program without a handler ends by SIGTERM, at once.
     scale(&platform, "faulty", "plain", 1);
@@ -258,28 +258,7 @@ fn dynos_that_misbehave_harm_nobody() {
     until("another serves", BOUND, || (platform.app("faulty", "/").status == 200).then_some(()));
     eprintln!("killed dyno: noticed after {noticed:?}, replaced after {:?}", began.elapsed());
 
-    // R8: processes and disk without end; the neighbour answers.
-    let load = Load::start(move || quiet.get("/"));
-    std::thread::sleep(Duration::from_secs(1));
-    scale(&platform, "faulty", "fill", 1);
-    until("disk is full", BOUND, || {
-        (said(&platform, "faulty", "fill.1]: full 1") == 2).then_some(())
-    });
-    assert!(platform.logs("faulty").contains("No space left on device"));
-    scale(&platform, "faulty", "bomb", 1);
-    until("the bomb goes off", BOUND, || {
-        (said(&platform, "faulty", "Resource temporarily unavailable") > 0).then_some(())
-    });
-    std::thread::sleep(Duration::from_secs(2));
-    let tally = load.end();
-    eprintln!("beside bomb and filler: {} answered, longest gap {:?}", tally.answered, tally.gap);
-    assert!(tally.failed.is_empty() && tally.gap < Duration::from_secs(2), "{tally:?}");
-    scale(&platform, "faulty", "bomb", 0);
-    scale(&platform, "faulty", "fill", 0);
-    until("both are gone", BOUND, || {
-        let gone = platform.dynos().iter().all(|d| d.name != "bomb.1" && d.name != "fill.1");
-        gone.then_some(())
-    });
+    greedy_ones(&platform, quiet);
 
     // R5: what never listens is not released.
     checkout.commit(&[("web.py", "import time; print('thinking', flush=True); time.sleep(99)\n")]);
@@ -288,6 +267,31 @@ fn dynos_that_misbehave_harm_nobody() {
         pushed.rejected(&["did not listen on $PORT", "within 3 seconds (R10)", "thinking"]);
     assert!(platform.logs("faulty").contains("Error R10 (Boot timeout)"), "{}", pushed.transcript);
     assert_eq!(platform.app("faulty", "/").body, "web.1", "the old release serves");
+}
+
+/// R8: processes and disk without end; the neighbour `quiet` answers.
+fn greedy_ones(platform: &Platform, quiet: Dyno) {
+    let load = Load::start(move || quiet.get("/"));
+    std::thread::sleep(Duration::from_secs(1));
+    scale(platform, "faulty", "fill", 1);
+    until("disk is full", BOUND, || {
+        (said(platform, "faulty", "fill.1]: full 1") == 2).then_some(())
+    });
+    assert!(platform.logs("faulty").contains("No space left on device"));
+    scale(platform, "faulty", "bomb", 1);
+    until("the bomb goes off", BOUND, || {
+        (said(platform, "faulty", "Resource temporarily unavailable") > 0).then_some(())
+    });
+    std::thread::sleep(Duration::from_secs(2));
+    let tally = load.end();
+    eprintln!("beside bomb and filler: {} answered, longest gap {:?}", tally.answered, tally.gap);
+    assert!(tally.failed.is_empty() && tally.gap < Duration::from_secs(2), "{tally:?}");
+    scale(platform, "faulty", "bomb", 0);
+    scale(platform, "faulty", "fill", 0);
+    until("both are gone", BOUND, || {
+        let gone = platform.dynos().iter().all(|d| d.name != "bomb.1" && d.name != "fill.1");
+        gone.then_some(())
+    });
 }
 
 /// C16, G10: killed in the middle of a build, the platform comes back to a build that has failed,
