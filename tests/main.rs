@@ -3,6 +3,7 @@
 
 mod api;
 mod build;
+mod buildpacks;
 mod heroku;
 mod push;
 mod run;
