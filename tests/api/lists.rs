@@ -29,16 +29,10 @@ fn releases_come_in_pages_newest_first() {
     loop {
         let page = get(&platform, path, &[("Range", &range)]);
         seen.extend(versions(&page));
-        match page.headers.get("next-range") {
-            Some(next) => {
-                assert_eq!(page.status, 206);
-                range.clone_from(next);
-            }
-            None => {
-                assert_eq!(page.status, 200);
-                break;
-            }
-        }
+        let next = page.headers.get("next-range");
+        assert_eq!(page.status, if next.is_some() { 206 } else { 200 });
+        let Some(next) = next else { break };
+        range.clone_from(next);
     }
     assert_eq!(seen, (1..=12).rev().collect::<Vec<_>>());
     let rest = get(&platform, path, &[("Range", "version ]10..")]);

@@ -76,7 +76,7 @@ fn nothing_panicked(platform: &Platform) {
 fn bodies_that_are_no_objects_are_refused_everywhere() {
     let platform = Platform::start();
     create(&platform, "target");
-    let nested = [b"{\"name\": ".as_slice(), &[b'['; 100_000]].concat();
+    let nested = [b"{\"name\": ".as_slice(), &vec![b'['; 100_000]].concat();
     let objects = b"{\"a\":".repeat(100_000);
     let long = [b"{\"name\": \"".as_slice(), &vec![b'a'; 3 << 20], b"\"}"].concat();
     let bodies: [(&str, &[u8], u16); 11] = [

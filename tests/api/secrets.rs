@@ -57,72 +57,88 @@ fn key_in(pem: &Path) -> Vec<u8> {
     key.lines().nth(2).unwrap().as_bytes().to_vec()
 }
 
-#[test]
-fn secrets_stay_where_they_belong() {
-    let mut platform = Platform::start_with(&["log=debug"]);
-    create(&platform, "safe");
-    let config = "canary-config-5f1d0c";
-    owner(&platform, "PATCH", "/apps/safe/config-vars", &json!({"CANARY": config}));
+const CONFIG: &str = "canary-config-5f1d0c";
+const DRAIN: &str = "canary-drain-77ab31";
+
+/// What users saw and were given while every secret was in use.
+struct Used {
+    transcript: String,
+    /// The app's whole log.
+    lines: String,
+    token: String,
+    /// Addresses that carry a secret of their own.
+    session: String,
+    source: String,
+}
+
+fn use_all(platform: &Platform) -> Used {
+    create(platform, "safe");
+    owner(platform, "PATCH", "/apps/safe/config-vars", &json!({"CANARY": CONFIG}));
     let checkout = Checkout::new(
-        &platform,
+        platform,
         "safe",
         &[("Procfile", "web: python3 web.py\nrelease: true\n"), ("web.py", WEB)],
     );
     let pushed = checkout.push().accepted();
-    let drain = "canary-drain-77ab31";
-    let url = json!({"url": format!("https://user:{drain}@logs.example.com/in")});
-    owner(&platform, "POST", "/apps/safe/log-drains", &url);
-    let encoded = format!("https%3A%2F%2Fuser%3A{drain}%40logs.example.com%2Fother");
+    let url = json!({"url": format!("https://user:{DRAIN}@logs.example.com/in")});
+    owner(platform, "POST", "/apps/safe/log-drains", &url);
+    let encoded = format!("https%3A%2F%2Fuser%3A{DRAIN}%40logs.example.com%2Fother");
     let (missing, _) =
         platform.api("DELETE", &format!("/apps/safe/log-drains/{encoded}"), &Value::Null);
     assert_eq!(missing, 404);
-    let second = owner(&platform, "POST", "/oauth/authorizations", &json!({}));
+    let second = owner(platform, "POST", "/oauth/authorizations", &json!({}));
     let second = text(&second["access_token"]["token"]);
     platform.api_as(Some(&second), "GET", "/account", &Value::Null);
-    let session = owner(&platform, "POST", "/apps/safe/log-sessions", &json!({"lines": 1500}));
+    let session = owner(platform, "POST", "/apps/safe/log-sessions", &json!({"lines": 1500}));
     let session = path_of(&session["logplex_url"]);
-    let lines = call(&platform, None, "GET", &session, &[], b"").body;
-    let run = json!({"command": "sleep 60", "env": {"ONE_OFF": config}});
-    owner(&platform, "POST", "/apps/safe/dynos", &run);
-    let source = owner(&platform, "POST", "/sources", &Value::Null);
+    let lines = call(platform, None, "GET", &session, &[], b"").body;
+    let run = json!({"command": "sleep 60", "env": {"ONE_OFF": CONFIG}});
+    owner(platform, "POST", "/apps/safe/dynos", &run);
+    let source = owner(platform, "POST", "/sources", &Value::Null);
     let source = path_of(&source["source_blob"]["put_url"]);
-    call(&platform, None, "PUT", &source, &[], &archive("s", &[("Procfile", "web: true\n")]));
+    call(platform, None, "PUT", &source, &[], &archive("s", &[("Procfile", "web: true\n")]));
     until("the one-off is up", BOUND, || {
         let (_, dynos) = platform.api("GET", "/apps/safe/dynos", &Value::Null);
         let mut dynos = dynos.as_array()?.iter();
         dynos.any(|dyno| dyno["type"] == "run" && dyno["state"] == "up").then_some(())
     });
+    Used { transcript: pushed.transcript, lines, token: second, session, source }
+}
 
+/// Reports each file with a secret that is not its own, or that others may read.
+fn look(data: &Path, when: &str, secrets: &[(&str, Vec<u8>)], wrong: &mut Vec<String>) {
+    for (what, secret) in secrets {
+        for file in found(data, secret) {
+            let mode = std::fs::metadata(data.join(&file)).map_or(0, |m| m.permissions().mode());
+            if !may_hold(what, &file) || mode & 0o077 != 0 {
+                wrong.push(format!("{when}: {what} in {file} (mode {:o})", mode & 0o777));
+            }
+        }
+    }
+}
+
+#[test]
+fn secrets_stay_where_they_belong() {
+    let mut platform = Platform::start_with(&["log=debug"]);
+    let used = use_all(&platform);
     let data = platform.data().to_owned();
-    let secrets: Vec<(&str, Vec<u8>)> = vec![
+    let secrets = [
         ("owner token", platform.token().into_bytes()),
-        ("second token", second.into_bytes()),
-        ("config value", config.as_bytes().to_vec()),
-        ("drain password", drain.as_bytes().to_vec()),
+        ("second token", used.token.into_bytes()),
+        ("config value", CONFIG.as_bytes().to_vec()),
+        ("drain password", DRAIN.as_bytes().to_vec()),
         ("state key", std::fs::read(data.join("state.key")).unwrap()),
         ("TLS key", key_in(&data.join("tls/server.pem"))),
         ("authority's key", key_in(&data.join("tls/ca.key"))),
     ];
     let shown = command_lines();
     let mut wrong = Vec::new();
-    let look = |when: &str, wrong: &mut Vec<String>| {
-        for (what, secret) in &secrets {
-            for file in found(&data, secret) {
-                let keeper = may_hold(what, &file);
-                let mode =
-                    std::fs::metadata(data.join(&file)).map_or(0, |m| m.permissions().mode());
-                if !keeper || mode & 0o077 != 0 {
-                    wrong.push(format!("{when}: {what} in {file} (mode {:o})", mode & 0o777));
-                }
-            }
-        }
-    };
-    look("up", &mut wrong);
+    look(&data, "up", &secrets, &mut wrong);
     for (what, secret) in &secrets {
         if contains(&shown, secret) {
             wrong.push(format!("{what} in a command line"));
         }
-        for (place, text) in [("transcript", &pushed.transcript), ("app's log", &lines)] {
+        for (place, text) in [("transcript", &used.transcript), ("app's log", &used.lines)] {
             if contains(text.as_bytes(), secret) {
                 wrong.push(format!("{what} in the {place}"));
             }
@@ -130,7 +146,7 @@ fn secrets_stay_where_they_belong() {
     }
     // The addresses that are secrets themselves are not in the log either.
     let log = platform.log();
-    for (what, path) in [("log session", &session), ("source", &source)] {
+    for (what, path) in [("log session", &used.session), ("source", &used.source)] {
         let secret = path.rsplit('/').next().unwrap();
         if log.contains(secret) {
             wrong.push(format!("the secret of a {what} in the log"));
@@ -138,7 +154,7 @@ fn secrets_stay_where_they_belong() {
     }
     assert!(log.contains("DEBUG"), "nothing was logged, so nothing was shown");
     platform.stop();
-    look("stopped", &mut wrong);
+    look(&data, "stopped", &secrets, &mut wrong);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     platform.up();
 }
