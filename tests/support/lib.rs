@@ -1,5 +1,6 @@
 //! What the end-to-end tests share: a platform to drive, and real clients to drive it with.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::return_self_not_must_use, reason = "a check may end its chain")]
 
 mod app;
 mod disk;

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// The first start on a machine builds the stacks.
-const UP_BOUND: Duration = Duration::from_secs(900);
-const STOP_BOUND: Duration = Duration::from_secs(60);
+const UP_BOUND: Duration = Duration::from_mins(15);
+const STOP_BOUND: Duration = Duration::from_mins(1);
 const END_BOUND: Duration = Duration::from_secs(5);
 
 /// The `lathe` executable that this test run has built.

@@ -103,7 +103,7 @@ pub struct Patience {
 impl Patience {
     /// Heroku Dev Center, "Error codes", R10 and R12.
     pub const HEROKU: Self =
-        Self { boot_timeout: Duration::from_secs(60), stop_grace: Duration::from_secs(30) };
+        Self { boot_timeout: Duration::from_mins(1), stop_grace: Duration::from_secs(30) };
 }
 
 /// Limits on what a client may send.

@@ -101,7 +101,7 @@ fn route(state: &AppState, observed: &Observed) -> AppRoute {
 
 /// For each web dyno the one that is up: the wanted one or, until that is up, its predecessor.
 fn targets(state: &AppState, release: &Release, observed: &Observed) -> Vec<Target> {
-    let web = wanted::places(state, release).into_iter().filter(|p| p.is_web());
+    let web = wanted::places(state, release).into_iter().filter(Place::is_web);
     web.filter_map(|place| {
         let wanted = observed.dynos.get(&place.slot()).filter(|dyno| is_up(dyno));
         if let Some(dyno) = wanted {

@@ -157,7 +157,7 @@ pub async fn up(
     let oneoffs = Arc::new(OneOffs::new(engine.clone(), logs.clone()));
     let (observed_out, observed) = watch::channel(Arc::new(Observed::default()));
     let services =
-        Services { config, store, slugs, engine, oneoffs, logs, hub, stacks, observed, endpoints };
+        Services { config, endpoints, store, slugs, engine, oneoffs, logs, hub, stacks, observed };
 
     let (stop_dynos, stop_watch) = watch::channel(false);
     let (desired_out, desired) = watch::channel(Arc::default());
