@@ -1,5 +1,6 @@
 //! File systems of a test's own: small ones to fill, and one whose power can be cut.
 
+use crate::host;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -26,6 +27,7 @@ impl Disk {
 
     /// An empty XFS of `bytes` that copies files by reference.
     pub fn xfs(bytes: u64) -> Self {
+        host::needs(&[host::XFS]);
         Self::make(&std::env::temp_dir(), bytes, &["mkfs.xfs", "-q", "-f", "-m", "reflink=1"])
     }
 

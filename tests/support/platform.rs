@@ -1,6 +1,6 @@
 //! A platform of its own for a test: scratch data, free ports, its own network; gone at the end.
 
-use crate::{Answer, get, signal, until};
+use crate::{Answer, get, host, signal, until};
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -65,6 +65,7 @@ impl Platform {
     }
 
     fn begin(data: PathBuf, dir: Option<TempDir>, settings: &[&str]) -> Self {
+        host::needs(host::PLATFORM);
         let mut platform = Self {
             child: None,
             data,

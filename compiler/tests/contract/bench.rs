@@ -1,6 +1,7 @@
 //! A room with all the folders of a build, buildpacks written on the spot, and what came of it.
 
 use lathe_compiler::{CompileError, Compiled, FROM_MACHINE, Job, Transcript, compile, copy_tree};
+use lathe_tests::host;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read, Write};
@@ -43,6 +44,7 @@ impl Write for Paper {
 impl Bench {
     /// With an app of one file, and no built-in buildpack but those written later.
     pub(crate) fn new() -> Self {
+        host::needs(&[host::GIT, host::PYTHON, host::VENV]);
         let bench = Self { room: tempfile::tempdir().unwrap() };
         bench.write("build/app.txt", "app");
         bench.write("builtin/order", "");

@@ -125,7 +125,14 @@ pub fn install(progress: &mut dyn FnMut(&str)) -> Result<(), PackagesError> {
     if let Err(error) = tool::run("apt-get", apt(&["update"]), &mut |_| ()) {
         progress(&format!("{error}; going on with the package lists there are"));
     }
-    let mut command = apt(&["install", "--yes", "--no-install-recommends", "--"]);
+    let mut command = apt(&[
+        "install",
+        "--yes",
+        "--no-install-recommends",
+        "-o",
+        "DPkg::Lock::Timeout=120",
+        "--",
+    ]);
     command.args(&packages);
     tool::run("apt-get", command, &mut |line| {
         if line.starts_with("Setting up ") {

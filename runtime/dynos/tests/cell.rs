@@ -15,7 +15,6 @@ use lathe_dynos::spec::{Desired, DynoId, DynoSpec, DynoState, EndCause, Observed
 use lathe_logs::{AppId, Line};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -132,24 +131,6 @@ impl Machine {
         Desired { generation, dynos: dynos.collect() }
     }
 
-    /// The stack has the interpreter; this is the rest of it.
-    fn add_python(&self) {
-        let script = "import sysconfig; print(sysconfig.get_path('stdlib'), end='')";
-        let found = Command::new("/usr/bin/python3").args(["-c", script]).output().unwrap();
-        let path = String::from_utf8(found.stdout).unwrap();
-        let target = self.stack.join(path.trim_start_matches('/'));
-        std::fs::create_dir_all(&target).unwrap();
-        for part in ["encodings", "collections", "importlib", "lib-dynload", "re"] {
-            let from = format!("{path}/{part}");
-            let copied = Command::new("cp").arg("-r").arg(from).arg(&target).status();
-            assert!(copied.unwrap().success());
-        }
-        let modules = std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path());
-        for module in modules.filter(|path| path.extension().is_some_and(|e| e == "py")) {
-            std::fs::copy(&module, target.join(module.file_name().unwrap())).unwrap();
-        }
-    }
-
     async fn close(self) {
         assert_eq!(self.engine.list().await.unwrap(), []);
         let engine = Arc::into_inner(self.engine).unwrap();
@@ -192,7 +173,6 @@ async fn dynos_outlive_their_cell_and_lose_no_line() {
 #[tokio::test]
 async fn a_web_dyno_is_up_when_it_takes_connections_and_back_at_once_when_killed() {
     let machine = Machine::new().await;
-    machine.add_python();
     let mut cell = Cell::on(&machine, machine.wish(1, &[("web.1", SERVE)]));
     let up = cell.until("up", all(DynoState::Up)).await.dynos[&slot("web.1")].clone();
     let mut hello = String::new();
