@@ -11,7 +11,7 @@ use std::time::Duration;
 pub const ZERO: &str = "0000000000000000000000000000000000000000";
 const CAPABILITIES: &str = "report-status side-band-64k agent=by-hand";
 /// Longer than any silence that git or we allow.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The list of refs to move, from `old` to `new`, that begins a push.
 pub fn commands(updates: &[(&str, &str, &[u8])]) -> Vec<u8> {
@@ -40,14 +40,14 @@ impl Checkout {
     /// Everything that `HEAD` reaches, as one pack.
     pub fn pack(&self) -> Vec<u8> {
         let mut command = self.git_command(&["pack-objects", "--quiet", "--stdout", "--revs"]);
-        self.fed(&mut command, b"HEAD\n")
+        Self::fed(&mut command, b"HEAD\n")
     }
 
     /// Writes an object as it is, however wrong, and gives its id.
     pub fn object(&self, kind: &str, content: &[u8]) -> String {
         let mut command =
             self.git_command(&["hash-object", "-w", "--literally", "--stdin", "-t", kind]);
-        String::from_utf8(self.fed(&mut command, content)).unwrap().trim().to_owned()
+        String::from_utf8(Self::fed(&mut command, content)).unwrap().trim().to_owned()
     }
 
     /// A tree of `(mode, name, id)`, checked by nobody.
@@ -61,7 +61,7 @@ impl Checkout {
         self.object("tree", &content)
     }
 
-    fn fed(&self, command: &mut std::process::Command, input: &[u8]) -> Vec<u8> {
+    fn fed(command: &mut std::process::Command, input: &[u8]) -> Vec<u8> {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(input).unwrap();
         let output = child.wait_with_output().unwrap();

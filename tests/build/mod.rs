@@ -103,7 +103,7 @@ fn config_vars_are_files_the_cache_lasts_and_ignored_files_are_gone() {
     let (_, app) = platform.api("GET", "/apps/api1", &Value::Null);
     let image = platform.data().join(format!("cache/{}.img", app["id"].as_str().unwrap()));
     let file = std::fs::OpenOptions::new().write(true).open(image).unwrap();
-    std::os::unix::fs::FileExt::write_all_at(&file, &[0xff; 1 << 20], 0).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &vec![0xff; 1 << 20], 0).unwrap();
     checkout.commit(&[("again", "2")]);
     says(&checkout.push().accepted().transcript, &["build number 1"]);
 }
