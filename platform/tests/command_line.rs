@@ -12,7 +12,10 @@ fn it_says_what_it_is_and_what_it_can() {
     assert_eq!(version.trim(), concat!("lathe ", env!("CARGO_PKG_VERSION")));
     let help = String::from_utf8(lathe(&["--help"]).stdout).unwrap();
     for verb in ["up", "demo", "compile", "doctor", "install", "env", "connect", "stacks"] {
-        assert!(help.lines().any(|line| line.trim_start().starts_with(verb)), "no {verb} in {help}");
+        assert!(
+            help.lines().any(|line| line.trim_start().starts_with(verb)),
+            "no {verb} in {help}"
+        );
     }
 }
 
