@@ -25,31 +25,32 @@ pub(super) fn log(dir: &Path) -> PathBuf {
     dir.join("spawner.log")
 }
 
-/// Runs until the engine is closed.
-pub(super) async fn keep(shared: Arc<Shared>) {
+/// Listens to the spawner at `link`, and to each that replaces it, until the engine is closed.
+pub(super) async fn keep(shared: Arc<Shared>, mut link: Arc<Link>) {
     loop {
-        match join(&shared).await {
-            Ok(link) => {
-                shared.link.send_replace(Some(Arc::clone(&link)));
-                while let Some(message) = link.listen().await {
-                    if let Message::Exited { dyno, status } = message {
-                        exits::note(&shared, dyno, status);
-                    }
-                }
-                link.close();
-                shared.link.send_replace(None);
-                tracing::warn!("the spawner is gone; starting another");
-            }
-            Err(error) => {
-                tracing::error!(%error, "no spawner");
-                tokio::time::sleep(Duration::from_secs(1)).await;
+        while let Some(message) = link.listen().await {
+            if let Message::Exited { dyno, status } = message {
+                exits::note(&shared, dyno, status);
             }
         }
+        link.close();
+        shared.link.send_replace(None);
+        tracing::warn!("the spawner is gone; starting another");
+        link = loop {
+            match join(&shared).await {
+                Ok(link) => break link,
+                Err(error) => {
+                    tracing::error!(%error, "no spawner");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+        };
+        shared.link.send_replace(Some(Arc::clone(&link)));
     }
 }
 
 /// Connects to the spawner, and settles what happened while nobody listened.
-async fn join(shared: &Arc<Shared>) -> io::Result<Arc<Link>> {
+pub(super) async fn join(shared: &Arc<Shared>) -> io::Result<Arc<Link>> {
     loop {
         let link = reach(shared).await?;
         let Some(Message::Hello { version, .. }) = link.listen().await else { continue };

@@ -36,6 +36,7 @@ mod starting;
 mod strays;
 mod stream;
 mod syscalls;
+mod watches;
 mod wire;
 
 pub use address::{Network, ParseNetworkError};

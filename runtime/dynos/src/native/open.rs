@@ -79,8 +79,12 @@ pub enum OpenError {
         #[source]
         source: io::Error,
     },
-    #[error("the spawner did not come up; see {log}")]
-    Spawner { log: PathBuf },
+    #[error("reach the spawner, which logs to {log}")]
+    Spawner {
+        log: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("the opening was interrupted")]
     Interrupted,
 }
@@ -111,13 +115,14 @@ impl NativeEngine {
         let prepared = tokio::task::spawn_blocking(move || prepare(config, slugs));
         let (shared, lock) = prepared.await.map_err(|_| OpenError::Interrupted)??;
         let shared = Arc::new(shared);
-        let mut link = shared.link.subscribe();
-        let keeper = tokio::spawn(keeper::keep(Arc::clone(&shared)));
-        let engine = Self::new(Arc::clone(&shared), keeper, lock);
-        match tokio::time::timeout(SPAWNER_TIMEOUT, link.wait_for(Option::is_some)).await {
-            Ok(Ok(_)) => Ok(engine),
-            _ => Err(OpenError::Spawner { log: keeper::log(&shared.config.dir) }),
-        }
+        let joined = tokio::time::timeout(SPAWNER_TIMEOUT, keeper::join(&shared)).await;
+        let link =
+            joined.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(|source| {
+                OpenError::Spawner { log: keeper::log(&shared.config.dir), source }
+            })?;
+        shared.link.send_replace(Some(Arc::clone(&link)));
+        let keeper = tokio::spawn(keeper::keep(Arc::clone(&shared), link));
+        Ok(Self::new(shared, keeper, lock))
     }
 }
 

@@ -6,16 +6,17 @@ use super::netlink::Netlink;
 use super::record::{Files, Record, Streams};
 use super::stream::Stream;
 use super::syscalls::{self, Cloned};
+use super::watches::Watches;
 use super::wire::{self, Answer, Failure, Message, Order, Report, Request, VERSION};
 use crate::spec::DynoId;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::epoll::EpollTimeout;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// The spawner's lock, held while it lives, in the engine's directory.
@@ -56,11 +57,10 @@ enum Source {
 #[derive(Debug)]
 struct Spawner {
     dir: PathBuf,
-    epoll: Epoll,
+    watches: Watches<Source>,
     listener: OwnedFd,
     engine: Option<OwnedFd>,
     held: BTreeMap<DynoId, Held>,
-    sources: HashMap<RawFd, Source>,
     retired: bool,
 }
 
@@ -134,25 +134,16 @@ impl Spawner {
         rustix::net::bind(&listener, &address(&path).map_err(SpawnerError::at("name its socket"))?)
             .and_then(|()| rustix::net::listen(&listener, 8))
             .map_err(SpawnerError::at("listen"))?;
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
-            .map_err(SpawnerError::at("make an event queue"))?;
-        let mut spawner = Self {
+        let mut watches = Watches::new().map_err(SpawnerError::at("make an event queue"))?;
+        watches.begin(&listener, Source::Listener).map_err(SpawnerError::at("watch its socket"))?;
+        Ok(Self {
             dir: dir.to_owned(),
-            epoll,
+            watches,
             listener,
             engine: None,
             held: BTreeMap::new(),
-            sources: HashMap::new(),
             retired: false,
-        };
-        let listener = spawner.listener.as_raw_fd();
-        let flags = EpollEvent::new(EpollFlags::EPOLLIN, listener.cast_unsigned().into());
-        spawner
-            .epoll
-            .add(&spawner.listener, flags)
-            .map_err(SpawnerError::at("watch its socket"))?;
-        spawner.sources.insert(listener, Source::Listener);
-        Ok(spawner)
+        })
     }
 
     /// Takes over what an earlier spawner has started.
@@ -172,7 +163,7 @@ impl Spawner {
                 },
             };
             if let Some(process) = &held.process {
-                watch(&self.epoll, &mut self.sources, process, Source::Process(dyno))?;
+                self.watches.begin(process, Source::Process(dyno))?;
             }
             self.held.insert(dyno, held);
         }
@@ -181,7 +172,6 @@ impl Spawner {
 
     /// Waits for something to happen and deals with it.
     fn turn(&mut self) -> io::Result<()> {
-        let mut events = [EpollEvent::empty(); 64];
         // An ended container fills its pipes no further.
         let running = self.held.values().filter(|held| held.status.is_none());
         let mut outputs = running.flat_map(|held| held.output.iter().flatten());
@@ -190,20 +180,14 @@ impl Spawner {
         } else {
             EpollTimeout::NONE
         };
-        let count = match self.epoll.wait(&mut events, timeout) {
-            Err(nix::errno::Errno::EINTR) => 0,
-            other => other?,
-        };
-        for event in &events[..count] {
-            let Some(source) =
-                RawFd::try_from(event.data()).ok().and_then(|fd| self.sources.get(&fd).copied())
-            else {
-                continue;
-            };
+        for key in self.watches.wait(timeout)? {
+            let Some(source) = self.watches.source(key) else { continue };
             match source {
                 Source::Listener => self.accept()?,
                 Source::Engine => self.serve(),
-                Source::Report(dyno) => self.hear(dyno),
+                Source::Report(dyno) => {
+                    self.hear(dyno);
+                }
                 Source::Process(dyno) => self.reap(dyno),
             }
         }
@@ -221,7 +205,7 @@ impl Spawner {
         let timeout = rustix::net::sockopt::Timeout::Send;
         rustix::net::sockopt::set_socket_timeout(&engine, timeout, patience)?;
         self.part();
-        watch(&self.epoll, &mut self.sources, &engine, Source::Engine)?;
+        self.watches.begin(&engine, Source::Engine)?;
         self.engine = Some(engine);
         self.tell(&Message::Hello { version: VERSION, pid: std::process::id() }, &[]);
         let held: Vec<Message> = self
@@ -240,7 +224,7 @@ impl Spawner {
     /// The engine is gone: what it read, nobody reads now.
     fn part(&mut self) {
         if let Some(engine) = self.engine.take() {
-            self.sources.remove(&engine.as_raw_fd());
+            self.watches.end(&engine);
             for stream in self.held.values_mut().flat_map(|held| held.output.iter_mut().flatten()) {
                 stream.release();
             }
@@ -264,6 +248,7 @@ impl Spawner {
         let Some(engine) = &self.engine else { return };
         match wire::receive::<Request>(engine) {
             Ok(Some((request, fds))) => self.obey(request, fds),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Ok(None) | Err(_) => self.part(),
         }
     }
@@ -282,7 +267,9 @@ impl Spawner {
                 self.reply(number, answer);
             }
             Order::Forget(dyno) => {
-                self.held.remove(&dyno);
+                if let Some(held) = self.held.remove(&dyno) {
+                    self.unwatch(&held);
+                }
                 self.reply(number, Answer::Done);
             }
             Order::Retire => {
@@ -332,9 +319,10 @@ impl Spawner {
         let (pid, process) = clone(&record, inherited, &self.dir)?;
         let known = files
             .write_pid(pid)
-            .and_then(|()| watch(&self.epoll, &mut self.sources, &process, Source::Process(dyno)))
-            .and_then(|()| watch(&self.epoll, &mut self.sources, &report, Source::Report(dyno)));
+            .and_then(|()| self.watches.begin(&process, Source::Process(dyno)))
+            .and_then(|()| self.watches.begin(&report, Source::Report(dyno)));
         if let Err(error) = known {
+            self.watches.end(&process);
             end_now(&process);
             return Err(Failure::at("keep track of container")(error));
         }
@@ -344,14 +332,28 @@ impl Spawner {
         Ok(())
     }
 
-    /// A container says how its start goes; when it closes the socket, its program runs.
-    fn hear(&mut self, dyno: DynoId) {
-        let Some(held) = self.held.get_mut(&dyno) else { return };
-        let Some(starting) = &mut held.starting else { return };
+    /// A container says how its start goes; when it closes the socket, its program runs. Whether
+    /// it may have more to say.
+    fn hear(&mut self, dyno: DynoId) -> bool {
+        let Some(held) = self.held.get_mut(&dyno) else { return false };
+        let Some(starting) = &mut held.starting else { return false };
         match wire::receive::<Report>(&starting.report) {
             Ok(Some((Report::Terminal, mut fds))) => starting.terminal = fds.pop(),
             Ok(Some((Report::Failed(failure), _))) => starting.failure = Some(failure),
-            Ok(None) | Err(_) => self.settle(dyno),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+            Ok(None) | Err(_) => {
+                self.settle(dyno);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Nothing is heard of it any more.
+    fn unwatch(&mut self, held: &Held) {
+        let report = held.starting.as_ref().map(|starting| &starting.report);
+        for fd in held.process.iter().chain(report) {
+            self.watches.end(fd);
         }
     }
 
@@ -359,13 +361,13 @@ impl Spawner {
     fn settle(&mut self, dyno: DynoId) {
         let Some(held) = self.held.get_mut(&dyno) else { return };
         let Some(starting) = held.starting.take() else { return };
-        self.sources.remove(&starting.report.as_raw_fd());
+        self.watches.end(&starting.report);
         let number = starting.number;
         if let Some(failure) = starting.failure {
             if let Some(held) = self.held.remove(&dyno)
                 && let Some(process) = &held.process
             {
-                self.sources.remove(&process.as_raw_fd());
+                self.watches.end(process);
                 end_now(process);
             }
             return self.reply(number, Answer::Failed(failure));
@@ -409,18 +411,18 @@ impl Spawner {
     /// A container's first process has ended, and with it all others.
     fn reap(&mut self, dyno: DynoId) {
         // What it said about its start comes before its end.
-        while self.held.get(&dyno).is_some_and(|held| held.starting.is_some()) {
-            self.hear(dyno);
-        }
+        while self.hear(dyno) {}
+        self.settle(dyno);
         let Some(held) = self.held.get_mut(&dyno) else { return };
         let Some(process) = held.process.take() else { return };
-        self.sources.remove(&process.as_raw_fd());
-        let status =
-            match rustix::process::waitid(WaitId::PidFd(process.as_fd()), WaitIdOptions::EXITED) {
-                Ok(Some(status)) => exit_status(&status),
-                // An adopted one is not our child: what it wrote down itself counts.
-                Ok(None) | Err(_) => Files::of(&self.dir, dyno).exit().unwrap_or(KILLED),
-            };
+        self.watches.end(&process);
+        // It has ended; were it not so, waiting would hold up everybody.
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        let status = match rustix::process::waitid(WaitId::PidFd(process.as_fd()), options) {
+            Ok(Some(status)) => exit_status(&status),
+            // An adopted one is not our child: what it wrote down itself counts.
+            Ok(None) | Err(_) => Files::of(&self.dir, dyno).exit().unwrap_or(KILLED),
+        };
         held.status = Some(status);
         self.tell(&Message::Exited { dyno, status }, &[]);
     }
@@ -476,18 +478,6 @@ fn end_now(process: &OwnedFd) {
     // Both fail only when it is gone already.
     let _sent = rustix::process::pidfd_send_signal(process, Signal::KILL);
     let _reaped = rustix::process::waitid(WaitId::PidFd(process.as_fd()), WaitIdOptions::EXITED);
-}
-
-fn watch(
-    epoll: &Epoll,
-    sources: &mut HashMap<RawFd, Source>,
-    fd: &OwnedFd,
-    source: Source,
-) -> io::Result<()> {
-    let number = fd.as_raw_fd();
-    epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, number.cast_unsigned().into()))?;
-    sources.insert(number, source);
-    Ok(())
 }
 
 /// A socket's name has 108 bytes at most: a longer path is named by its directory's descriptor.
