@@ -101,8 +101,10 @@ impl Files {
     }
 
     /// A process is known by its number and the time it started: numbers are used again.
+    ///
+    /// Ours may have ended already, but is there until we reap it.
     pub(super) fn write_pid(&self, pid: u32) -> io::Result<()> {
-        let started = started(pid).ok_or(io::ErrorKind::NotFound)?;
+        let (_, started) = started(pid).ok_or(io::ErrorKind::NotFound)?;
         self.write("pid", format!("{pid} {started}").as_bytes())
     }
 
@@ -111,7 +113,8 @@ impl Files {
         let text = fs::read_to_string(self.0.join("pid")).ok()?;
         let (pid, was) = text.split_once(' ')?;
         let pid = pid.parse().ok()?;
-        (started(pid)?.to_string() == was).then_some(pid)
+        let (zombie, started) = started(pid)?;
+        (!zombie && started.to_string() == was).then_some(pid)
     }
 
     pub(super) fn pid(&self) -> Option<u32> {
@@ -138,10 +141,11 @@ impl Files {
     }
 }
 
-/// Field 22 of `/proc/<pid>/stat`, in clock ticks since boot; none for a zombie or nobody.
-fn started(pid: u32) -> Option<u64> {
+/// Whether it has ended, and field 22 of `/proc/<pid>/stat`: clock ticks from the machine's boot to
+/// its start. None for nobody.
+fn started(pid: u32) -> Option<(bool, u64)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
-    let state = fields.next()?;
-    if state == "Z" { None } else { fields.nth(18)?.parse().ok() }
+    let zombie = fields.next()? == "Z";
+    Some((zombie, fields.nth(18)?.parse().ok()?))
 }

@@ -1,7 +1,7 @@
 //! Dynos outlive the engine and the spawner.
 
 use super::world::{World, no_slugs, wait_for};
-use lathe_dynos::containers::{Containers, Signal};
+use lathe_dynos::containers::{Containers, Signal, Started};
 use lathe_dynos::native::NativeEngine;
 use std::fs;
 
@@ -27,8 +27,14 @@ fn kill_spawner(world: &World) {
     nix::sys::signal::kill(pid, Signal::SIGKILL).unwrap();
 }
 
-const WAITING: &str =
-    "echo before; trap 'echo after; exit 42' TERM; echo ready; while :; do sleep 0.02; done";
+const WAITING: &str = "echo before; trap 'echo after; exit 42' TERM; echo ready; : > /tmp/ready; \
+                       while :; do sleep 0.02; done";
+
+/// Reading its output would take it away from the test.
+async fn ready(started: &Started) {
+    let path = format!("/proc/{}/root/tmp/ready", started.pid);
+    wait_for("a trap that is set", || fs::exists(&path).unwrap()).await;
+}
 
 async fn reopen(world: World) -> World {
     let World { engine, config, stack, dir, .. } = world;
@@ -41,6 +47,7 @@ async fn reopen(world: World) -> World {
 async fn a_new_engine_finds_everything() {
     let world = World::new().await;
     let (running, started) = world.start(WAITING).await;
+    ready(&started).await;
     let (ended, _) = world.run("exit 5").await;
     assert_eq!(ended, "");
     let world = reopen(world).await;
@@ -73,7 +80,8 @@ async fn an_end_while_no_engine_runs_is_known_afterwards() {
 #[tokio::test]
 async fn a_new_spawner_takes_over_processes_pipes_and_statuses() {
     let world = World::new().await;
-    let (running, _) = world.start(WAITING).await;
+    let (running, waiting) = world.start(WAITING).await;
+    ready(&waiting).await;
     let (short, started) = world.start("sleep 0.2; exit 9").await;
     let old = spawner(&world);
     kill_spawner(&world);
