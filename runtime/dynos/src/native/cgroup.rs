@@ -152,25 +152,14 @@ impl Group {
     }
 
     fn limit(&self, class: &Class) -> io::Result<()> {
-        let memory = class.memory_bytes.to_string();
-        let pids = class.pids_max.to_string();
-        if self.v2 {
-            self.set("memory", "memory.max", &memory)?;
-            self.set("pids", "pids.max", &pids)?;
-            self.set("cpu", "cpu.weight", &weight(class.cpu_shares).to_string())?;
-            let quota = class.cpu_millis_max.map_or("max".to_owned(), |cap| quota(cap).to_string());
-            return self.set("cpu", "cpu.max", &format!("{quota} {PERIOD_US}"));
+        for limit in if self.v2 { limits_v2(class) } else { limits_v1(class) } {
+            match self.set(limit.controller, limit.file, &limit.value) {
+                // A kernel without swap accounting.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && limit.of_swap => {}
+                other => other?,
+            }
         }
-        self.set("memory", "memory.limit_in_bytes", &memory)?;
-        match self.set("memory", "memory.memsw.limit_in_bytes", &memory) {
-            // A kernel without swap accounting.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            other => other?,
-        }
-        self.set("pids", "pids.max", &pids)?;
-        self.set("cpu", "cpu.shares", &class.cpu_shares.to_string())?;
-        let quota = class.cpu_millis_max.map_or(-1, |cap| i64::from(quota(cap)));
-        self.set("cpu", "cpu.cfs_quota_us", &quota.to_string())
+        Ok(())
     }
 
     /// What the dyno uses; zero for what cannot be read any more.
@@ -225,6 +214,49 @@ impl Group {
     fn number(&self, controller: &str, file: &str) -> u64 {
         self.table(controller, file).trim().parse().unwrap_or(0)
     }
+}
+
+/// One file of a group and what is written into it.
+#[derive(PartialEq, Eq, Debug)]
+struct Limit {
+    controller: &'static str,
+    file: &'static str,
+    value: String,
+    of_swap: bool,
+}
+
+impl Limit {
+    fn new(controller: &'static str, file: &'static str, value: &impl ToString) -> Self {
+        Self { controller, file, value: value.to_string(), of_swap: false }
+    }
+
+    fn of_swap(file: &'static str, value: &impl ToString) -> Self {
+        Self { of_swap: true, ..Self::new("memory", file, value) }
+    }
+}
+
+/// In the order in which the kernel takes them: memory with swap is never less than memory.
+fn limits_v1(class: &Class) -> Vec<Limit> {
+    let quota = class.cpu_millis_max.map_or(-1, |cap| i64::from(quota(cap)));
+    vec![
+        Limit::new("memory", "memory.limit_in_bytes", &class.memory_bytes),
+        Limit::of_swap("memory.memsw.limit_in_bytes", &class.memory_bytes),
+        Limit::new("pids", "pids.max", &class.pids_max),
+        Limit::new("cpu", "cpu.shares", &class.cpu_shares),
+        Limit::new("cpu", "cpu.cfs_quota_us", &quota),
+    ]
+}
+
+/// Version 2 counts swap apart from memory, and without a word allows all of the machine's.
+fn limits_v2(class: &Class) -> Vec<Limit> {
+    let quota = class.cpu_millis_max.map_or("max".to_owned(), |cap| quota(cap).to_string());
+    vec![
+        Limit::new("memory", "memory.max", &class.memory_bytes),
+        Limit::of_swap("memory.swap.max", &0),
+        Limit::new("pids", "pids.max", &class.pids_max),
+        Limit::new("cpu", "cpu.weight", &weight(class.cpu_shares)),
+        Limit::new("cpu", "cpu.max", &format!("{quota} {PERIOD_US}")),
+    ]
 }
 
 /// A value of a `name number` table such as `memory.stat`.
@@ -313,6 +345,28 @@ mod tests {
         {
             assert_eq!(quota(cap), expected, "{cap}");
         }
+    }
+
+    #[test]
+    fn no_dyno_swaps_in_either_version() {
+        let class = Class {
+            name: "Test".into(),
+            memory_bytes: 512 << 20,
+            cpu_shares: 1024,
+            cpu_millis_max: None,
+            pids_max: 256,
+            disk_bytes: 1 << 30,
+        };
+        let value = |limits: &[Limit], file: &str| {
+            limits.iter().find(|limit| limit.file == file).map(|limit| limit.value.clone())
+        };
+        let (v1, v2) = (limits_v1(&class), limits_v2(&class));
+        // There "memsw" is memory and swap together, here swap is counted alone.
+        let memory = value(&v1, "memory.limit_in_bytes");
+        assert_eq!(value(&v1, "memory.memsw.limit_in_bytes"), memory);
+        assert_eq!(value(&v2, "memory.max"), memory);
+        assert_eq!(value(&v2, "memory.swap.max").as_deref(), Some("0"));
+        assert_eq!(value(&v2, "cpu.max").as_deref(), Some("max 100000"));
     }
 
     #[test]

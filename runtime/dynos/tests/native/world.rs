@@ -187,8 +187,10 @@ impl World {
         let tables = Command::new("nft").args(["list", "tables"]).output().unwrap();
         let table = format!("lathe_{}", config.instance);
         assert!(!String::from_utf8_lossy(&tables.stdout).contains(&table), "{table} is left");
-        for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap() {
-            let group = hierarchy.unwrap().path().join(format!("lathe-{}", config.instance));
+        // Pure version 2 is mounted on the folder itself, version 1 on folders in it.
+        let below = fs::read_dir("/sys/fs/cgroup").unwrap().map(|entry| entry.unwrap().path());
+        for hierarchy in below.chain(["/sys/fs/cgroup".into()]) {
+            let group = hierarchy.join(format!("lathe-{}", config.instance));
             assert!(!group.exists(), "{} is left", group.display());
         }
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
