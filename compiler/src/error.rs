@@ -66,8 +66,9 @@ pub enum CompileError {
         #[source]
         source: ReleaseError,
     },
-    #[error("Compiled slug size: {size} is too large (max is {max}).")]
-    TooLarge { size: String, max: String },
+    /// In Heroku's words.
+    #[error("Compiled slug size: {} is too large (max is {}M).", over(*bytes), max >> 20)]
+    TooLarge { bytes: u64, max: u64 },
     #[error("could not make a slug of the app")]
     Pack(#[source] PackError),
 }
@@ -90,6 +91,12 @@ impl Failed {
     }
 }
 
+/// Megabytes, rounded up: what is a byte over a limit must not read as equal to it.
+fn over(bytes: u64) -> String {
+    let tenths = bytes.saturating_mul(10).div_ceil(1 << 20);
+    format!("{}.{}M", tenths / 10, tenths % 10)
+}
+
 fn how(failed: Failed) -> String {
     match failed {
         // A shell reports a child killed by signal N as 128 + N (POSIX, "Exit Status for Commands").
@@ -100,6 +107,12 @@ fn how(failed: Failed) -> String {
         Failed::Exit(code) => format!("bin/compile exited with status {code}"),
         Failed::Signal(signal) => format!("ended by signal {signal}"),
     }
+}
+
+/// An error and everything that led to it, in one line.
+pub(crate) fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| (**error).source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 impl CompileError {
@@ -123,13 +136,7 @@ impl CompileError {
 
     /// What happened, with every cause, for people.
     pub fn reason(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            cause = error.source();
-        }
+        let mut text = with_causes(self);
         if let Self::Compile { last_line: Some(line), .. } = self {
             text.push_str("\nIts last words: ");
             text.push_str(line);

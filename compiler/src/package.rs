@@ -5,7 +5,7 @@ use crate::release::Release;
 use crate::site::Site;
 use crate::source::read_small;
 use crate::transcript::Transcript;
-use lathe_slug::{Ignore, Manifest, PackError, Procfile};
+use lathe_slug::{Exceeded, Ignore, Limit, Manifest, PackError, Procfile};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
@@ -60,10 +60,9 @@ pub(crate) fn package(
             out.detail(&format!("Done: {}", megabytes(manifest.bytes)));
             Ok(manifest)
         }
-        Err(PackError::TooLargeCompressed { .. }) => Err(CompileError::TooLarge {
-            size: format!("over {}", megabytes(limits.compressed_bytes_max)),
-            max: format!("{}M", limits.compressed_bytes_max >> 20),
-        }),
+        Err(PackError::Limit(Exceeded { limit: Limit::Compressed, found, max })) => {
+            Err(CompileError::TooLarge { bytes: found, max })
+        }
         Err(error) => Err(CompileError::Pack(error)),
     }
 }

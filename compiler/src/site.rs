@@ -53,7 +53,8 @@ impl<'a> Site<'a> {
     }
 
     pub(crate) fn errand(&self) -> Errand<'_> {
-        Errand { env: &self.env, watch: &self.watch, scratch: &self.job.work_dir }
+        let Job { work_dir, limits, .. } = self.job;
+        Errand { env: &self.env, watch: &self.watch, scratch: work_dir, limits }
     }
 
     /// A program of `pack` with `BUILD_DIR` as its argument, or with all three folders. Its working

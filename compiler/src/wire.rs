@@ -26,7 +26,7 @@ pub struct JobHeader {
     pub source_date_epoch: u64,
     pub timeout_ms: u64,
     pub cache_bytes_max: u64,
-    pub slug_bytes_max: u64,
+    pub limits: PackLimits,
     /// The source is an archive that somebody made: when all of it is in one folder, as in those
     /// that code hosts offer, the app is what is in that folder.
     #[serde(default)]
@@ -35,7 +35,6 @@ pub struct JobHeader {
 
 impl JobHeader {
     pub fn into_job(self, cancel: Cancel) -> Job {
-        let limits = PackLimits::default();
         Job {
             env: self.env,
             extra_env: self.extra_env,
@@ -47,7 +46,7 @@ impl JobHeader {
             source_date_epoch: self.source_date_epoch,
             timeout: Duration::from_millis(self.timeout_ms),
             cache_bytes_max: self.cache_bytes_max,
-            limits: PackLimits { compressed_bytes_max: self.slug_bytes_max, ..limits },
+            limits: self.limits,
             cancel,
             ..Job::default()
         }
@@ -67,7 +66,7 @@ impl From<&Job> for JobHeader {
             source_date_epoch: job.source_date_epoch,
             timeout_ms: u64::try_from(job.timeout.as_millis()).unwrap_or(u64::MAX),
             cache_bytes_max: job.cache_bytes_max,
-            slug_bytes_max: job.limits.compressed_bytes_max,
+            limits: job.limits,
             is_archive: false,
         }
     }

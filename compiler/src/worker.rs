@@ -3,7 +3,7 @@
 use crate::job::{Cancel, Job};
 use crate::transcript::Transcript;
 use crate::wire::{Outcome, WireError, read_job};
-use lathe_slug::{Layout, UnpackError, UnpackLimits, unpack_tar};
+use lathe_slug::{Layout, UnpackError, unpack_tar};
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -42,7 +42,7 @@ fn receive(input: &mut impl Read, cancel: Cancel) -> Result<Job, WorkerError> {
     let header = read_job(input).map_err(WorkerError::Job)?;
     let is_archive = header.is_archive;
     let job = header.into_job(cancel);
-    unpack_tar(input, &job.build_dir, Layout::Tree, &UnpackLimits::default(), None)
+    unpack_tar(input, &job.build_dir, Layout::Tree, &job.limits, None)
         .map_err(WorkerError::Source)?;
     if is_archive {
         lift_only_folder(&job.build_dir).map_err(WorkerError::Folder)?;
@@ -65,8 +65,7 @@ fn lift_only_folder(dir: &Path) -> io::Result<()> {
 }
 
 fn refused(error: &WorkerError, out: &mut Transcript) -> Outcome {
-    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
-    let reason = format!("{error}{}", cause.unwrap_or_default());
+    let reason = crate::error::with_causes(error);
     let remedy = "Remove what the message names from the repository and push again.".to_owned();
     out.error(&reason);
     out.error(&remedy);

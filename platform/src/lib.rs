@@ -3,6 +3,7 @@
 pub mod api;
 pub mod attach;
 pub mod build;
+mod causes;
 pub mod cli;
 pub mod config;
 pub mod control;

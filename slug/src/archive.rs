@@ -1,8 +1,8 @@
 //! Reads a tar that nobody vouches for: every name and number is checked before it is used.
 
-use crate::Limits;
 use crate::path::{PathFault, TreePath, check_target, check_whiteout};
 use crate::seen::{Clash, Place, Seen};
+use crate::{Exceeded, Limit, Limits};
 use std::ffi::OsStr;
 use std::io::{self, BufRead};
 use std::os::unix::ffi::OsStrExt;
@@ -36,12 +36,8 @@ pub enum ArchiveError {
     Trailing,
     #[error("the archive has a damaged header at byte {offset}")]
     Header { offset: u64 },
-    #[error("the archive unpacks to more than {max} bytes")]
-    TooLarge { max: u64 },
-    #[error("the archive holds more than {max} entries")]
-    TooMany { max: u64 },
-    #[error("the archive has a header of {bytes} bytes, more than {max}")]
-    Extension { bytes: u64, max: u64 },
+    #[error("the archive is too large")]
+    Limit(#[source] Exceeded),
     #[error("path {path:?} is not allowed")]
     Path {
         path: PathBuf,
@@ -247,7 +243,7 @@ impl<R: BufRead> Archive<R> {
         self.seen.admit(path, place, max).map_err(|clash| match clash {
             Clash::Twice => ArchiveError::Twice { path: shown(raw) },
             Clash::Below => ArchiveError::Below { path: shown(raw) },
-            Clash::TooMany => ArchiveError::TooMany { max },
+            Clash::TooMany(exceeded) => ArchiveError::Limit(exceeded),
         })
     }
 
@@ -278,10 +274,8 @@ impl<R: BufRead> Archive<R> {
 
     /// The data of a header that describes the next entry.
     fn extension(&mut self, bytes: u64) -> Result<Vec<u8>, ArchiveError> {
-        let max = self.limits.extension_bytes_max;
-        if bytes > max {
-            return Err(ArchiveError::Extension { bytes, max });
-        }
+        let within = Limit::Header.check(bytes, self.limits.extension_bytes_max);
+        within.map_err(ArchiveError::Limit)?;
         self.expect(bytes)?;
         self.data = bytes;
         self.padding = bytes.next_multiple_of(BLOCK as u64) - bytes;
@@ -296,11 +290,8 @@ impl<R: BufRead> Archive<R> {
 
     /// Refuses `bytes` more before a single one of them is read.
     fn expect(&self, bytes: u64) -> Result<(), ArchiveError> {
-        let max = self.limits.unpacked_bytes_max;
-        match self.offset.checked_add(bytes) {
-            Some(end) if end <= max => Ok(()),
-            _ => Err(ArchiveError::TooLarge { max }),
-        }
+        let end = self.offset.saturating_add(bytes);
+        Limit::Unpacked.check(end, self.limits.unpacked_bytes_max).map_err(ArchiveError::Limit)
     }
 
     fn skip_rest(&mut self) -> Result<(), ArchiveError> {
@@ -336,11 +327,11 @@ impl<R: BufRead> Archive<R> {
     }
 }
 
-/// A gzip stream that was cut short fails in this way too.
+/// A gzip stream that was cut short fails in this way too; one that is too long brings its reason.
 fn read_error(error: io::Error) -> ArchiveError {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => ArchiveError::Truncated,
-        _ => ArchiveError::Read(error),
+        _ => error.downcast().map_or_else(ArchiveError::Read, ArchiveError::Limit),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Decodes gzip on the calling thread while another thread uses what comes out.
 
+use crate::Limit;
 use flate2::bufread::MultiGzDecoder;
 use std::io::{self, BufRead, BufReader, Read};
 use std::panic::resume_unwind;
@@ -9,12 +10,6 @@ use std::thread;
 const PIECE_BYTES: usize = 256 << 10;
 /// Pieces in flight: enough to ride out a slow write, 1 MiB in all.
 const PIECES: usize = 4;
-
-#[derive(Debug, thiserror::Error)]
-#[error("it is larger than {max} bytes compressed")]
-struct TooLarge {
-    max: u64,
-}
 
 /// Gives `consume` the decoded stream of all members, and returns what it returns. A fault of the
 /// stream reaches `consume` as a read error; when `consume` returns early, decoding stops.
@@ -27,10 +22,7 @@ pub(crate) fn gunzip<T: Send>(
         let (sender, receiver) = sync_channel(PIECES);
         let consumer =
             scope.spawn(|| consume(Decoded { pieces: receiver, piece: Vec::new(), at: 0 }));
-        decode(
-            Capped { inner: gz, left: compressed_bytes_max, max: compressed_bytes_max },
-            &sender,
-        );
+        decode(Capped { inner: gz, bytes: 0, max: compressed_bytes_max }, &sender);
         drop(sender);
         consumer.join().unwrap_or_else(|panic| resume_unwind(panic))
     })
@@ -90,17 +82,15 @@ impl Read for Decoded {
 /// Fails, rather than ends, when more than allowed comes in.
 struct Capped<R> {
     inner: R,
-    left: u64,
+    bytes: u64,
     max: u64,
 }
 
 impl<R: Read> Read for Capped<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let n = self.inner.read(out)?;
-        match self.left.checked_sub(n as u64) {
-            Some(left) => self.left = left,
-            None => return Err(io::Error::other(TooLarge { max: self.max })),
-        }
+        self.bytes += n as u64;
+        Limit::Compressed.check(self.bytes, self.max).map_err(io::Error::other)?;
         Ok(n)
     }
 }

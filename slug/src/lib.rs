@@ -5,6 +5,7 @@
 //! directory descriptors, so that neither can reach outside the tree it was given.
 
 mod archive;
+mod bounded;
 mod checked;
 mod diff;
 pub mod fs;
@@ -31,7 +32,7 @@ pub use checked::Checked;
 pub use diff::{DiffError, Difference, DifferenceKind, diff};
 pub use id::{DiffId, ParseDigestError, SlugId};
 pub use ignore::{Ignore, IgnoreError};
-pub use limits::{Limits, PackLimits, UnpackLimits};
+pub use limits::{Exceeded, Limit, Limits, PackLimits, UnpackLimits};
 pub use manifest::Manifest;
 pub use pack::{PackError, pack};
 pub use path::PathFault;

@@ -1,11 +1,11 @@
 //! Tree to slug: the same tree gives the same bytes, and no link leads out of it.
 
 use crate::archive::BLOCK;
+use crate::bounded::{Bounded, Overflow};
 use crate::members::Members;
 use crate::path::{PathFault, TreePath, check_target, check_whiteout};
-use crate::tally::Tally;
 use crate::tarball::Tarball;
-use crate::{DiffId, Ignore, Manifest, PackLimits, SlugId};
+use crate::{DiffId, Exceeded, Ignore, Limit, Manifest, PackLimits, SlugId};
 use rustix::fs::{
     AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat, statat,
 };
@@ -37,12 +37,8 @@ pub enum PackError {
     },
     #[error("{path:?} is a {kind}, which cannot be in a slug; remove it or list it in .slugignore")]
     Kind { path: PathBuf, kind: &'static str },
-    #[error("the app is larger than {max} bytes; list what it does not need in .slugignore")]
-    TooLarge { max: u64 },
-    #[error("the slug is larger than {max} bytes; list what it does not need in .slugignore")]
-    TooLargeCompressed { max: u64 },
-    #[error("the app has more than {max} files; list what it does not need in .slugignore")]
-    TooMany { max: u64 },
+    #[error("the app does not fit into a slug; list what it does not need in .slugignore")]
+    Limit(#[source] Exceeded),
 }
 
 /// Packs the folder `dir`, less what `ignore` names, as `./app/` into `out`.
@@ -66,13 +62,8 @@ pub fn pack(
         .child(b"app", limits)
         .map_err(|fault| PackError::Path { path: PathBuf::from("app"), fault })?;
     thread::scope(|scope| {
-        let compressed = Bounded::new(out, limits.compressed_bytes_max, |max| {
-            PackError::TooLargeCompressed { max }
-        });
-        let members = Members::start(scope, compressed);
-        let tar =
-            Bounded::new(members, limits.unpacked_bytes_max, |max| PackError::TooLarge { max });
-        let tar = Tarball::new(tar);
+        let members = Members::start(scope, Overflow::new(out, limits.compressed_bytes_max));
+        let tar = Tarball::new(Bounded::new(members, limits.unpacked_bytes_max));
         let mut packer =
             Packer { ignore, limits, tar, entries: 0, bytes: 0, names: HashMap::new() };
         packer.folder(&root, &app)?;
@@ -80,7 +71,8 @@ pub fn pack(
         let entries = packer.entries;
         let tar = packer.tar.finish().map_err(write_error)?.inner;
         let (diff_id, unpacked_bytes) = (DiffId::from_digest(tar.digest()), tar.length());
-        let gzip = tar.into_inner().finish().map_err(write_error)?.inner;
+        let gzip = tar.into_inner().finish().map_err(write_error)?.checked();
+        let gzip = gzip.map_err(PackError::Limit)?;
         let (id, bytes) = (SlugId::from_digest(gzip.digest()), gzip.length());
         Ok(Manifest { id, diff_id, bytes, unpacked_bytes, entries })
     })
@@ -154,7 +146,7 @@ impl<W: Write> Packer<'_, W> {
                 continue;
             }
             if names.len() == left {
-                return Err(PackError::TooMany { max: self.limits.entries_max });
+                return Err(self.too_many());
             }
             names.push((name.to_owned(), kind));
         }
@@ -182,9 +174,8 @@ impl<W: Write> Packer<'_, W> {
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         let weight = size.saturating_add(BLOCK as u64).checked_next_multiple_of(BLOCK as u64);
         self.bytes = self.bytes.saturating_add(weight.unwrap_or(u64::MAX));
-        if self.bytes > self.limits.unpacked_bytes_max {
-            return Err(PackError::TooLarge { max: self.limits.unpacked_bytes_max });
-        }
+        let within = Limit::Unpacked.check(self.bytes, self.limits.unpacked_bytes_max);
+        within.map_err(PackError::Limit)?;
         let mut source = Source { file: File::from(file), failed: false };
         self.tar.file(path, executable, size, &mut source).map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => PackError::Changed { path: below_app(path) },
@@ -216,10 +207,15 @@ impl<W: Write> Packer<'_, W> {
 
     fn count(&mut self) -> Result<(), PackError> {
         if self.entries == self.limits.entries_max {
-            return Err(PackError::TooMany { max: self.limits.entries_max });
+            return Err(self.too_many());
         }
         self.entries += 1;
         Ok(())
+    }
+
+    fn too_many(&self) -> PackError {
+        let max = self.limits.entries_max;
+        PackError::Limit(Exceeded { limit: Limit::Entries, found: max + 1, max })
     }
 }
 
@@ -235,35 +231,8 @@ impl io::Read for Source {
     }
 }
 
-/// Counts and digests what is written through it, up to `max` bytes.
-struct Bounded<W> {
-    inner: Tally<W>,
-    max: u64,
-    /// What to say when more comes; travels inside an [`io::Error`].
-    full: fn(u64) -> PackError,
-}
-
-impl<W> Bounded<W> {
-    fn new(inner: W, max: u64, full: fn(u64) -> PackError) -> Self {
-        Self { inner: Tally::new(inner), max, full }
-    }
-}
-
-impl<W: Write> Write for Bounded<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if bytes.len() as u64 > self.max - self.inner.length() {
-            return Err(io::Error::other((self.full)(self.max)));
-        }
-        self.inner.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
-}
-
 fn write_error(error: io::Error) -> PackError {
-    error.downcast::<PackError>().unwrap_or_else(PackError::Write)
+    error.downcast().map_or_else(PackError::Write, PackError::Limit)
 }
 
 /// What is gone, or is a link or no folder any more, was something else when it was listed.

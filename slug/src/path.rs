@@ -1,6 +1,6 @@
 //! A path inside a tree: relative, plain, and short enough.
 
-use crate::Limits;
+use crate::{Exceeded, Limit, Limits};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -24,12 +24,10 @@ pub enum PathFault {
     Control,
     #[error("it is empty")]
     Empty,
-    #[error("it is longer than {max} bytes")]
-    TooLong { max: usize },
+    #[error(transparent)]
+    Limit(#[from] Exceeded),
     #[error("one of its names is longer than {COMPONENT_BYTES_MAX} bytes")]
     NameTooLong,
-    #[error("it is more than {max} levels deep")]
-    TooDeep { max: usize },
     #[error("names that begin with `.wh.` mean deletion in a container image")]
     Whiteout,
     #[error("everything in a slug is under ./app/")]
@@ -69,12 +67,8 @@ impl TreePath {
             self.0.push(b'/');
         }
         self.0.extend_from_slice(name);
-        if self.0.len() > limits.path_bytes_max {
-            return Err(PathFault::TooLong { max: limits.path_bytes_max });
-        }
-        if self.names().count() > limits.depth_max {
-            return Err(PathFault::TooDeep { max: limits.depth_max });
-        }
+        Limit::Path.check(self.0.len(), limits.path_bytes_max)?;
+        Limit::Depth.check(self.names().count(), limits.depth_max)?;
         Ok(self)
     }
 
@@ -134,9 +128,7 @@ pub(crate) fn check_target(raw: &[u8], limits: &Limits) -> Result<(), PathFault>
     if raw.is_empty() {
         return Err(PathFault::Empty);
     }
-    if raw.len() > limits.path_bytes_max {
-        return Err(PathFault::TooLong { max: limits.path_bytes_max });
-    }
+    Limit::Path.check(raw.len(), limits.path_bytes_max)?;
     if raw.iter().any(u8::is_ascii_control) {
         return Err(PathFault::Control);
     }
@@ -154,7 +146,7 @@ pub(crate) fn check_whiteout(path: &TreePath) -> Result<(), PathFault> {
 #[cfg(test)]
 mod tests {
     use super::{PathFault, TreePath};
-    use crate::Limits;
+    use crate::{Exceeded, Limit, Limits};
 
     #[test]
     fn parses_what_tar_writers_write() {
@@ -185,9 +177,12 @@ mod tests {
             (b"a\nb", PathFault::Control),
             (b"a\x1b[2J", PathFault::Control),
             (b"a\x7f", PathFault::Control),
-            (b"a/b/c/d", PathFault::TooDeep { max: 3 }),
+            (b"a/b/c/d", PathFault::Limit(Exceeded { limit: Limit::Depth, found: 4, max: 3 })),
             (&long, PathFault::NameTooLong),
-            (&[b"a/", &long[..250], b"/", &long[..50]].concat(), PathFault::TooLong { max: 300 }),
+            (
+                &[b"a/", &long[..250], b"/", &long[..50]].concat(),
+                PathFault::Limit(Exceeded { limit: Limit::Path, found: 303, max: 300 }),
+            ),
         ];
         for (raw, fault) in cases {
             assert_eq!(TreePath::parse(raw, &limits).unwrap_err(), *fault, "{raw:?}");

@@ -1,6 +1,7 @@
 //! What an archive has put where so far, so that no entry can replace, shadow or enter another.
 
 use crate::path::TreePath;
+use crate::{Exceeded, Limit};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
@@ -27,7 +28,7 @@ pub(crate) enum Clash {
     /// One of the folders on the way is a file or a link.
     Below,
     /// More places than allowed, folders that were only implied included.
-    TooMany,
+    TooMany(Exceeded),
 }
 
 impl Seen {
@@ -45,7 +46,7 @@ impl Seen {
             Some(_) => return Err(Clash::Twice),
             None => {}
         }
-        if self.count() > max { Err(Clash::TooMany) } else { Ok(()) }
+        Limit::Entries.check(self.count(), max).map_err(Clash::TooMany)
     }
 
     pub(crate) fn is_file(&self, path: &TreePath) -> bool {
@@ -60,8 +61,8 @@ impl Seen {
 #[cfg(test)]
 mod tests {
     use super::{Clash, Place, Seen};
-    use crate::Limits;
     use crate::path::TreePath;
+    use crate::{Exceeded, Limit, Limits};
 
     fn path(text: &str) -> TreePath {
         TreePath::parse(text.as_bytes(), &Limits::default()).unwrap()
@@ -89,6 +90,8 @@ mod tests {
     #[test]
     fn implied_folders_count() {
         let mut seen = Seen::default();
-        assert_eq!(seen.admit(&path("a/b/c/d"), Place::File, 3), Err(Clash::TooMany));
+        let exceeded = Exceeded { limit: Limit::Entries, found: 4, max: 3 };
+        let refused = Err(Clash::TooMany(exceeded));
+        assert_eq!(seen.admit(&path("a/b/c/d"), Place::File, 3), refused);
     }
 }

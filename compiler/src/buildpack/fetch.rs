@@ -47,6 +47,8 @@ pub(crate) struct Errand<'a> {
     pub(crate) watch: &'a Watch,
     /// A folder for downloads, on the same disk.
     pub(crate) scratch: &'a Path,
+    /// How much an archive may hold.
+    pub(crate) limits: &'a UnpackLimits,
 }
 
 /// Brings the buildpack to the new folder `dir`, or to one inside it.
@@ -130,7 +132,7 @@ fn download(url: &str, dir: &Path, errand: &Errand<'_>) -> Result<PathBuf, Fetch
     args.extend([archive.clone().into(), "--".into(), url.into()]);
     run("curl", args, errand.scratch, errand)?;
     let file = fs::File::open(&archive).map_err(FetchError::Open)?;
-    unpack(file, dir, Layout::Tree, &UnpackLimits::default(), None).map_err(FetchError::Unpack)?;
+    unpack(file, dir, Layout::Tree, errand.limits, None).map_err(FetchError::Unpack)?;
     fs::remove_file(&archive).map_err(FetchError::Open)?;
     Ok(inner_folder(dir))
 }

@@ -8,6 +8,7 @@ use super::error::ApiError;
 use super::segments::Segments;
 use super::sources;
 use super::uploads::Purpose;
+use crate::causes::causes;
 use crate::state::model::Slug;
 use crate::state::slugs::{self, NewSlug};
 use axum::Json;
@@ -132,7 +133,9 @@ async fn store(context: &Context, request: Request) -> Result<Manifest, ApiError
         }
     }
     drop(pieces);
-    let refused = |error: StoreError| ApiError::invalid(format!("The slug was not taken: {error}"));
+    let refused = |error: StoreError| {
+        ApiError::invalid(format!("The slug was not taken: {}", causes(&error)))
+    };
     let incoming = writer.await.map_err(|error| ApiError::internal(&error))?.map_err(refused)?;
     let committed = tokio::task::spawn_blocking(move || incoming.commit()).await;
     committed.map_err(|error| ApiError::internal(&error))?.map_err(refused)

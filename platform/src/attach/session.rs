@@ -8,6 +8,7 @@ use super::pending::Expected;
 use super::record::{self, End, NotStarted};
 use super::streams::Streams;
 use super::traffic::Traffic;
+use crate::causes::causes;
 use crate::services::Services;
 use lathe_dynos::containers::{EngineError, StartError};
 use lathe_dynos::oneoff::Attachment;
@@ -173,11 +174,4 @@ async fn relay(
 
 fn gone() -> NotStarted {
     StartError::from(EngineError::Gone).into()
-}
-
-/// An error and what led to it, in one line.
-fn causes(error: &dyn std::error::Error) -> String {
-    let first = error.to_string();
-    let rest = std::iter::successors(error.source(), |error| error.source());
-    rest.fold(first, |text, cause| format!("{text}: {cause}"))
 }

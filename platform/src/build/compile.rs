@@ -29,10 +29,6 @@ use tokio_util::sync::CancellationToken;
 /// The compiler ends itself at the limit and says why; past it by this much it is ended.
 const OVERTIME: Duration = Duration::from_secs(15);
 const OUTCOME_BYTES_MAX: u64 = 1 << 20;
-/// Heroku's limit on an uncompressed checkout.
-const ARCHIVE_BYTES_MAX: u64 = 1 << 30;
-/// Heroku's limit on a slug, and room for what a gzip header adds.
-const SLUG_BYTES_MAX: u64 = 500 * 1000 * 1000;
 
 impl Shared {
     pub(super) async fn compile(
@@ -141,7 +137,7 @@ impl Shared {
             source_date_epoch: lathe_slug::SLUG_MTIME_SECONDS,
             timeout_ms: u64::try_from(config.timeout.as_millis()).unwrap_or(u64::MAX),
             cache_bytes_max: config.cache_bytes,
-            slug_bytes_max: SLUG_BYTES_MAX,
+            limits: self.services.config.archives,
             is_archive: matches!(request.source, Source::Archive(_)),
         })
     }
@@ -225,20 +221,16 @@ fn feed(job: File, header: &JobHeader, source: &Source) -> Result<Exported, Buil
     Ok(exported)
 }
 
-/// The compiler unpacks, in its dyno; here an archive is bytes that are counted.
+/// The compiler unpacks, in its dyno, and stops reading where a limit is reached.
 fn copy_archive(path: &Path, out: &mut impl Write) -> Result<(), BuildError> {
     let file = File::open(path).map_err(BuildError::Archive)?;
-    let mut tar = MultiGzDecoder::new(file).take(ARCHIVE_BYTES_MAX + 1);
+    let mut tar = MultiGzDecoder::new(file);
     let mut piece = vec![0; 128 * 1024];
-    let mut left = ARCHIVE_BYTES_MAX;
     loop {
         let read = tar.read(&mut piece).map_err(BuildError::Archive)?;
         if read == 0 {
             return Ok(());
         }
-        left = left
-            .checked_sub(read as u64)
-            .ok_or(BuildError::ArchiveTooLarge { max: ARCHIVE_BYTES_MAX })?;
         match out.write_all(piece.get(..read).unwrap_or_default()) {
             Err(error) if is_gone(&error) => return Ok(()),
             other => other.map_err(BuildError::Pipe)?,

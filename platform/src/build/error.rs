@@ -19,8 +19,6 @@ pub enum BuildError {
     Export(#[from] ExportError),
     #[error("the source archive could not be read")]
     Archive(#[source] io::Error),
-    #[error("the source archive unpacks to more than {max} bytes")]
-    ArchiveTooLarge { max: u64 },
     #[error("the job could not be handed over")]
     Job(#[source] WireError),
     #[error("the build's pipes could not be made")]
@@ -70,10 +68,6 @@ impl BuildError {
                 "The source archive cannot be read: it has to be a gzip tar.",
                 "Make it with `tar czf` and try again.",
             ]),
-            Self::ArchiveTooLarge { max } => vec![
-                format!("The source archive unpacks to more than {}.", gigabytes(*max)),
-                "Leave out what the build does not need.".into(),
-            ],
             Self::Cancelled => lines(&["The build was cancelled, nothing of it was released."]),
             Self::TimedOut { limit } => vec![
                 format!("Compile exceeded {}.", span(*limit)),

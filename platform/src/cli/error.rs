@@ -6,6 +6,7 @@ use super::connect::ConnectError;
 use super::demo::DemoError;
 use super::env::EnvError;
 use super::install::InstallError;
+use super::slug::SlugVerbError;
 use super::up::UpVerbError;
 use crate::config::ConfigError;
 use crate::host::instance::InstanceError;
@@ -35,6 +36,8 @@ pub enum CliError {
     #[error(transparent)]
     Compile(#[from] CompileVerbError),
     #[error(transparent)]
+    Slug(#[from] SlugVerbError),
+    #[error(transparent)]
     Bench(#[from] BenchError),
     #[error(transparent)]
     Demo(#[from] DemoError),
@@ -55,6 +58,7 @@ impl CliError {
             Self::Install(error) => error.remedy(),
             Self::Connect(error) => error.remedy(),
             Self::Compile(error) => error.remedy(),
+            Self::Slug(error) => error.remedy(),
             Self::Bench(error) => error.remedy(),
             Self::Demo(error) => error.remedy(),
             Self::Up(error) => error.remedy(),
@@ -71,6 +75,8 @@ impl CliError {
             | Self::Install(InstallError::NotRoot)
             | Self::Env(EnvError::Read { .. }) => 77,
             Self::Env(_) | Self::Instance(_) | Self::Connect(_) => 69,
+            // As of diff(1), which says with 1 that there are differences.
+            Self::Slug(_) => 2,
             Self::Stack(_)
             | Self::Packages(_)
             | Self::Install(_)

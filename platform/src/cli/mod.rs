@@ -10,6 +10,7 @@ mod error;
 mod install;
 mod say;
 mod settings;
+mod slug;
 mod stacks;
 mod stop;
 mod up;
@@ -84,6 +85,9 @@ enum Command {
     },
     /// Compile a directory into a slug, with no platform
     Compile(compile::Compile),
+    /// Make, unpack and compare slugs, with no platform
+    #[command(subcommand)]
+    Slug(slug::Slug),
     /// Measure, beside a limit and rivals of the same run
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -146,6 +150,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Connect { target, end: true, .. } => connect::end(&config, &target)?,
         Command::Connect { target, command, .. } => connect::connect(&config, &target, &command)?,
         Command::Compile(what) => return Ok(compile::compile(&config, &what)?),
+        Command::Slug(what) => return Ok(slug::slug(&config, &what)?),
         Command::Settings => settings::list(&config),
         Command::Stacks => stacks::list(&config)?,
         Command::StacksBuild => stacks::build(&config)?,

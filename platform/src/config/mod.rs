@@ -34,6 +34,8 @@ pub struct Config {
     pub build: Build,
     pub dynos: Patience,
     pub push: Push,
+    /// What slugs, source archives and archives of buildpacks may hold.
+    pub archives: lathe_slug::Limits,
     pub logs: Logs,
     pub drains: Drains,
     /// What of the platform's own log is written; directives of `tracing_subscriber::EnvFilter`.
@@ -260,6 +262,7 @@ impl Config {
             },
             dynos: Patience::HEROKU,
             push: Push { max_bytes: 500 * 1000 * 1000, idle: Duration::from_mins(1) },
+            archives: lathe_slug::Limits::default(),
             log: "warn".into(),
             drains: Drains::default(),
             logs: Logs { ring_lines: 1500, line_bytes: 10_000 },
@@ -271,6 +274,11 @@ impl Config {
     /// Sockets, pids and `endpoints.json`: what is true of the running platform only.
     pub fn run_dir(&self) -> PathBuf {
         self.data.join("run")
+    }
+
+    /// Where slugs are kept.
+    pub fn slugs_dir(&self) -> PathBuf {
+        self.data.join("slugs")
     }
 
     /// The local authority and the server's certificate.

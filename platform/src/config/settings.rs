@@ -156,6 +156,37 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting!("push.max", "largest push or source archive", c.push.max_bytes = value::bytes, text),
     setting!(
+        "archive.compressed",
+        "largest slug",
+        c.archives.compressed_bytes_max = value::bytes,
+        text
+    ),
+    setting!(
+        "archive.unpacked",
+        "largest slug, source or buildpack, unpacked",
+        c.archives.unpacked_bytes_max = value::bytes,
+        text
+    ),
+    setting!(
+        "archive.entries",
+        "files, folders and links in a slug, source or buildpack",
+        c.archives.entries_max = entries,
+        text
+    ),
+    setting!(
+        "archive.path",
+        "bytes of a path in one",
+        c.archives.path_bytes_max = path_bytes,
+        text
+    ),
+    setting!("archive.depth", "levels of a path in one", c.archives.depth_max = depth, text),
+    setting!(
+        "archive.header",
+        "bytes of a header in one",
+        c.archives.extension_bytes_max = header_bytes,
+        text
+    ),
+    setting!(
         "push.idle",
         "seconds after which a silent git client is cut off",
         c.push.idle = value::seconds,
@@ -301,6 +332,24 @@ fn log(text: &str) -> Result<String, String> {
 
 fn pids(text: &str) -> Result<u32, String> {
     value::count(text, &(64..=1 << 22))
+}
+
+fn entries(text: &str) -> Result<u64, String> {
+    value::count(text, &(100..=10_000_000))
+}
+
+/// Linux takes no path of 4096 bytes or more.
+fn path_bytes(text: &str) -> Result<usize, String> {
+    value::count(text, &(100..=4095))
+}
+
+fn depth(text: &str) -> Result<usize, String> {
+    value::count(text, &(8..=2047))
+}
+
+/// A header is held in memory as a whole.
+fn header_bytes(text: &str) -> Result<u64, String> {
+    value::count(text, &(4096..=16 << 20))
 }
 
 fn ring_lines(text: &str) -> Result<usize, String> {

@@ -52,6 +52,7 @@ pub(super) fn engine_config(config: &Config, lathe: &Path) -> Result<NativeConfi
         network,
         lathe: lathe.to_owned(),
         resolv_conf: None,
+        limits: config.archives,
     })
 }
 

@@ -139,8 +139,7 @@ pub async fn up(
     owner::ensure(&store, &config).await?;
     let stacks = ensure_stacks(config.clone(), progress).await?;
     let tls = Arc::new(ServerTls::open(&config, Timestamp::now())?);
-    let slugs = lathe_slug::Store::open(config.data.join("slugs"), config.free_disk_floor_bytes);
-    let slugs = Arc::new(slugs.map_err(UpError::Slugs)?);
+    let slugs = Arc::new(open_slugs(&config)?);
     let listeners = Listeners::bind(&config).await?;
     let endpoints = listeners
         .endpoints(&config)
@@ -202,10 +201,15 @@ impl Running {
 pub async fn end_dynos(config: &Config) -> Result<(), UpError> {
     let _lock = DataLock::take(&config.data)?;
     let lathe = std::env::current_exe().map_err(UpError::Executable)?;
-    let slugs = lathe_slug::Store::open(config.data.join("slugs"), 0).map_err(UpError::Slugs)?;
-    let opener = cell::slug_opener(&Arc::new(slugs));
+    let opener = cell::slug_opener(&Arc::new(open_slugs(config)?));
     let engine = NativeEngine::open(cell::engine_config(config, &lathe)?, opener).await?;
     Ok(engine.close(true).await?)
+}
+
+fn open_slugs(config: &Config) -> Result<lathe_slug::Store, UpError> {
+    let floor = config.free_disk_floor_bytes;
+    lathe_slug::Store::open_with_limits(config.slugs_dir(), floor, config.archives)
+        .map_err(UpError::Slugs)
 }
 
 /// Whether the cell leaves its dynos or ends them, decided at the moment it is told to stop.

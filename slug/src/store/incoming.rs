@@ -2,7 +2,7 @@
 
 use super::{Store, StoreError, janitor, manifest_path};
 use crate::inspect::inspect;
-use crate::{Manifest, fs};
+use crate::{ArchiveError, Limit, Manifest, fs};
 use rustix::fs::{FlockOperation, flock, fstatvfs};
 use std::fs::{File, FileTimes};
 use std::io::{self, Write};
@@ -39,9 +39,9 @@ impl Incoming {
     pub fn append(&mut self, piece: &[u8]) -> Result<(), StoreError> {
         let max = self.store.inner.limits.compressed_bytes_max;
         let length = piece.len() as u64;
-        if length > max - self.bytes {
-            return Err(StoreError::TooLarge { max });
-        }
+        Limit::Compressed
+            .check(self.bytes + length, max)
+            .map_err(|exceeded| StoreError::Refused(ArchiveError::Limit(exceeded)))?;
         if length > self.unchecked {
             self.check_free()?;
         }

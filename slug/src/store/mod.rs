@@ -63,8 +63,6 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
-    #[error("the slug is larger than {max} bytes")]
-    TooLarge { max: u64 },
     #[error("the disk of the slug store has {free} bytes free, and {floor} must stay free")]
     DiskFull { free: u64, floor: u64 },
     #[error("the slug was refused")]
@@ -131,6 +129,11 @@ impl Store {
 
     pub fn open_slug(&self, id: &SlugId) -> Result<File, StoreError> {
         File::open(self.path(id)).map_err(|source| read_error(*id, source))
+    }
+
+    /// Where a slug is in the store of `dir`, if it is stored: any process may read it there.
+    pub fn path_in(dir: &Path, id: &SlugId) -> PathBuf {
+        slug_path(dir, id)
     }
 
     /// Where the slug is, if it is stored.

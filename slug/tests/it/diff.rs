@@ -90,3 +90,25 @@ fn tells_apart_what_has_equal_entries() {
     assert!(diff(&original, &temp.path().join("none"), &Limits::default(), 1).is_err());
     assert!(diff(&original, &tree.join("a"), &Limits::default(), 1).is_err());
 }
+
+#[test]
+fn of_two_programs_the_sections_are_named() {
+    let temp = tempfile::tempdir().unwrap();
+    let tree = temp.path().join("tree");
+    let mut program = fs::read(std::env::current_exe().unwrap()).unwrap();
+    let content = |bytes: &[u8]| Node::File { content: bytes.into(), executable: true };
+    build(&tree, describe([("bin/x", content(&program))]).iter());
+    let one = written(temp.path(), "1", &packed(&tree).1);
+    // The program's own text, of which this test is a part.
+    let canary = b"of_two_programs_the_sections_are_named-9c41";
+    let at = program.windows(canary.len()).position(|window| window == canary).unwrap();
+    program[at] ^= 1;
+    build(&tree, describe([("bin/x", content(&program))]).iter());
+    let two = written(temp.path(), "2", &packed(&tree).1);
+    let bytes = program.len();
+    let said = said(&one, &two, 9);
+    let wanted = format!(
+        "\"app/bin/x\": content differs from byte {at} on ({bytes} and {bytes} bytes), in .rodata"
+    );
+    assert_eq!(said, [wanted]);
+}

@@ -2,8 +2,9 @@
 
 use crate::round_trip::packed;
 use crate::tree::{Node, build, describe, file, program};
-use lathe_slug::{Ignore, Limits, PackError, SlugId, pack};
+use lathe_slug::{Exceeded, Ignore, Limit, Limits, PackError, SlugId, pack};
 use rustix::fs::{CWD, FileType, Mode, RenameFlags, mknodat};
+use std::error::Error;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Read;
@@ -186,7 +187,7 @@ fn refuses_by_name_what_does_not_belong() {
         ),
         (
             |dir| File::create(dir.join("big")).unwrap().set_len(2 << 30).unwrap(),
-            "the app is larger than 2147483648 bytes; list what it does not need in .slugignore",
+            "the app does not fit into a slug; list what it does not need in .slugignore",
         ),
     ];
     for (make, wanted) in cases {
@@ -206,15 +207,31 @@ fn every_limit_is_held() {
     build(temp.path(), describe([("a", file(&noise)), ("b/c", file("x"))]).iter());
     let limits = Limits::default();
     let cases = [
-        (Limits { compressed_bytes_max: 1000, ..limits }, "the slug is larger than 1000 bytes"),
-        (Limits { unpacked_bytes_max: 10_000, ..limits }, "the app is larger than 10000 bytes"),
-        (Limits { entries_max: 3, ..limits }, "the app has more than 3 files"),
-        (Limits { depth_max: 2, ..limits }, "\"b/c\" cannot be in a slug"),
-        (Limits { path_bytes_max: 5, ..limits }, "\"b/c\" cannot be in a slug"),
+        (
+            Limits { compressed_bytes_max: 1000, ..limits },
+            "limit of 1000 (setting archive.compressed)",
+        ),
+        (
+            Limits { unpacked_bytes_max: 10_000, ..limits },
+            "limit of 10000 (setting archive.unpacked)",
+        ),
+        (
+            Limits { entries_max: 3, ..limits },
+            "4 entries, over the limit of 3 (setting archive.entries)",
+        ),
+        (
+            Limits { depth_max: 2, ..limits },
+            "3 levels deep, over the limit of 2 (setting archive.depth)",
+        ),
+        (
+            Limits { path_bytes_max: 5, ..limits },
+            "7 bytes, over the limit of 5 (setting archive.path)",
+        ),
     ];
     for (limits, wanted) in cases {
         let error = pack(temp.path(), &Ignore::default(), &limits, &mut Vec::new()).unwrap_err();
-        assert!(error.to_string().starts_with(wanted), "{error}");
+        let source = error.source().unwrap().to_string();
+        assert!(source.ends_with(wanted), "{error}: {source}");
     }
     let exact = packed(temp.path()).0;
     let limits = Limits {
@@ -255,4 +272,19 @@ fn identities_differ_with_the_content() {
     let one: SlugId = packed(temp.path()).0.id;
     fs::write(temp.path().join("a"), "2").unwrap();
     assert_ne!(one, packed(temp.path()).0.id);
+}
+
+#[test]
+fn a_slug_too_large_is_said_to_be_as_large_as_it_is() {
+    let temp = tempfile::tempdir().unwrap();
+    let noise: Vec<u8> =
+        (0..50_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    fs::write(temp.path().join("noise"), noise).unwrap();
+    let bytes = packed(temp.path()).0.bytes;
+    let limits = Limits { compressed_bytes_max: bytes - 1, ..Limits::default() };
+    let mut slug = Vec::new();
+    let error = pack(temp.path(), &Ignore::default(), &limits, &mut slug).unwrap_err();
+    let wanted = Exceeded { limit: Limit::Compressed, found: bytes, max: bytes - 1 };
+    assert!(matches!(error, PackError::Limit(found) if found == wanted), "{error}");
+    assert!(slug.len() as u64 <= limits.compressed_bytes_max);
 }

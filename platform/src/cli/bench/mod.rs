@@ -9,6 +9,7 @@ mod native;
 mod probe;
 mod push;
 mod ready;
+mod slug;
 mod start;
 mod steps;
 
@@ -29,6 +30,8 @@ pub(super) enum Bench {
     Start(start::Start),
     /// From `git push` to live and back, warm, step by step
     Push(push::Push),
+    /// Packing and unpacking a tree, beside tar with gzip and with pigz
+    Slug(slug::Slug),
     /// The limit's own process; the measurement runs it
     #[command(hide = true)]
     Limit {
@@ -104,6 +107,7 @@ pub(super) fn bench(config: Config, what: &Bench) -> Result<(), CliError> {
             let steps = steps::listen(&config.log);
             super::runtime()?.block_on(push::push(config, how, &steps))?;
         }
+        Bench::Slug(how) => slug::slug(how)?,
         Bench::Limit { .. } => {}
     }
     Ok(())

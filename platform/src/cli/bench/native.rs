@@ -85,6 +85,7 @@ impl Native {
             })?,
             lathe: std::env::current_exe().map_err(BenchError::at("find this program"))?,
             resolv_conf: None,
+            limits: lathe_slug::UnpackLimits::default(),
         };
         let archive = ready.slug.archive.clone();
         let open = move |_| -> std::io::Result<Box<dyn std::io::Read + Send>> {

@@ -8,6 +8,7 @@ use super::record::Files;
 use super::slugs::{OpenSlug, Slugs};
 use super::{firewall, keeper, strays};
 use crate::spec::DynoId;
+use lathe_slug::UnpackLimits;
 use rustix::fs::{FlockOperation, flock};
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
@@ -42,6 +43,8 @@ pub struct NativeConfig {
     pub lathe: PathBuf,
     /// The dynos' name servers; none = the machine's own.
     pub resolv_conf: Option<PathBuf>,
+    /// How much a slug may hold.
+    pub limits: UnpackLimits,
 }
 
 /// Why the engine could not be opened.
@@ -156,7 +159,7 @@ fn prepare(config: NativeConfig, slugs: OpenSlug) -> Result<(Shared, File), Open
         .filter_map(|dyno| Some((dyno.record.spec.slug?, dyno.record.spec.uid)))
         .collect();
     let directory = config.dir.join("slugs");
-    let slugs = Slugs::adopt(directory.clone(), slugs, &used)
+    let slugs = Slugs::adopt(directory.clone(), slugs, config.limits, &used)
         .map_err(|source| OpenError::Directory { path: directory, source })?;
     let newest = dynos.values().max_by_key(|dyno| dyno.record.started_ms);
     let last_address = newest.map_or(config.network.gateway(), |dyno| dyno.record.address);

@@ -21,6 +21,7 @@ type Key = (SlugId, u32);
 pub(super) struct Slugs {
     dir: PathBuf,
     open: OpenSlug,
+    limits: UnpackLimits,
     trees: Mutex<BTreeMap<Key, Arc<Tree>>>,
 }
 
@@ -46,8 +47,13 @@ impl std::fmt::Debug for Slugs {
 
 impl Slugs {
     /// `used` are those of adopted dynos; whatever else lies in `dir` is removed.
-    pub(super) fn adopt(dir: PathBuf, open: OpenSlug, used: &[Key]) -> io::Result<Self> {
-        let slugs = Self { dir, open, trees: Mutex::default() };
+    pub(super) fn adopt(
+        dir: PathBuf,
+        open: OpenSlug,
+        limits: UnpackLimits,
+        used: &[Key],
+    ) -> io::Result<Self> {
+        let slugs = Self { dir, open, limits, trees: Mutex::default() };
         for key in used {
             lock(&slugs.tree(*key).uses).count += 1;
         }
@@ -119,8 +125,7 @@ impl Slugs {
         let mut repeated = false;
         loop {
             let archive = Checked::new(self.archive(slug)?, slug);
-            let Err(error) = unpack(archive, path, Layout::Slug, &UnpackLimits::default(), owner)
-            else {
+            let Err(error) = unpack(archive, path, Layout::Slug, &self.limits, owner) else {
                 return Ok(());
             };
             // A slug that was damaged on its way here is whole the second time.

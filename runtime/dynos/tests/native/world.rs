@@ -78,6 +78,7 @@ impl World {
             network: format!("10.{}.{number}.0/24", 64 + process % 128).parse().unwrap(),
             lathe: PathBuf::from(env!("CARGO_BIN_EXE_lathe-spawner")),
             resolv_conf: None,
+            limits: lathe_slug::UnpackLimits::default(),
         };
         let engine = NativeEngine::open(config.clone(), slugs).await.unwrap();
         Self::of(engine, config, stack, dir)

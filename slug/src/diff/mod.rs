@@ -1,30 +1,36 @@
 //! Where two slugs differ: not a hex dump, but the entries and what is different about each.
 
+mod content;
+mod elf;
+mod said;
+
 use crate::Limits;
 use crate::archive::{Archive, ArchiveError, Entry, EntryKind, Layout};
 use crate::gunzip::gunzip;
 use crate::path::TreePath;
 use crate::tally::Tally;
+use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fmt;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufReader};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Contents are compared by the digests of blocks, so that no slug needs to fit into memory.
-const BLOCK_BYTES: usize = 64 << 10;
+const BUFFER_BYTES: usize = 64 << 10;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
     /// As in the slug, below `./`; empty where no single entry differs.
+    #[serde(serialize_with = "readable")]
     pub path: PathBuf,
+    #[serde(flatten)]
     pub kind: DifferenceKind,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
 pub enum DifferenceKind {
     OnlyLeft,
     OnlyRight,
@@ -40,14 +46,18 @@ pub enum DifferenceKind {
     },
     /// The links point to different places.
     Link {
+        #[serde(serialize_with = "readable")]
         left: PathBuf,
+        #[serde(serialize_with = "readable")]
         right: PathBuf,
     },
-    /// The first byte that differs, counted from 0, and both sizes.
+    /// The first byte that differs, counted from 0, and both sizes. Of two programs also the sections
+    /// that differ or are in one alone, in the order of the first.
     Content {
         at: u64,
         left_bytes: u64,
         right_bytes: u64,
+        sections: Vec<String>,
     },
     /// The same entries, but this one comes at another place.
     Order,
@@ -71,6 +81,12 @@ pub enum DiffError {
         #[source]
         source: ArchiveError,
     },
+    #[error("could not compare {path:?} byte by byte")]
+    Content {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
 }
 
 /// The first differences of two slugs, at most `max`, in the order of the slugs; none for equal bytes.
@@ -84,12 +100,12 @@ pub fn diff(
     let mut differences = compare(&one, &two);
     differences.truncate(max);
     for Difference { path, kind } in &mut differences {
-        if let DifferenceKind::Content { at, .. } = kind {
-            let block = *at;
-            let ours = read_block(left, path, block, limits)?;
-            let theirs = read_block(right, path, block, limits)?;
-            let same = ours.iter().zip(&theirs).take_while(|(a, b)| a == b).count();
-            *at = block * BLOCK_BYTES as u64 + same as u64;
+        if let DifferenceKind::Content { at, sections, .. } = kind {
+            let (one, two) =
+                (content::extract(left, path, limits)?, content::extract(right, path, limits)?);
+            let failed = |source| DiffError::Content { path: path.clone(), source };
+            *at = content::first_difference(&one, &two).map_err(failed)?;
+            *sections = elf::differing_sections(&one, &two).map_err(failed)?;
         }
     }
     Ok(differences)
@@ -109,9 +125,10 @@ struct Item {
     content: Content,
 }
 
+#[derive(PartialEq, Eq)]
 struct Content {
     bytes: u64,
-    blocks: Vec<[u8; 32]>,
+    digest: [u8; 32],
 }
 
 impl Index {
@@ -119,11 +136,17 @@ impl Index {
         let mut gzip = Tally::new(open(slug)?);
         let read = gunzip(&mut gzip, limits.compressed_bytes_max, |tar| {
             let mut tar = Tally::new(tar);
-            let reader = BufReader::with_capacity(BLOCK_BYTES, &mut tar);
+            let reader = BufReader::with_capacity(BUFFER_BYTES, &mut tar);
             let mut archive = Archive::new(reader, Layout::Slug, limits);
             let mut items = Vec::new();
             while let Some(entry) = archive.next()? {
-                let content = Content::read(&mut archive)?;
+                let (mut bytes, mut digest) = (0, Sha256::new());
+                archive.data(|piece| {
+                    digest.update(piece);
+                    bytes += piece.len() as u64;
+                    Ok::<_, ArchiveError>(())
+                })?;
+                let content = Content { bytes, digest: digest.finalize().into() };
                 items.push(Item { entry, content });
             }
             Ok((items, tar.digest()))
@@ -133,31 +156,7 @@ impl Index {
     }
 }
 
-impl Content {
-    fn read(archive: &mut Archive<impl BufRead>) -> Result<Self, ArchiveError> {
-        let (mut bytes, mut blocks, mut digest) = (0, Vec::new(), Sha256::new());
-        archive.data(|mut piece| {
-            while !piece.is_empty() {
-                let filled = bytes % BLOCK_BYTES as u64;
-                let room = BLOCK_BYTES - usize::try_from(filled).unwrap_or(0);
-                let (now, later) = piece.split_at(piece.len().min(room));
-                digest.update(now);
-                bytes += now.len() as u64;
-                if now.len() == room {
-                    blocks.push(digest.finalize_reset().into());
-                }
-                piece = later;
-            }
-            Ok::<_, ArchiveError>(())
-        })?;
-        if bytes % BLOCK_BYTES as u64 > 0 {
-            blocks.push(digest.finalize().into());
-        }
-        Ok(Self { bytes, blocks })
-    }
-}
-
-/// Everything that differs, content with the number of its first differing block.
+/// Everything that differs; of contents only that they do.
 fn compare(left: &Index, right: &Index) -> Vec<Difference> {
     let theirs: HashMap<&TreePath, &Item> = by_path(&right.items);
     let ours: HashMap<&TreePath, &Item> = by_path(&left.items);
@@ -214,12 +213,11 @@ fn item_difference(left: &Item, right: &Item) -> Option<DifferenceKind> {
 }
 
 fn content_difference(left: &Content, right: &Content) -> Option<DifferenceKind> {
-    let same = left.blocks.iter().zip(&right.blocks).take_while(|(a, b)| a == b).count();
-    let equal = left.bytes == right.bytes && same == left.blocks.len();
-    (!equal).then_some(DifferenceKind::Content {
-        at: same as u64,
+    (left != right).then_some(DifferenceKind::Content {
+        at: 0,
         left_bytes: left.bytes,
         right_bytes: right.bytes,
+        sections: Vec::new(),
     })
 }
 
@@ -238,30 +236,6 @@ fn unlike_in_writing(left: &Index, right: &Index) -> Option<Difference> {
         (true, true) => return None,
     };
     Some(Difference { path: PathBuf::new(), kind })
-}
-
-/// Block number `block` of the file `path` in a slug; empty where the file has ended.
-fn read_block(slug: &Path, path: &Path, block: u64, limits: &Limits) -> Result<Vec<u8>, DiffError> {
-    let from = block * BLOCK_BYTES as u64;
-    let read = gunzip(open(slug)?, limits.compressed_bytes_max, |tar| {
-        let mut archive = Archive::new(tar, Layout::Slug, limits);
-        let (mut held, mut at) = (Vec::new(), 0);
-        while let Some(entry) = archive.next()? {
-            if entry.path.as_path() != path {
-                continue;
-            }
-            archive.data(|piece| {
-                let skipped = usize::try_from(from.saturating_sub(at)).unwrap_or(usize::MAX);
-                let wanted = &piece[piece.len().min(skipped)..];
-                held.extend_from_slice(&wanted[..wanted.len().min(BLOCK_BYTES - held.len())]);
-                at += piece.len() as u64;
-                Ok::<_, ArchiveError>(())
-            })?;
-            break;
-        }
-        Ok(held)
-    });
-    read.map_err(|source| refused(slug, source))
 }
 
 fn open(slug: &Path) -> Result<File, DiffError> {
@@ -285,40 +259,7 @@ fn file_mode(executable: bool) -> u32 {
     if executable { 0o755 } else { 0o644 }
 }
 
-#[expect(
-    clippy::unnecessary_debug_formatting,
-    reason = "names come from builds; escaped, they cannot forge lines on a terminal"
-)]
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.path.as_os_str().is_empty() {
-            write!(f, "{:?}: ", self.path)?;
-        }
-        match &self.kind {
-            DifferenceKind::OnlyLeft => write!(f, "only in the first"),
-            DifferenceKind::OnlyRight => write!(f, "only in the second"),
-            DifferenceKind::Type { left, right } => {
-                write!(f, "{left} in the first, {right} in the second")
-            }
-            DifferenceKind::Mode { left, right } => {
-                write!(f, "mode {left:o} in the first, {right:o} in the second")
-            }
-            DifferenceKind::Link { left, right } => {
-                write!(f, "links to {left:?} in the first, to {right:?} in the second")
-            }
-            DifferenceKind::Content { at, left_bytes, right_bytes } => {
-                write!(
-                    f,
-                    "content differs from byte {at} on ({left_bytes} and {right_bytes} bytes)"
-                )
-            }
-            DifferenceKind::Order => {
-                write!(f, "the same entries, which from here come in another order")
-            }
-            DifferenceKind::Headers => {
-                write!(f, "the same entries, written with other times, owners or padding")
-            }
-            DifferenceKind::Compression => write!(f, "the same tar, compressed otherwise"),
-        }
-    }
+/// Names are bytes; JSON holds text.
+fn readable<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
 }
