@@ -4,6 +4,7 @@
 mod api;
 mod build;
 mod buildpacks;
+mod fuzz;
 mod heroku;
 mod push;
 mod run;

@@ -22,7 +22,7 @@ pub use buildpack::{FetchError, ParseReferenceError, Reference};
 pub use environment::{FROM_MACHINE, PATH};
 pub use error::{CompileError, Failed};
 pub use job::{Cancel, Compiled, Job, UsedBuildpack};
-pub use release::ReleaseError;
+pub use release::{Release, ReleaseError, parse as parse_release};
 pub use source::copy_tree;
 pub use transcript::Transcript;
 pub use worker::run_worker;

@@ -17,11 +17,11 @@ const PROBLEM_CHARS_MAX: usize = 300;
 
 /// Heroku Dev Center, "Buildpack API", `bin/release`. `addons` is read over: nobody asks for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Release {
+pub struct Release {
     /// For an app's first release.
-    pub(crate) config_vars: BTreeMap<String, String>,
+    pub config_vars: BTreeMap<String, String>,
     /// In the order given; a Procfile's entries come before them.
-    pub(crate) process_types: Vec<(String, String)>,
+    pub process_types: Vec<(String, String)>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -65,8 +65,8 @@ fn read(seen: &Captured) -> Result<Release, ReleaseError> {
     }
 }
 
-/// Reads the document. Nothing at all, `---` and `--- {}` all mean "no suggestions".
-pub(crate) fn parse(yaml: &str) -> Result<Release, ReleaseError> {
+/// Reads what `bin/release` wrote. Nothing at all, `---` and `--- {}` all mean "no suggestions".
+pub fn parse(yaml: &str) -> Result<Release, ReleaseError> {
     if yaml.lines().all(|line| matches!(line.trim(), "" | "---" | "...")) {
         return Ok(Release::default());
     }

@@ -22,11 +22,14 @@ pub(crate) enum Token {
     },
 }
 
-/// Parts of a pattern without its leading and trailing slashes; `None` for an unclosed `[` or a `\` at
-/// the end of a name.
+/// Parts of a pattern without its leading and trailing slash; `None` for an unclosed `[`, a class that
+/// POSIX does not know, or a `\` at the end of a name. An empty name, as in `a//b`, matches nothing.
 pub(crate) fn parse(pattern: &[u8]) -> Option<Vec<Part>> {
-    let names = pattern.split(|byte| *byte == b'/').filter(|name| !name.is_empty());
-    names.map(|name| if name == b"**" { Some(Part::Any) } else { parse_name(name) }).collect()
+    let pattern = pattern.strip_prefix(b"/").unwrap_or(pattern);
+    let pattern = pattern.strip_suffix(b"/").unwrap_or(pattern);
+    let any = |name: &[u8]| name.len() > 1 && name.iter().all(|byte| *byte == b'*');
+    let names = pattern.split(|byte| *byte == b'/');
+    names.map(|name| if any(name) { Some(Part::Any) } else { parse_name(name) }).collect()
 }
 
 fn parse_name(name: &[u8]) -> Option<Part> {
@@ -66,6 +69,12 @@ fn parse_class(text: &[u8]) -> Option<(Token, &[u8])> {
         if low == b']' && !ranges.is_empty() {
             return Some((Token::Class { negated, ranges }, after));
         }
+        if let Some(named) = rest.strip_prefix(b"[:") {
+            let end = named.windows(2).position(|pair| pair == b":]")?;
+            ranges.extend_from_slice(class(&named[..end])?);
+            rest = &named[end + 2..];
+            continue;
+        }
         rest = after;
         match rest {
             [b'-', high, after @ ..] if *high != b']' => {
@@ -75,6 +84,25 @@ fn parse_class(text: &[u8]) -> Option<(Token, &[u8])> {
             _ => ranges.push((low, low)),
         }
     }
+}
+
+/// The bytes of a character class (POSIX 7.3.1, in the C locale).
+fn class(name: &[u8]) -> Option<&'static [(u8, u8)]> {
+    Some(match name {
+        b"alnum" => &[(b'0', b'9'), (b'A', b'Z'), (b'a', b'z')],
+        b"alpha" => &[(b'A', b'Z'), (b'a', b'z')],
+        b"blank" => &[(b'\t', b'\t'), (b' ', b' ')],
+        b"cntrl" => &[(0, 31), (127, 127)],
+        b"digit" => &[(b'0', b'9')],
+        b"graph" => &[(b'!', b'~')],
+        b"lower" => &[(b'a', b'z')],
+        b"print" => &[(b' ', b'~')],
+        b"punct" => &[(b'!', b'/'), (b':', b'@'), (b'[', b'`'), (b'{', b'~')],
+        b"space" => &[(b'\t', b'\r'), (b' ', b' ')],
+        b"upper" => &[(b'A', b'Z')],
+        b"xdigit" => &[(b'0', b'9'), (b'A', b'F'), (b'a', b'f')],
+        _ => return None,
+    })
 }
 
 /// Whether the parts match all of the names, in time proportional to the product of their numbers.

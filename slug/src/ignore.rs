@@ -37,7 +37,9 @@ pub enum IgnoreError {
          write \\! for a name that begins with it"
     )]
     Negation { line: usize },
-    #[error(".slugignore line {line} has a `[` without its `]`, or ends in a lone `\\`")]
+    #[error(
+        ".slugignore line {line} has a `[` without its `]` or with an unknown class, or ends in a lone `\\`"
+    )]
     Glob { line: usize },
 }
 

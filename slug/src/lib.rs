@@ -32,6 +32,7 @@ pub use checked::Checked;
 pub use diff::{DiffError, Difference, DifferenceKind, diff};
 pub use id::{DiffId, ParseDigestError, SlugId};
 pub use ignore::{Ignore, IgnoreError};
+pub use inspect::check_tar;
 pub use limits::{Exceeded, Limit, Limits, PackLimits, UnpackLimits};
 pub use manifest::Manifest;
 pub use pack::{PackError, pack};

@@ -3,6 +3,7 @@
 
 mod diff;
 mod full_disk;
+mod git_oracle;
 mod hostile;
 mod pack;
 mod round_trip;

@@ -1,0 +1,7 @@
+//! What strangers write, thrown at `properties::slugignore`.
+#![no_main]
+
+#[path = "../properties.rs"]
+mod properties;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| properties::slugignore(data));
