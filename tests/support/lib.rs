@@ -4,6 +4,7 @@
 
 mod app;
 mod disk;
+pub mod golden;
 pub mod host;
 mod http;
 mod machine;
