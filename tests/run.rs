@@ -151,8 +151,8 @@ fn a_client_that_leaves_or_never_comes_is_told_in_the_log() {
         assert!(names(&platform).contains(&one_off.name));
     }
     let deaf = OneOff::ask(&platform, "once", "sleep 1000", &json!({"force_no_tty": true}));
-    // More than its pipe holds: the platform sees the client leave although it cannot read on.
-    deaf.attach(&platform).send(&[b'x'; 100_000]);
+    // Far more than its pipe holds: the platform sees the client leave although it reads no more.
+    deaf.attach(&platform).send(&vec![b'x'; 2 << 20]);
     let log = log_has(&platform, &deaf.name, "Process exited with status 129");
     assert_eq!(log.matches(CLOSED).count(), 1, "{log}");
     let log = log_has(&platform, &obedient.name, "Process exited with status 129");

@@ -21,6 +21,19 @@ fn web(version: &str) -> String {
     )
 }
 
+/// The same, saying something all the time.
+fn speaking(version: &str) -> String {
+    format!(
+        "import threading, time\n\
+         def speak():\n\
+         \x20   while True:\n\
+         \x20       print('{version} speaks', flush=True)\n\
+         \x20       time.sleep(0.01)\n\
+         threading.Thread(target=speak, daemon=True).start()\n{}",
+        web(version)
+    )
+}
+
 fn create(platform: &Platform, name: &str) {
     let (status, app) = platform.api("POST", "/apps", &json!({"name": name}));
     assert_eq!(status, 201, "{app}");
@@ -33,7 +46,7 @@ fn a_push_becomes_a_live_app_and_a_bad_release_never_serves() {
     let checkout = Checkout::new(
         &platform,
         "hello",
-        &[("Procfile", "web: python3 web.py\n"), ("web.py", &web("one"))],
+        &[("Procfile", "web: python3 web.py\n"), ("web.py", &speaking("one"))],
     );
     let pushed = checkout.push().accepted();
     for line in ["-----> Procfile app detected", "Released v2", "Verifying deploy... done."] {
@@ -42,7 +55,9 @@ fn a_push_becomes_a_live_app_and_a_bad_release_never_serves() {
     assert_eq!(platform.app("hello", "/").body, "one web.1");
 
     checkout.commit(&[("web.py", "print('about to fail'); raise SystemExit(3)\n")]);
-    checkout.push().rejected(&["web.1 exited with status 3", "about to fail"]);
+    let pushed = checkout.push().rejected(&["web.1 exited with status 3", "about to fail"]);
+    let of_the_other = pushed.transcript.contains("one speaks");
+    assert!(!of_the_other, "lines of the dyno that serves on:\n{}", pushed.transcript);
     assert_eq!(platform.app("hello", "/").body, "one web.1", "the old release serves on");
 
     checkout.commit(&[("web.py", &web("two"))]);

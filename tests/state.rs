@@ -51,6 +51,7 @@ fn one_platform_at_a_time_and_only_on_sound_state() {
     let dynos = platform.dynos();
     let said = refused(&platform);
     assert!(said.contains(&format!("in use by process {}", platform.pid())), "{said}");
+    assert!(said.contains(" stop`"), "what to do: {said}");
     assert_eq!(platform.app("sound", "/").status, 200);
 
     platform.stop();
@@ -165,19 +166,21 @@ fn a_full_disk_refuses_writes_and_goes_on_reading() {
         assert_eq!(platform.dynos().len(), dynos.len());
     };
     reads(&platform);
-    // A start needs room for what it writes down; it says so, and the dynos do not notice.
+    // A start has room kept back for what it writes down; the dynos do not notice.
     platform.kill();
-    let said = refused(&platform);
-    assert!(said.contains("No space left on device"), "{said}");
+    platform.up();
+    assert!(platform.log().contains("is full"), "{}", platform.log());
     assert_eq!(platform.dynos(), dynos);
+    until("it serves", BOUND, || (platform.app("full", "/").status == 200).then_some(()));
+    reads(&platform);
+    checkout.repoint(&platform);
+    checkout.push().rejected(&["disk is nearly full"]);
 
     drop(filler);
-    platform.up();
     reads(&platform);
     assert_eq!(config(&platform, "room"), 200);
     let (_, vars) = platform.api("GET", "/apps/full/config-vars", &Value::Null);
     assert_eq!(vars["K"], "room");
-    checkout.repoint(&platform);
     checkout.push().accepted();
     until("it serves", BOUND, || (platform.app("full", "/").status == 200).then_some(()));
 }

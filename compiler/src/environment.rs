@@ -45,7 +45,7 @@ pub(crate) fn scrubbed(job: &Job, log_file: &Path) -> BTreeMap<String, OsString>
         [
             ("PATH", PATH.into()),
             ("HOME", job.home.clone().into()),
-            ("STACK", job.stack.clone().into()),
+            ("STACK", job.buildpack_stack.clone().into()),
             ("SOURCE_VERSION", job.source_version.clone().into()),
             ("REQUEST_ID", job.request_id.clone().into()),
             ("BUILDPACK_LOG_FILE", log_file.into()),

@@ -30,7 +30,10 @@ pub struct Job {
     pub env: BTreeMap<String, String>,
     /// Environment the platform itself gives to every program: certificates, `PATH`, `CARGO_HOME`.
     pub extra_env: BTreeMap<String, String>,
+    /// The platform's own name of the stack, for people.
     pub stack: String,
+    /// `$STACK`: the name under which buildpacks know what the stack can run.
+    pub buildpack_stack: String,
     pub source_version: String,
     pub request_id: String,
     pub source_date_epoch: u64,
@@ -53,7 +56,8 @@ impl Default for Job {
             buildpacks: Vec::new(),
             env: BTreeMap::new(),
             extra_env: BTreeMap::new(),
-            stack: "heroku-22".into(),
+            stack: "lathe-12".into(),
+            buildpack_stack: "heroku-22".into(),
             source_version: String::new(),
             request_id: String::new(),
             source_date_epoch: 0,

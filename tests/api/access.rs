@@ -33,6 +33,9 @@ const ROUTES: &[(&str, &str, Of, u16, &str)] = &[
     ("POST", "/oauth/authorizations", Of::Account, 201, ""),
     ("GET", "/oauth/authorizations/{authorization}", Of::Account, 200, ""),
     ("DELETE", "/oauth/authorizations/{authorization}", Of::Account, 200, ""),
+    ("GET", "/users/{user}/authorizations", Of::Account, 200, ""),
+    // The one of the line before the last: it has ended.
+    ("DELETE", "/users/{user}/authorizations/{authorization}", Of::Account, 404, ""),
     ("DELETE", "/oauth/sessions/{session}", Of::Account, 404, ""),
     ("GET", "/addons", Of::Account, 200, ""),
     ("GET", "/addon-attachments", Of::Account, 200, ""),

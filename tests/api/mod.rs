@@ -8,6 +8,7 @@ mod malformed;
 mod resources;
 mod secrets;
 mod shapes;
+mod tokens;
 
 use lathe_tests::{Answer, Platform, request, until};
 use serde_json::{Value, json};

@@ -13,8 +13,7 @@ const KEEPERS: &[(&str, &str)] = &[
     ("state key", "state.key"),
     ("TLS key", "tls/server.pem"),
     ("authority's key", "tls/ca.key"),
-    // So that dynos start after a reboot without the platform, and are adopted by the next one.
-    ("config value", "cell/last-good.json"),
+    // Read by the dyno itself, which has no key: docs/decisions/0005.
     ("config value", "cell/dynos/*/record.json"),
 ];
 

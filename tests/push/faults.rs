@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const BOUND: Duration = Duration::from_secs(10);
 
@@ -202,16 +202,11 @@ fn a_silent_build_keeps_the_connection_alive() {
     let list = commands(&[(ZERO, &checkout.head(), b"refs/heads/main")]);
     let body = [list, checkout.pack()].concat();
     let mut stream = platform.begin_push("silent", &body, body.len());
-    let (mut text, mut piece, mut longest) = (String::new(), [0; 4096], Duration::ZERO);
-    loop {
-        let began = Instant::now();
-        let read = stream.read(&mut piece).unwrap();
-        longest = longest.max(began.elapsed());
-        if read == 0 {
-            break;
-        }
-        text += &String::from_utf8_lossy(&piece[..read]);
-    }
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
     assert!(text.contains("ok refs/heads/main"), "{text}");
-    assert!(longest < Duration::from_secs(8), "nothing came for {longest:?}");
+    // Git's packet without content, every 5 s of silence. How late one comes on a loaded machine
+    // says nothing, so they are counted.
+    let (_, silence) = text.split_once("-----> Own app detected").unwrap();
+    assert!(silence.contains("0005\u{1}"), "nothing came in 11 s of silence:\n{text}");
 }

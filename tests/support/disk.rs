@@ -49,9 +49,11 @@ impl Disk {
             .unwrap();
         assert!(device.status.success(), "losetup: {}", String::from_utf8_lossy(&device.stderr));
         let device = String::from_utf8(device.stdout).unwrap().trim().to_owned();
-        run(Command::new("mount").arg(&device).arg(disk.path()));
+        let mounted = Command::new("mount").arg(&device).arg(disk.path()).output().unwrap();
         // Detached for good at the umount.
         run(Command::new("losetup").args(["--detach", &device]));
+        let said = String::from_utf8_lossy(&mounted.stderr);
+        assert!(mounted.status.success(), "mount {device}: {said}");
         disk
     }
 

@@ -18,7 +18,7 @@ fn a_good_build_speaks_and_packs() {
     bench.write("pack/bin/report", "#!/bin/sh\nprintf '{\"version\": \"1.2\"}'");
     let built = bench.build_with(&[pack]);
     built.says(&[
-        "-----> Building on the heroku-22 stack\n",
+        "-----> Building on the lathe-12 stack\n",
         "-----> Using buildpack: ",
         "-----> Fake app detected\n",
         "-----> Working\n",

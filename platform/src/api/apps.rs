@@ -18,10 +18,6 @@ use axum::response::{IntoResponse, Response};
 use lathe_logs::{AppId, Source};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::time::Duration;
-
-/// From SIGTERM to SIGKILL of a destroyed app's one-offs.
-const ONE_OFF_GRACE: Duration = Duration::from_secs(30);
 
 /// What the Heroku CLI shows for an app beyond its row.
 struct Details {
@@ -185,8 +181,9 @@ pub(super) async fn destroy(
         })
         .await?;
     let one_offs = context.services.oneoffs.list();
+    let grace = context.services.config.dynos.stop_grace;
     for one_off in one_offs.iter().filter(|one_off| one_off.app.as_str() == id) {
-        context.services.oneoffs.stop(one_off.id, ONE_OFF_GRACE);
+        context.services.oneoffs.stop(one_off.id, grace);
     }
     let data = context.services.config.data.clone();
     context.services.hub.forget(&AppId::new(&id));

@@ -24,10 +24,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 const SIZE_DEFAULT: &str = "Standard-1X";
-const STOP_GRACE: Duration = Duration::from_secs(30);
 const COMMAND_BYTES_MAX: usize = 64 * 1024;
 
 pub(super) async fn list(
@@ -100,7 +98,8 @@ pub(super) async fn restart(
             if let Ok(id) = one_off.id.parse().map(DynoId)
                 && !context.pending.withdraw(&context.services, id).await
             {
-                context.services.oneoffs.stop(id, STOP_GRACE);
+                let grace = context.services.config.dynos.stop_grace;
+                context.services.oneoffs.stop(id, grace);
             }
             Ok((StatusCode::ACCEPTED, Json(json!({}))).into_response())
         }

@@ -89,6 +89,20 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "not_found", message)
     }
 
+    fn unknown_outcome(error: &(dyn std::error::Error + 'static)) -> Self {
+        tracing::error!(error, "nobody knows whether an API request took effect");
+        let message = "This server's disk failed just now, and whether that took effect is not \
+            known. Look before you repeat it.";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_server_error", message)
+    }
+
+    /// The state itself has logged why.
+    fn read_only() -> Self {
+        let message = "This server's disk fails: apps serve, and nothing can be changed until its \
+            operator has mended it.";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "service_unavailable", message)
+    }
+
     /// Says nothing but where to look; the chain is logged here, once.
     pub(super) fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
         tracing::error!(error, "an API request failed");
@@ -111,6 +125,8 @@ impl From<StateError> for ApiError {
         match error {
             StateError::NotFound(what) => Self::not_found(what),
             StateError::Refused(message) => Self::invalid(message),
+            error @ StateError::Unknown(_) => Self::unknown_outcome(&error),
+            StateError::InDoubt { .. } => Self::read_only(),
             other => Self::internal(&other),
         }
     }

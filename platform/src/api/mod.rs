@@ -47,6 +47,8 @@ pub fn router(context: Context) -> Router {
         .route("/oauth/authorizations", get(oauth::list).post(oauth::create))
         .route("/oauth/authorizations/{authorization}", get(oauth::show).delete(oauth::revoke))
         .route("/oauth/sessions/{session}", delete(oauth::end_session))
+        .route("/users/{user}/authorizations", get(oauth::list_of_user))
+        .route("/users/{user}/authorizations/{authorization}", delete(oauth::revoke_of_user))
         .route("/users/{user}/apps", get(apps::list_of_user))
         .merge(apps_routes())
         .merge(run_routes())

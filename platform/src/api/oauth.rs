@@ -7,7 +7,7 @@ use super::context::Context;
 use super::error::ApiError;
 use super::segments::Segments;
 use crate::state::accounts;
-use crate::state::model::Token;
+use crate::state::model::{Account, Token};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -96,6 +96,40 @@ pub(super) async fn revoke(
     let ended =
         context.services.store.write(move |tx| accounts::revoke_token(tx, &account, &id)).await?;
     Ok(Json(show_token(&ended, MASKED)))
+}
+
+/// Not of Heroku's API: the operator sees who has access, and ends it.
+pub(super) async fn list_of_user(
+    State(context): State<Context>,
+    caller: Caller,
+    Segments(user): Segments<String>,
+) -> Result<Json<Value>, ApiError> {
+    let account = account_of(&context, caller, user).await?.id;
+    let all = context.services.store.read(move |tx| accounts::tokens_of(tx, &account)).await?;
+    Ok(Json(all.iter().map(|token| show_token(token, MASKED)).collect()))
+}
+
+pub(super) async fn revoke_of_user(
+    State(context): State<Context>,
+    caller: Caller,
+    Segments((user, id)): Segments<(String, String)>,
+) -> Result<Json<Value>, ApiError> {
+    let account = account_of(&context, caller, user).await?.id;
+    let ended =
+        context.services.store.write(move |tx| accounts::revoke_token(tx, &account, &id)).await?;
+    Ok(Json(show_token(&ended, MASKED)))
+}
+
+/// Whose tokens a path means: one's own, and for the operator anybody's.
+async fn account_of(context: &Context, caller: Caller, user: String) -> Result<Account, ApiError> {
+    if caller.is(&user).is_ok() {
+        return Ok(caller.account);
+    }
+    if caller.account.email != accounts::OPERATOR {
+        return Err(ApiError::not_found("user"));
+    }
+    let found = context.services.store.read(move |tx| accounts::by_email(tx, &user)).await?;
+    found.ok_or_else(|| ApiError::not_found("user"))
 }
 
 /// There are no browser sessions here; `heroku logout` accepts this answer.

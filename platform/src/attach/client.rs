@@ -16,6 +16,10 @@ const GREETING: &[u8] = b"rendezvous\r\n";
 const SHORT_MAX: Duration = Duration::from_secs(5);
 /// After the end, how long a client may take to close its side.
 const FAREWELL_MAX: Duration = Duration::from_secs(2);
+/// What a client may send while its dyno reads nothing. The end of a client comes behind all that
+/// it has sent: one that is killed is noticed at once as long as that finds room here, and else
+/// only when its own machine gives up sending, after minutes.
+const UNREAD_BYTES_MAX: usize = 4 << 20;
 /// A silent peer is asked whether it is there: after this long, this often, this many times.
 const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(30), Duration::from_secs(10), 3);
 
@@ -47,6 +51,10 @@ impl Socket {
 impl Client {
     pub(super) async fn handshake(stream: TcpStream, tls: &TlsAcceptor) -> io::Result<Self> {
         stream.set_nodelay(true)?;
+        // As root beyond the limit of the machine; without that as far as it goes.
+        if sockopt::set_socket_recv_buffer_size_force(&stream, UNREAD_BYTES_MAX).is_err() {
+            sockopt::set_socket_recv_buffer_size(&stream, UNREAD_BYTES_MAX)?;
+        }
         let (idle, every, times) = KEEPALIVE;
         sockopt::set_socket_keepalive(&stream, true)?;
         sockopt::set_tcp_keepidle(&stream, idle)?;

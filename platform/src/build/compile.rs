@@ -5,7 +5,7 @@ use super::export::{ExportError, Exported, export};
 use super::transcript::Transcript;
 use super::verdict::{Seen, Stopped, judge};
 use super::{BuildError, Request, Shared, Source};
-use crate::stack::HEROKU_STACK;
+use crate::stack::{self, HEROKU_STACK};
 use crate::state::model::Build;
 use crate::state::{buildpacks, releases};
 use crate::steps;
@@ -129,7 +129,8 @@ impl Shared {
         Ok(JobHeader {
             env,
             extra_env: dyno::environment(&self.services.config),
-            stack: HEROKU_STACK.into(),
+            stack: stack::RUN.into(),
+            buildpack_stack: HEROKU_STACK.into(),
             source_version: request.source_version.clone(),
             request_id: build.id.clone(),
             buildpacks: request.buildpacks.clone().unwrap_or(listed),

@@ -2,7 +2,7 @@
 
 use crate::build;
 use crate::config::Config;
-use crate::stack::HEROKU_STACK;
+use crate::stack::{self, HEROKU_STACK};
 use clap::Args;
 use lathe_compiler::{Job, Transcript, copy_tree};
 use std::collections::BTreeMap;
@@ -78,7 +78,8 @@ pub(super) fn compile(config: &Config, what: &Compile) -> Result<ExitCode, Compi
         buildpacks: what.buildpack.clone(),
         env: what.env_dir.as_deref().map(read_env_dir).transpose()?.unwrap_or_default(),
         extra_env: host_environment(config),
-        stack: HEROKU_STACK.into(),
+        stack: stack::RUN.into(),
+        buildpack_stack: HEROKU_STACK.into(),
         timeout: config.build.timeout,
         cache_bytes_max: config.build.cache_bytes,
         ..Job::default()

@@ -7,6 +7,7 @@ use super::demo::DemoError;
 use super::env::EnvError;
 use super::install::InstallError;
 use super::slug::SlugVerbError;
+use super::token::TokenError;
 use super::up::UpVerbError;
 use crate::config::ConfigError;
 use crate::host::instance::InstanceError;
@@ -42,6 +43,8 @@ pub enum CliError {
     #[error(transparent)]
     Demo(#[from] DemoError),
     #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error(transparent)]
     Up(#[from] UpVerbError),
     #[error(transparent)]
     Spawner(#[from] SpawnerError),
@@ -61,6 +64,7 @@ impl CliError {
             Self::Slug(error) => error.remedy(),
             Self::Bench(error) => error.remedy(),
             Self::Demo(error) => error.remedy(),
+            Self::Token(error) => error.remedy(),
             Self::Up(error) => error.remedy(),
             Self::Spawner(_) => "The platform starts it again by itself.".into(),
         }
@@ -74,7 +78,7 @@ impl CliError {
             | Self::Packages(PackagesError::NotRoot { .. })
             | Self::Install(InstallError::NotRoot)
             | Self::Env(EnvError::Read { .. }) => 77,
-            Self::Env(_) | Self::Instance(_) | Self::Connect(_) => 69,
+            Self::Env(_) | Self::Instance(_) | Self::Connect(_) | Self::Token(_) => 69,
             // As of diff(1), which says with 1 that there are differences.
             Self::Slug(_) => 2,
             Self::Stack(_)

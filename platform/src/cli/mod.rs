@@ -1,6 +1,7 @@
 //! The command line: one file a group of verbs, and the way errors reach whoever typed them.
 
 mod bench;
+mod client;
 mod compile;
 mod connect;
 mod demo;
@@ -13,6 +14,7 @@ mod settings;
 mod slug;
 mod stacks;
 mod stop;
+mod token;
 mod up;
 
 pub use error::{CliError, report};
@@ -71,6 +73,8 @@ enum Command {
         #[arg(long, hide = true)]
         json: bool,
     },
+    /// Make a token for somebody, or list or end theirs
+    Token(token::Token),
     /// Be a client of a platform elsewhere: forward its ports by SSH, run a command with its
     /// environment or print that environment
     Connect {
@@ -147,6 +151,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Doctor => return Ok(doctor::examine(&config)),
         Command::Install { print } => install::install(&config, &flags, print)?,
         Command::Env { json } => env::print(&config, json)?,
+        Command::Token(what) => token::token(&config, &what)?,
         Command::Connect { target, end: true, .. } => connect::end(&config, &target)?,
         Command::Connect { target, command, .. } => connect::connect(&config, &target, &command)?,
         Command::Compile(what) => return Ok(compile::compile(&config, &what)?),

@@ -10,8 +10,8 @@ mod value;
 
 pub use settings::SETTINGS;
 pub use surroundings::Surroundings;
-pub use value::Network;
 
+use lathe_dynos::native::Network;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -98,14 +98,19 @@ pub struct Build {
 pub struct Patience {
     /// From launch to listening on `$PORT` (R10).
     pub boot_timeout: Duration,
-    /// From SIGTERM to SIGKILL (R12).
+    /// From SIGTERM to SIGKILL (R12), of one-offs too.
     pub stop_grace: Duration,
+    /// For a release's `release` process.
+    pub release_timeout: Duration,
 }
 
 impl Patience {
-    /// Heroku Dev Center, "Error codes", R10 and R12.
-    pub const HEROKU: Self =
-        Self { boot_timeout: Duration::from_mins(1), stop_grace: Duration::from_secs(30) };
+    /// Heroku Dev Center, "Error codes", R10 and R12, and "Release Phase".
+    pub const HEROKU: Self = Self {
+        boot_timeout: Duration::from_mins(1),
+        stop_grace: Duration::from_secs(30),
+        release_timeout: Duration::from_hours(1),
+    };
 }
 
 /// Limits on what a client may send.

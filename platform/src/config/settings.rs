@@ -154,6 +154,12 @@ pub const SETTINGS: &[Setting] = &[
         c.dynos.stop_grace = value::seconds,
         seconds
     ),
+    setting!(
+        "dynos.release_timeout",
+        "seconds a release process may take",
+        c.dynos.release_timeout = value::seconds,
+        seconds
+    ),
     setting!("push.max", "largest push or source archive", c.push.max_bytes = value::bytes, text),
     setting!(
         "archive.compressed",

@@ -1,40 +1,18 @@
 //! How the text of a setting becomes a value; a refusal is the remedy to show.
 
+use lathe_dynos::native::Network;
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-/// An IPv4 network, `10.213.0.0/16`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Network {
-    pub address: Ipv4Addr,
-    pub prefix: u8,
-}
-
-impl Network {
-    pub const DEFAULT: Self = Self { address: Ipv4Addr::new(10, 213, 0, 0), prefix: 16 };
-}
-
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.prefix)
-    }
-}
-
 pub(super) fn network(text: &str) -> Result<Network, String> {
-    let remedy =
-        || "Write a private IPv4 network such as 10.213.0.0/16, from /8 to /24.".to_owned();
-    let (address, prefix) = text.split_once('/').ok_or_else(remedy)?;
-    let address = Ipv4Addr::from_str(address).map_err(|_| remedy())?;
-    let prefix = u8::from_str(prefix).map_err(|_| remedy())?;
-    let host_bits = u32::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
-    if !(8..=24).contains(&prefix) || !address.is_private() || address.to_bits() & host_bits != 0 {
-        return Err(remedy());
+    match text.parse::<Network>() {
+        Ok(network) if network.is_private() => Ok(network),
+        _ => Err("Write a private IPv4 network such as 10.213.0.0/16, from /8 to /24.".into()),
     }
-    Ok(Network { address, prefix })
 }
 
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {

@@ -3,25 +3,18 @@
 use crate::config::Patience;
 use lathe_dynos::spec::{End, EndCause};
 
-/// At most this many of the dyno's last lines are shown.
-pub(super) const LINES_MAX: usize = 8;
-
-/// `port` is what `$PORT` was; `lines` are the dyno's last log lines, oldest first.
+/// `port` is what `$PORT` was.
 pub(super) fn boot_failure(
     dyno: &str,
     end: Option<&End>,
     port: Option<u16>,
     patience: Patience,
-    lines: &[String],
 ) -> String {
-    let mut text = match end {
-        None => format!("{dyno} did not start"),
-        Some(end) => reason(dyno, end, port, patience),
-    };
-    if !lines.is_empty() {
+    let Some(end) = end else { return format!("{dyno} did not start") };
+    let mut text = reason(dyno, end, port, patience);
+    if !end.last_lines.is_empty() {
         text.push_str("\nIts last lines:");
-        let from = lines.len().saturating_sub(LINES_MAX);
-        for line in &lines[from..] {
+        for line in &end.last_lines {
             text = text + "\n    " + line;
         }
     }
@@ -79,8 +72,8 @@ mod tests {
             cause,
             memory_peak_bytes: 21 << 20,
             listened: listened.to_vec(),
+            last_lines: vec!["one".to_owned(), "two".to_owned()],
         };
-        let lines = ["one".to_owned(), "two".to_owned()];
         let cases = [
             (
                 end(127, EndCause::Exit, &[]),
@@ -96,11 +89,8 @@ mod tests {
             ),
         ];
         for (end, expected) in cases {
-            assert_eq!(
-                boot_failure("web.1", Some(&end), Some(12345), Patience::HEROKU, &lines),
-                expected
-            );
+            assert_eq!(boot_failure("web.1", Some(&end), Some(12345), Patience::HEROKU), expected);
         }
-        assert_eq!(boot_failure("web.1", None, None, Patience::HEROKU, &[]), "web.1 did not start");
+        assert_eq!(boot_failure("web.1", None, None, Patience::HEROKU), "web.1 did not start");
     }
 }

@@ -179,12 +179,8 @@ impl Control {
             let it = place.app == app && place.release == version && place.dyno_name() == dyno;
             it.then_some(wanted.spec.port)?
         });
-        let id = app.clone();
-        let release =
-            self.services.store.read(move |tx| releases::by_version(tx, &id, version)).await?;
-        let lines = said::by(&self.services, &release, dyno, explain::LINES_MAX).await;
         let patience = self.services.config.dynos;
-        let reason = explain::boot_failure(dyno, end.as_ref(), port, patience, &lines);
+        let reason = explain::boot_failure(dyno, end.as_ref(), port, patience);
         let first = reason.lines().next().unwrap_or_default().to_owned();
         self.services.say(&app, Source::App, "api", &format!("Release v{version} failed: {first}"));
         self.services.store.write(move |tx| releases::fail(tx, &app, version, &reason)).await

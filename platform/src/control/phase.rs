@@ -15,9 +15,8 @@ use std::time::Duration;
 
 const TYPE: &str = "release";
 const SIZE: &str = "Standard-1X";
-/// Heroku's limit.
-const TIMEOUT: Duration = Duration::from_hours(1);
-const STOP_GRACE: Duration = Duration::from_secs(30);
+/// While the state's disk fails.
+const RECORD_RETRY: Duration = Duration::from_secs(2);
 /// Of what it printed, this many lines are kept with the release.
 const OUTPUT_LINES_MAX: usize = 500;
 
@@ -33,21 +32,32 @@ pub(super) async fn run(services: Services, app: String, version: u32) -> (Strin
             Err("the release command could not be run; the platform's log says why".to_owned())
         }
     };
-    let id = app.clone();
-    let recorded = services
-        .store
-        .write(move |tx| match result {
-            Ok(()) => releases::start_booting(tx, &releases::by_version(tx, &id, version)?.id),
-            Err(reason) => releases::fail(tx, &id, version, &reason),
-        })
-        .await;
-    if let Err(error) = recorded {
+    while let Err(error) = record(&services, &app, version, result.clone()).await {
         tracing::error!(
             error = &error as &dyn std::error::Error,
             "a release phase could not be recorded"
         );
+        // Given up, it would be run once more: that is for errors that stay.
+        if !error.is_of_the_disk() {
+            break;
+        }
+        tokio::time::sleep(RECORD_RETRY).await;
     }
     (app, version)
+}
+
+async fn record(
+    services: &Services,
+    app: &str,
+    version: u32,
+    result: Result<(), String>,
+) -> Result<(), StateError> {
+    let app = app.to_owned();
+    let recorded = services.store.write(move |tx| match result {
+        Ok(()) => releases::start_booting(tx, &releases::by_version(tx, &app, version)?.id),
+        Err(reason) => releases::fail(tx, &app, version, &reason),
+    });
+    recorded.await
 }
 
 async fn attempt(
@@ -77,7 +87,10 @@ async fn attempt(
         Some(ended) => {
             Err(format!("the release command exited with status {}\n{output}", ended.status))
         }
-        None => Err("the release command took longer than an hour".into()),
+        None => {
+            let seconds = services.config.dynos.release_timeout.as_secs();
+            Err(format!("the release command took longer than {seconds} seconds"))
+        }
     })
 }
 
@@ -122,9 +135,11 @@ fn new_one_off(id: DynoId, release: &Release, command: &str) -> NewOneOff {
 
 /// How it ended; none when it had to be ended for taking too long.
 async fn wait(services: &Services, id: DynoId) -> Option<Ended> {
-    let ended = tokio::time::timeout(TIMEOUT, services.oneoffs.wait(id)).await;
+    let ended =
+        tokio::time::timeout(services.config.dynos.release_timeout, services.oneoffs.wait(id))
+            .await;
     let Ok(ended) = ended else {
-        services.oneoffs.stop(id, STOP_GRACE);
+        services.oneoffs.stop(id, services.config.dynos.stop_grace);
         drop(services.oneoffs.wait(id).await);
         return None;
     };

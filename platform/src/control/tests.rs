@@ -103,7 +103,13 @@ fn place(version: u32, index: u32, restarts: u32) -> Place {
 }
 
 fn seen(state: DynoState, crashes: u32) -> ObservedDyno {
-    let end = End { status: 1, cause: EndCause::Exit, memory_peak_bytes: 0, listened: Vec::new() };
+    let end = End {
+        status: 1,
+        cause: EndCause::Exit,
+        memory_peak_bytes: 0,
+        listened: Vec::new(),
+        last_lines: Vec::new(),
+    };
     ObservedDyno {
         id: (state != DynoState::Crashed).then(|| DynoId(Uuid::from_u128(u128::from(crashes) + 7))),
         state,

@@ -1,9 +1,8 @@
 //! The doctor: judges the facts of a machine, each with its reason and its remedy.
 
 use super::facts::{Facts, Trial};
-use crate::config::{Config, Network};
+use crate::config::Config;
 use std::fmt;
-use std::net::Ipv4Addr;
 
 /// Free disk below which a first push is likely to fail: stacks, a build, its cache, a slug.
 const DISK_WANTED_BYTES: u64 = 10 << 30;
@@ -215,7 +214,7 @@ fn network(facts: &Facts, config: &Config) -> Vec<Check> {
     });
     let overlap = facts.routes.iter().find(|(network, prefix, _)| {
         // Narrower ones are dynos of this or another data directory.
-        (1..=24).contains(prefix) && overlaps(config.network, *network, *prefix)
+        (1..=24).contains(prefix) && config.network.overlaps(*network, *prefix)
     });
     let addresses = doubtful_unless(overlap.is_none(), || {
         let interface = overlap.map_or("", |(_, _, interface)| interface);
@@ -240,12 +239,6 @@ fn network(facts: &Facts, config: &Config) -> Vec<Check> {
     ]
 }
 
-fn overlaps(ours: Network, address: Ipv4Addr, prefix: u32) -> bool {
-    let common = prefix.min(u32::from(ours.prefix));
-    let mask = u32::MAX.checked_shl(32 - common).unwrap_or(0);
-    ours.address.to_bits() & mask == address.to_bits() & mask
-}
-
 fn bad_unless(good: bool, otherwise: impl FnOnce() -> (String, String)) -> State {
     if good {
         return State::Good;
@@ -267,6 +260,7 @@ mod tests {
     use super::*;
     use crate::config::Surroundings;
     use crate::host::packages::NEEDS;
+    use std::net::Ipv4Addr;
 
     fn healthy() -> Facts {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();

@@ -3,9 +3,12 @@
 use super::{Role, UpError, stop_of};
 use crate::config::Config;
 use crate::services::Services;
+use crate::state::StateError;
+use crate::state::secrets::Secrets;
 use lathe_dynos::cell;
+use lathe_dynos::cell::seal::Seal;
 use lathe_dynos::clock::Clock;
-use lathe_dynos::native::{NativeConfig, OpenSlug, ParseNetworkError};
+use lathe_dynos::native::{NativeConfig, OpenSlug};
 use lathe_dynos::restart::Backoff;
 use lathe_dynos::spec::{Desired, Observed};
 use sha2::{Digest, Sha256};
@@ -13,25 +16,42 @@ use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::watch;
 
+/// Seals the cell's record with the key of the state.
+#[derive(Debug)]
+struct StateKey(Secrets);
+
+const RECORD: &str = "last-good record of the cell";
+
+impl Seal for StateKey {
+    fn seal(&self, plain: &[u8]) -> Vec<u8> {
+        self.0.seal(RECORD, plain)
+    }
+
+    fn open(&self, sealed: &[u8]) -> Option<Vec<u8>> {
+        self.0.open_sealed(RECORD, sealed).ok()
+    }
+}
+
 pub(super) fn start(
     services: &Services,
     desired: watch::Receiver<Arc<Desired>>,
     observed: watch::Sender<Arc<Observed>>,
     stop_dynos: watch::Receiver<bool>,
-) -> Role {
+) -> Result<Role, StateError> {
     let config = cell::Config {
         dir: services.config.data.join("cell"),
+        seal: Arc::new(StateKey(Secrets::of(&services.config.data)?)),
         backoff: Backoff::default(),
         clock: Clock::default(),
     };
     let (engine, logs) = (services.engine.clone(), services.logs.clone());
-    Role::start("cell", |stop| async move {
+    Ok(Role::start("cell", |stop| async move {
         let shutdown = async {
             stop.cancelled().await;
             stop_of(&stop_dynos)
         };
         cell::run(config, engine, desired, observed, logs, shutdown).await;
-    })
+    }))
 }
 
 /// The engine of this data directory. Its short name is made from the directory, so that two
@@ -40,16 +60,13 @@ pub(super) fn engine_config(config: &Config, lathe: &Path) -> Result<NativeConfi
     let failed = |source| UpError::Data { path: config.data.clone(), source };
     let data = config.data.canonicalize().map_err(failed)?;
     let digest = Sha256::digest(data.as_os_str().as_encoded_bytes());
-    let network = config.network.to_string().parse();
-    let network =
-        network.map_err(|error| failed(std::io::Error::other::<ParseNetworkError>(error)))?;
     let letters = b"abcdefghijklmnopqrstuvwxyz";
     let instance: String =
         digest.iter().take(5).map(|byte| char::from(letters[usize::from(byte % 26)])).collect();
     Ok(NativeConfig {
         dir: data.join("cell"),
         instance,
-        network,
+        network: config.network,
         lathe: lathe.to_owned(),
         resolv_conf: None,
         limits: config.archives,

@@ -1,6 +1,6 @@
 //! What has to be done now and then so that nothing grows for ever.
 
-use super::Role;
+use super::{Role, reserve};
 use crate::services::Services;
 use crate::state::{StateError, oneoffs, slugs, sources};
 use crate::tls::ServerTls;
@@ -31,6 +31,7 @@ pub(super) fn start(services: &Services, tls: &Arc<ServerTls>) -> Role {
 
 async fn run(services: Services, stop: CancellationToken) {
     loop {
+        reserve::keep(&services.config);
         if let Err(error) = tidy(&services).await {
             tracing::error!(error = &error as &dyn std::error::Error, "housekeeping failed");
         }

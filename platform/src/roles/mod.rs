@@ -5,6 +5,7 @@ mod cell;
 mod drains;
 mod housekeeping;
 mod owner;
+mod reserve;
 mod router;
 mod serve;
 
@@ -78,6 +79,10 @@ impl UpError {
             Self::Listen { name, .. } => format!(
                 "Another program has that port: stop it, or choose another with --set listen.{name}=ADDRESS:PORT."
             ),
+            Self::State(StateError::Locked { path, .. }) => format!(
+                "End it with `lathe --data {} stop`, or choose another directory with --data.",
+                path.display()
+            ),
             Self::Data { .. } => "Run as root, or choose another directory with --data.".into(),
             _ => "`lathe doctor` checks the host and says how to mend it.".into(),
         }
@@ -132,6 +137,12 @@ pub async fn up(
     progress: impl FnMut(&str) + Send + 'static,
 ) -> Result<Running, UpError> {
     let config = Arc::new(config);
+    if reserve::give_up_if_full(&config) {
+        tracing::error!(
+            "the disk of {} is full: apps and reads go on, pushes are refused; make room",
+            config.data.display()
+        );
+    }
     prepare_data(&config)?;
     let lock = DataLock::take(&config.data)?;
     let lathe = std::env::current_exe().map_err(UpError::Executable)?;
@@ -160,7 +171,7 @@ pub async fn up(
 
     let (stop_dynos, stop_watch) = watch::channel(false);
     let (desired_out, desired) = watch::channel(Arc::default());
-    roles.push(cell::start(&services, desired, observed_out, stop_watch));
+    roles.push(cell::start(&services, desired, observed_out, stop_watch)?);
     let (routes_out, routes) = watch::channel(Arc::default());
     let (role, busy) = router::start(&services, listeners.router, routes);
     roles.push(role);

@@ -32,6 +32,17 @@ pub enum StateError {
     Thread(#[source] std::io::Error),
     #[error("the state is closed")]
     Closed,
+    /// Acknowledged is only what is on disk; this may be there or not.
+    #[error("the disk failed while the state was written; whether it was is not known")]
+    Unknown(#[source] rusqlite::Error),
+    #[error("nothing is written to the state file {path} until it could be checked")]
+    InDoubt {
+        path: PathBuf,
+        #[source]
+        source: Box<StateError>,
+    },
+    #[error("the log of the state is being read by another program")]
+    Busy,
     #[error("database")]
     Database(#[from] rusqlite::Error),
     #[error("a stored value could not be read")]
@@ -45,6 +56,11 @@ pub enum StateError {
 }
 
 impl StateError {
+    /// Whether the same may succeed when the disk works again.
+    pub fn is_of_the_disk(&self) -> bool {
+        matches!(self, Self::Unknown(_) | Self::InDoubt { .. })
+    }
+
     /// A row that is not there is an answer, not a failure of the database.
     pub fn missing(what: &'static str) -> impl FnOnce(rusqlite::Error) -> Self {
         move |error| match error {

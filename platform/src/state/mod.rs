@@ -18,6 +18,7 @@ mod schema;
 pub mod secrets;
 pub mod slugs;
 pub mod sources;
+mod writer;
 
 #[cfg(test)]
 mod tests;
@@ -25,16 +26,17 @@ mod tests;
 pub use error::StateError;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::Transaction;
 use secrets::Secrets;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
+use writer::Writer;
 
 /// How many operations may wait for the writer before callers wait for a place.
 const QUEUE_MAX: usize = 1024;
 
-type Job = Box<dyn FnOnce(&mut Connection, &Secrets) + Send>;
+type Job = Box<dyn FnOnce(&mut Writer) + Send>;
 
 /// A cheap handle on the state. Every operation runs on the one thread that owns the file.
 #[derive(Clone, Debug)]
@@ -57,14 +59,13 @@ impl Store {
     /// # Errors
     /// A damaged file is refused and left as it is; so is a schema newer than this program.
     pub fn open(dir: &Path) -> Result<Self, StateError> {
-        let secrets = Secrets::open(&dir.join("state.key"))?;
-        let mut connection = schema::open(&dir.join("state.db"))?;
+        let mut writer = Writer::open(dir)?;
         let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE_MAX);
         std::thread::Builder::new()
             .name("state".into())
             .spawn(move || {
                 while let Some(job) = queue.blocking_recv() {
-                    job(&mut connection, &secrets);
+                    job(&mut writer);
                 }
             })
             .map_err(StateError::Thread)?;
@@ -76,15 +77,7 @@ impl Store {
         &self,
         work: impl FnOnce(&Tx<'_>) -> Result<T, StateError> + Send + 'static,
     ) -> Result<T, StateError> {
-        let result = self
-            .call(move |connection, secrets| {
-                let sql = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-                let tx = Tx { sql, secrets, now: now() };
-                let value = work(&tx)?;
-                tx.sql.commit()?;
-                Ok(value)
-            })
-            .await?;
+        let result = self.call(|writer| writer.write(work)).await?;
         self.changed.send_modify(|generation| *generation += 1);
         Ok(result)
     }
@@ -94,12 +87,7 @@ impl Store {
         &self,
         work: impl FnOnce(&Tx<'_>) -> Result<T, StateError> + Send + 'static,
     ) -> Result<T, StateError> {
-        self.call(move |connection, secrets| {
-            let sql = connection.transaction()?;
-            // Dropped without commit: whatever a reader wrote by mistake is rolled back.
-            work(&Tx { sql, secrets, now: now() })
-        })
-        .await
+        self.call(|writer| writer.read(work)).await
     }
 
     /// Counts committed writes; wait on it to see every change.
@@ -109,12 +97,12 @@ impl Store {
 
     async fn call<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Connection, &Secrets) -> Result<T, StateError> + Send + 'static,
+        work: impl FnOnce(&mut Writer) -> Result<T, StateError> + Send + 'static,
     ) -> Result<T, StateError> {
         let (answer, answered) = oneshot::channel();
-        let job: Job = Box::new(move |connection, secrets| {
+        let job: Job = Box::new(move |writer| {
             // The caller may have gone; the work is done all the same.
-            drop(answer.send(work(connection, secrets)));
+            drop(answer.send(work(writer)));
         });
         self.jobs.send(job).await.map_err(|_| StateError::Closed)?;
         answered.await.map_err(|_| StateError::Closed)?

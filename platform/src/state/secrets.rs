@@ -23,6 +23,11 @@ impl fmt::Debug for Secrets {
 }
 
 impl Secrets {
+    /// With the key of this data directory.
+    pub fn of(data: &Path) -> Result<Self, StateError> {
+        Self::open(&data.join("state.key"))
+    }
+
     /// Reads the key file, or makes one (mode 0600, synced) when there is none.
     pub fn open(path: &Path) -> Result<Self, StateError> {
         let error = |source| StateError::Key { path: path.to_owned(), source };

@@ -114,6 +114,8 @@ pub struct End {
     pub memory_peak_bytes: u64,
     /// Ports it listened on when it was ended for not listening on `$PORT`.
     pub listened: Vec<u16>,
+    /// What it said last, oldest first; a few short lines.
+    pub last_lines: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -5,6 +5,7 @@
 #[expect(dead_code, reason = "the engine's own tests use the rest of it")]
 mod world;
 
+use lathe_dynos::cell::seal::Unsealed;
 use lathe_dynos::cell::{Config, Stop, run};
 use lathe_dynos::clock::Clock;
 use lathe_dynos::containers::Containers;
@@ -56,7 +57,12 @@ impl Cell {
         let (logs, lines) = lathe_logs::channel(10_000);
         let (stop, stopped) = oneshot::channel();
         let dir = machine.dir.path().to_owned();
-        let config = Config { dir, backoff: Backoff::Diego, clock: Clock::system() };
+        let config = Config {
+            dir,
+            seal: Arc::new(Unsealed),
+            backoff: Backoff::Diego,
+            clock: Clock::system(),
+        };
         let shutdown = async move { stopped.await.unwrap_or(Stop::LeaveDynos) };
         let task =
             tokio::spawn(run(config, machine.engine.clone(), wishes, reports, logs, shutdown));

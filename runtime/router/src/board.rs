@@ -84,7 +84,6 @@ pub(crate) async fn follow(
         tokio::select! {
             changed = routes.changed(), if published => {
                 if changed.is_err() {
-                    tracing::warn!("no more route tables; the last one stays");
                     published = false;
                     continue;
                 }

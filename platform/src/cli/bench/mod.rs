@@ -14,7 +14,7 @@ mod start;
 mod steps;
 
 use super::CliError;
-use super::demo::client::ClientError;
+use super::client::ClientError;
 use super::demo::sample::SampleError;
 use super::up::UpVerbError;
 use crate::config::Config;

@@ -3,7 +3,7 @@
 use super::BenchError;
 use super::figures::{milliseconds, quantile, sorted};
 use super::steps::{Passed, Steps};
-use crate::cli::demo::client::Client;
+use crate::cli::client::Client;
 use crate::cli::demo::sample::Sample;
 use crate::cli::say::say;
 use crate::cli::up;

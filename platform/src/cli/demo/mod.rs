@@ -1,9 +1,9 @@
 //! `lathe demo`: a push, a request, a one-off and the logs, on this machine and from outside.
 
-pub(super) mod client;
 mod oneoff;
 pub(super) mod sample;
 
+use super::client::{self, Client, ClientError, loopback};
 use super::up::{self, Signals, UpVerbError};
 use super::{CliError, runtime};
 use crate::cli::say::say;
@@ -11,11 +11,10 @@ use crate::config::Config;
 use crate::host::packages;
 use crate::roles::Running;
 use clap::Args;
-use client::{Client, ClientError};
 use oneoff::RendezvousError;
 use sample::{Sample, SampleError};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -204,15 +203,6 @@ fn invite(running: &Running, app: &str) {
 
 fn step(title: &str) {
     say!("-----> {title}");
-}
-
-/// Where this machine reaches an address that may be listened on everywhere.
-fn loopback(address: SocketAddr) -> SocketAddr {
-    if address.ip().is_unspecified() {
-        SocketAddr::from(([127, 0, 0, 1], address.port()))
-    } else {
-        address
-    }
 }
 
 fn read(path: PathBuf) -> Result<String, DemoError> {

@@ -1,6 +1,6 @@
 //! Runs a command in a one-off dyno and meets it at the rendezvous, as the Heroku CLI does.
 
-use super::client::{Client, ClientError};
+use crate::cli::client::{Client, ClientError};
 use std::io;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -4,6 +4,7 @@ pub(crate) mod label;
 mod observe;
 pub(crate) mod perform;
 mod record;
+pub mod seal;
 
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,8 @@ use crate::tracked::{Action, Fact, Said, Tracked};
 use label::SlotLabels;
 use observe::observe;
 use perform::{CALL_TIMEOUT, START_TIMEOUT};
+use record::Record;
+use seal::Seal;
 use std::collections::HashMap;
 use std::future;
 use std::path::PathBuf;
@@ -40,8 +43,10 @@ const ROUNDS_MAX: usize = 4;
 /// How the cell behaves beyond what is desired.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where `last-good.json` is kept.
+    /// Where the last-good record is kept.
     pub dir: PathBuf,
+    /// Config vars are in that record.
+    pub seal: Arc<dyn Seal>,
     pub backoff: Backoff,
     pub clock: Clock,
 }
@@ -69,9 +74,10 @@ pub async fn run<C: Containers>(
     shutdown: impl Future<Output = Stop>,
 ) {
     let (record, records) = watch::channel(Arc::new(Desired::default()));
-    let recorder = tokio::spawn(record::keep(config.dir.clone(), records));
+    let file = Record::new(&config.dir, config.seal.clone());
+    let recorder = tokio::spawn(record::keep(file.clone(), records));
     let mut events = containers.events();
-    let mut cell = Cell::new(config, containers, observed, logs, record).await;
+    let mut cell = Cell::new(config, file, containers, observed, logs, record).await;
     cell.want(desired.borrow_and_update().clone());
     let mut shutdown = pin!(shutdown);
     let mut caller_there = true;
@@ -117,6 +123,7 @@ struct Cell<C> {
 impl<C: Containers> Cell<C> {
     async fn new(
         config: Config,
+        file: Record,
         engine: Arc<C>,
         observed: watch::Sender<Arc<Observed>>,
         logs: lathe_logs::Sender,
@@ -126,7 +133,7 @@ impl<C: Containers> Cell<C> {
             engine,
             clock: config.clock,
             backoff: config.backoff,
-            desired: Arc::new(record::load(&config.dir).await.unwrap_or_default()),
+            desired: Arc::new(record::load(file).await.unwrap_or_default()),
             tracked: Tracked::default(),
             unreported: true,
             observed,
@@ -206,11 +213,10 @@ impl<C: Containers> Cell<C> {
     /// An end is told after the dyno's last line.
     fn ended(&mut self, Exited { id, ended }: Exited) {
         let output = self.pumps.end(id);
-        let fact = Fact::Exited { id, ended };
-        let told = fact.clone();
-        self.call(Some(fact), LAST_LINES_TIMEOUT * 2, async move {
-            output.wait(LAST_LINES_TIMEOUT).await;
-            Some(told)
+        let silent = Fact::Exited { id, ended, last_lines: Vec::new() };
+        self.call(Some(silent), LAST_LINES_TIMEOUT * 2, async move {
+            let last_lines = output.wait(LAST_LINES_TIMEOUT).await;
+            Some(Fact::Exited { id, ended, last_lines })
         });
     }
 

@@ -51,7 +51,7 @@ pub(crate) async fn kill<C: Containers>(engine: &C, id: DynoId) {
 
 /// Not before its last line is out.
 pub(crate) async fn forget<C: Containers>(engine: &C, id: DynoId, output: PumpEnd) -> Fact {
-    output.wait(PUMP_TIMEOUT).await;
+    drop(output.wait(PUMP_TIMEOUT).await);
     match engine.forget(id).await {
         Ok(()) | Err(EngineError::Unknown(_)) => Fact::Forgotten { id },
         Err(error) => {

@@ -1,6 +1,7 @@
 //! The last-good record: what was last wanted, on this machine's disk, so that every dyno comes
 //! back after a reboot with no API, no database and no network.
 
+use super::seal::Seal;
 use crate::spec::Desired;
 use lathe_slug::fs;
 use std::io;
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::watch;
 
-const NAME: &str = "last-good.json";
+const NAME: &str = "last-good";
 
 /// Config vars are in it: its owner's eyes only.
 const MODE: u32 = 0o600;
@@ -27,6 +28,8 @@ enum RecordError {
         #[source]
         source: io::Error,
     },
+    #[error("{path} was sealed by somebody else, or is damaged")]
+    Seal { path: PathBuf },
     #[error("{path} is not a list of dynos")]
     Content {
         path: PathBuf,
@@ -35,12 +38,19 @@ enum RecordError {
     },
 }
 
+/// The record's file, and who seals it.
+#[derive(Clone, Debug)]
+pub(crate) struct Record {
+    path: PathBuf,
+    seal: Arc<dyn Seal>,
+}
+
 /// Writes down each change until the sender is gone; of changes that come faster than the disk
 /// only the newest. A disk that fails costs the record, never the dynos.
-pub(crate) async fn keep(dir: PathBuf, mut desired: watch::Receiver<Arc<Desired>>) {
+pub(crate) async fn keep(record: Record, mut desired: watch::Receiver<Arc<Desired>>) {
     while desired.changed().await.is_ok() {
-        let (dir, desired) = (dir.clone(), desired.borrow_and_update().clone());
-        let saved = tokio::task::spawn_blocking(move || save(&dir, &desired)).await;
+        let (record, desired) = (record.clone(), desired.borrow_and_update().clone());
+        let saved = tokio::task::spawn_blocking(move || record.save(&desired)).await;
         if let Ok(Err(error)) = saved {
             tracing::error!(
                 error = crate::cell::perform::chain(&error),
@@ -50,10 +60,9 @@ pub(crate) async fn keep(dir: PathBuf, mut desired: watch::Receiver<Arc<Desired>
     }
 }
 
-/// The record, if there is one that reads.
-pub(crate) async fn load(dir: &Path) -> Option<Desired> {
-    let dir = dir.to_owned();
-    match tokio::task::spawn_blocking(move || read(&dir)).await {
+/// What the record says, if there is one that reads.
+pub(crate) async fn load(record: Record) -> Option<Desired> {
+    match tokio::task::spawn_blocking(move || record.read()).await {
         Ok(Ok(desired)) => desired,
         Ok(Err(error)) => {
             tracing::error!(
@@ -66,40 +75,69 @@ pub(crate) async fn load(dir: &Path) -> Option<Desired> {
     }
 }
 
-fn save(dir: &Path, desired: &Desired) -> Result<(), RecordError> {
-    let path = dir.join(NAME);
-    let text = match serde_json::to_vec(desired) {
-        Ok(text) => text,
-        Err(source) => return Err(RecordError::Content { path, source }),
-    };
-    fs::atomic_write(&path, &text, MODE).map_err(|source| RecordError::Write { path, source })
-}
+impl Record {
+    pub(crate) fn new(dir: &Path, seal: Arc<dyn Seal>) -> Self {
+        Self { path: dir.join(NAME), seal }
+    }
 
-fn read(dir: &Path) -> Result<Option<Desired>, RecordError> {
-    let path = dir.join(NAME);
-    let text = match std::fs::read(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(RecordError::Read { path, source }),
-    };
-    match serde_json::from_slice(&text) {
-        Ok(desired) => Ok(Some(desired)),
-        Err(source) => Err(RecordError::Content { path, source }),
+    fn save(&self, desired: &Desired) -> Result<(), RecordError> {
+        let path = self.path.clone();
+        let text = match serde_json::to_vec(desired) {
+            Ok(text) => text,
+            Err(source) => return Err(RecordError::Content { path, source }),
+        };
+        let saved = fs::atomic_write(&path, &self.seal.seal(&text), MODE);
+        saved.map_err(|source| RecordError::Write { path, source })
+    }
+
+    fn read(&self) -> Result<Option<Desired>, RecordError> {
+        let path = self.path.clone();
+        let sealed = match std::fs::read(&path) {
+            Ok(sealed) => sealed,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(RecordError::Read { path, source }),
+        };
+        let Some(text) = self.seal.open(&sealed) else { return Err(RecordError::Seal { path }) };
+        match serde_json::from_slice(&text) {
+            Ok(desired) => Ok(Some(desired)),
+            Err(source) => Err(RecordError::Content { path, source }),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cell::seal::Unsealed;
     use std::os::unix::fs::PermissionsExt;
 
+    /// A cipher of its kind: every byte becomes another, and the first tells whose it is.
+    #[derive(Debug)]
+    struct Key(u8);
+
+    impl Seal for Key {
+        fn seal(&self, plain: &[u8]) -> Vec<u8> {
+            [&[self.0], plain].concat().iter().map(|byte| byte ^ 0xff).collect()
+        }
+
+        fn open(&self, sealed: &[u8]) -> Option<Vec<u8>> {
+            let plain: Vec<u8> = sealed.iter().map(|byte| byte ^ 0xff).collect();
+            plain.strip_prefix(&[self.0]).map(<[u8]>::to_vec)
+        }
+    }
+
     #[test]
-    fn what_is_saved_is_loaded_by_its_owner_only() {
+    fn what_is_saved_is_loaded_by_who_sealed_it_only() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(read(dir.path()).unwrap(), None);
+        let record = Record::new(dir.path(), Arc::new(Key(1)));
+        assert_eq!(record.read().unwrap(), None);
         let desired = crate::fake::desired(7, ["web.1", "worker.1"]);
-        save(dir.path(), &desired).unwrap();
-        assert_eq!(read(dir.path()).unwrap(), Some(desired));
+        record.save(&desired).unwrap();
+        assert_eq!(record.read().unwrap(), Some(desired));
+        let stranger = Record::new(dir.path(), Arc::new(Key(2)));
+        assert!(matches!(stranger.read(), Err(RecordError::Seal { .. })));
+        let text = std::fs::read(dir.path().join(NAME)).unwrap();
+        assert!(!text.windows(5).any(|part| part == b"web.1"));
         let mode = std::fs::metadata(dir.path().join(NAME)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
@@ -108,6 +146,7 @@ mod tests {
     fn a_damaged_record_is_an_error_not_an_empty_wish() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(NAME), b"{\"generation\":7").unwrap();
-        assert!(matches!(read(dir.path()), Err(RecordError::Content { .. })));
+        let record = Record::new(dir.path(), Arc::new(Unsealed));
+        assert!(matches!(record.read(), Err(RecordError::Content { .. })));
     }
 }

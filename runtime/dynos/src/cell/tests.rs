@@ -1,6 +1,7 @@
 //! The cell on the fake engine, under virtual time: Heroku's traces, adoption, and what no fault
 //! may bring about.
 
+use super::seal::Unsealed;
 use super::{Config, Stop, run};
 use crate::clock::Clock;
 use crate::containers::Usage;
@@ -49,8 +50,12 @@ impl Machine {
         let (reports, observed) = watch::channel(Arc::default());
         let (logs, lines) = lathe_logs::channel(10_000);
         let (stop, stopped) = oneshot::channel();
-        let config =
-            Config { dir: self.dir.path().to_owned(), backoff: self.backoff, clock: self.clock };
+        let config = Config {
+            dir: self.dir.path().to_owned(),
+            seal: Arc::new(Unsealed),
+            backoff: self.backoff,
+            clock: self.clock,
+        };
         let shutdown = async move { stopped.await.unwrap_or(Stop::LeaveDynos) };
         let fake = Arc::new(self.fake.clone());
         let task = tokio::spawn(run(config, fake, wishes, reports, logs, shutdown));
@@ -261,7 +266,7 @@ async fn a_new_cell_adopts_what_runs_and_keeps_it_while_nobody_says_what_is_want
     };
     let before = ids(&cell);
     cell.end(Stop::LeaveDynos).await;
-    std::fs::remove_file(machine.dir.path().join("last-good.json")).unwrap();
+    std::fs::remove_file(machine.dir.path().join("last-good")).unwrap();
     sleep(SECOND * 100).await;
 
     let mut cell = machine.cell(Desired::default());

@@ -39,6 +39,21 @@ impl fmt::Display for Network {
 }
 
 impl Network {
+    /// Where nothing else is said.
+    pub const DEFAULT: Self = Self { base: Ipv4Addr::new(10, 213, 0, 0).to_bits(), prefix: 16 };
+
+    /// Whether it belongs to nobody on the Internet (RFC 1918).
+    pub fn is_private(self) -> bool {
+        self.gateway().is_private() && Ipv4Addr::from_bits(self.base + self.size() - 1).is_private()
+    }
+
+    /// Whether it has addresses in common with `address`/`prefix`.
+    pub fn overlaps(self, address: Ipv4Addr, prefix: u32) -> bool {
+        let common = prefix.min(u32::from(self.prefix));
+        let mask = u32::MAX.checked_shl(32 - common).unwrap_or(0);
+        self.base & mask == address.to_bits() & mask
+    }
+
     fn size(self) -> u32 {
         1 << (32 - self.prefix)
     }
@@ -78,6 +93,30 @@ mod tests {
             ["", "10.0.0.0", "10.0.0.1/16", "10.0.0.0/25", "10.0.0.0/7", "x/16", "10.0.0.0/x"]
         {
             assert!(bad.parse::<Network>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn private_are_the_three_blocks_and_nothing_that_reaches_beyond_them() {
+        let is_private = |text: &str| text.parse::<Network>().unwrap().is_private();
+        for inside in ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "10.213.0.0/16"] {
+            assert!(is_private(inside), "{inside}");
+        }
+        for outside in ["8.8.0.0/16", "172.16.0.0/11", "192.168.0.0/15", "172.32.0.0/16"] {
+            assert!(outside.parse::<Network>().is_err() || !is_private(outside), "{outside}");
+        }
+    }
+
+    #[test]
+    fn networks_overlap_when_one_holds_the_other() {
+        let network: Network = "10.213.0.0/16".parse().unwrap();
+        for (address, prefix, expected) in [
+            ([10, 213, 7, 0], 24, true),
+            ([10, 0, 0, 0], 8, true),
+            ([0, 0, 0, 0], 0, true),
+            ([10, 214, 0, 0], 16, false),
+        ] {
+            assert_eq!(network.overlaps(address.into(), prefix), expected, "{address:?}");
         }
     }
 

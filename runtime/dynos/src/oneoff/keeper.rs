@@ -47,7 +47,7 @@ async fn end<C: Containers>(inner: Arc<Inner<C>>, id: DynoId, ended: Ended) {
     // It may have ended before the answer to its start has arrived.
     drop(timeout(START_MAX, state.wait_for(|state| *state != State::Starting)).await);
     let output = inner.held().pumps.end(id);
-    output.wait(LAST_LINES).await;
+    drop(output.wait(LAST_LINES).await);
     inner.complete(id, ended);
 }
 

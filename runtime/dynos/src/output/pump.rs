@@ -4,10 +4,10 @@ use crate::containers::{Containers, EngineError, Output};
 use crate::output::splitter::Splitter;
 use crate::output::voice::Voice;
 use crate::spec::DynoId;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
@@ -17,27 +17,52 @@ use tokio::task::JoinSet;
 const READ_BYTES: usize = 16 * 1024;
 const ENGINE_RETRY: Duration = Duration::from_secs(1);
 
+/// Of a dyno's last lines, so many are kept for whoever explains its end, and so much of each.
+const LAST_LINES: usize = 8;
+const LAST_LINE_CHARS: usize = 500;
+
 /// The pumps of one cell. Dropping them leaves what is unread in the pipes, for the next cell.
 #[derive(Debug)]
 pub(crate) struct Pumps {
     running: JoinSet<()>,
     /// Expected and not yet opened: the other end of an entry in `ends`.
     expected: HashMap<DynoId, watch::Sender<bool>>,
-    ends: HashMap<DynoId, watch::Receiver<bool>>,
+    ends: HashMap<DynoId, (watch::Receiver<bool>, LastLines)>,
     stop: watch::Sender<bool>,
 }
 
 /// Lets others wait until a dyno's last line is in the log.
 #[derive(Clone, Debug)]
-pub(crate) struct PumpEnd(Option<watch::Receiver<bool>>);
+pub(crate) struct PumpEnd(Option<(watch::Receiver<bool>, LastLines)>);
 
 impl PumpEnd {
-    /// Returns when everything is read, when there is nothing to read, or after `at_most`.
-    pub(crate) async fn wait(self, at_most: Duration) {
-        if let Self(Some(mut end)) = self {
-            // An error is a pump that is gone: it will read no more.
-            drop(tokio::time::timeout(at_most, end.wait_for(|ended| *ended)).await);
+    /// Returns when everything is read, when there is nothing to read, or after `at_most`; with
+    /// what was read last.
+    pub(crate) async fn wait(self, at_most: Duration) -> Vec<String> {
+        let Self(Some((mut end, lines))) = self else { return Vec::new() };
+        // An error is a pump that is gone: it will read no more.
+        drop(tokio::time::timeout(at_most, end.wait_for(|ended| *ended)).await);
+        lines.take()
+    }
+}
+
+/// The newest lines of one dyno, of both its streams.
+#[derive(Clone, Debug, Default)]
+struct LastLines(Arc<Mutex<VecDeque<String>>>);
+
+impl LastLines {
+    fn push(&self, line: &[u8]) {
+        let line = String::from_utf8_lossy(line).chars().take(LAST_LINE_CHARS).collect();
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.len() == LAST_LINES {
+            lines.pop_front();
         }
+        lines.push_back(line);
+    }
+
+    fn take(&self) -> Vec<String> {
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *lines).into()
     }
 }
 
@@ -55,7 +80,7 @@ impl Pumps {
     pub(crate) fn expect(&mut self, id: DynoId) {
         let (sender, receiver) = watch::channel(false);
         self.expected.insert(id, sender);
-        self.ends.insert(id, receiver);
+        self.ends.insert(id, (receiver, LastLines::default()));
     }
 
     pub(crate) fn knows(&self, id: DynoId) -> bool {
@@ -69,8 +94,10 @@ impl Pumps {
         }
         let Some(end) = self.expected.remove(&id) else { return };
         let stop = self.stop.subscribe();
+        let lines = self.ends.get(&id).map(|(_, lines)| lines.clone()).unwrap_or_default();
+        let scribe = Scribe { voice, lines };
         self.running.spawn(async move {
-            pump(engine.as_ref(), id, &voice, stop).await;
+            pump(engine.as_ref(), id, &scribe, stop).await;
             end.send_replace(true);
         });
         while self.running.try_join_next().is_some() {}
@@ -98,13 +125,30 @@ impl Pumps {
     }
 }
 
-async fn pump<C: Containers>(engine: &C, id: DynoId, voice: &Voice, stop: watch::Receiver<bool>) {
+/// Writes a dyno's lines into the log, and remembers the last.
+struct Scribe {
+    voice: Voice,
+    lines: LastLines,
+}
+
+impl Scribe {
+    fn write(&self, line: Vec<u8>) {
+        self.lines.push(&line);
+        self.voice.app(line);
+    }
+}
+
+async fn pump<C: Containers>(engine: &C, id: DynoId, scribe: &Scribe, stop: watch::Receiver<bool>) {
     let Some(output) = output(engine, id, stop.clone()).await else { return };
     if output.dropped_bytes > 0 {
-        voice.heroku(&format!("Error L12: {} bytes of output were lost", output.dropped_bytes));
+        scribe
+            .voice
+            .heroku(&format!("Error L12: {} bytes of output were lost", output.dropped_bytes));
     }
-    let (stdout, stderr) =
-        tokio::join!(drain(output.stdout, voice, stop.clone()), drain(output.stderr, voice, stop));
+    let (stdout, stderr) = tokio::join!(
+        drain(output.stdout, scribe, stop.clone()),
+        drain(output.stderr, scribe, stop)
+    );
     for error in [stdout, stderr].into_iter().filter_map(Result::err) {
         tracing::warn!(dyno.id = %id, %error, "reading a dyno's output failed");
     }
@@ -130,7 +174,7 @@ async fn output<C: Containers>(
     }
 }
 
-async fn drain(pipe: OwnedFd, voice: &Voice, mut stop: watch::Receiver<bool>) -> io::Result<()> {
+async fn drain(pipe: OwnedFd, scribe: &Scribe, mut stop: watch::Receiver<bool>) -> io::Result<()> {
     let mut pipe = Receiver::from_owned_fd(pipe)?;
     let mut splitter = Splitter::default();
     let mut buffer = vec![0; READ_BYTES];
@@ -141,12 +185,12 @@ async fn drain(pipe: OwnedFd, voice: &Voice, mut stop: watch::Receiver<bool>) ->
         };
         match read {
             Ok(0) => break Ok(()),
-            Ok(n) => splitter.push(&buffer[..n], |line| voice.app(line)),
+            Ok(n) => splitter.push(&buffer[..n], |line| scribe.write(line)),
             Err(error) => break Err(error),
         }
     };
     if let Some(rest) = splitter.finish() {
-        voice.app(rest);
+        scribe.write(rest);
     }
     result
 }

@@ -71,6 +71,7 @@ impl Tracked {
             known_ms: now_ms,
             memory: Memory::of(&spec.class),
             vast: false,
+            last_lines: Vec::new(),
             word: "starting",
         };
         if spec.port.is_none() {
@@ -147,6 +148,7 @@ impl Container {
             cause,
             memory_peak_bytes: ended.memory_peak_bytes,
             listened: Vec::new(),
+            last_lines: Vec::new(),
         });
         let mut said = vec![self.says(line::exited(ended.status)), self.turns("crashed")];
         if fatal {

@@ -28,6 +28,7 @@ impl Tracked {
             known_ms: now_ms,
             memory: Memory::of(&spec.class),
             vast: false,
+            last_lines: Vec::new(),
             word: place.word.unwrap_or("created"),
         };
         let said = container.turns("starting");

@@ -18,7 +18,12 @@ impl Tracked {
             Fact::Started { id, address } => self.started(id, address, now_ms),
             Fact::NotStarted { id, reason, line } => self.not_started(id, reason, line, now_ms),
             Fact::StartUnanswered { id } => self.start_unanswered(id, now_ms),
-            Fact::Exited { id, ended } => self.exited(id, ended, None, now_ms),
+            Fact::Exited { id, ended, last_lines } => {
+                if let Some(container) = self.containers.get_mut(&id) {
+                    container.last_lines = last_lines;
+                }
+                self.exited(id, ended, None, now_ms)
+            }
             Fact::Probed { id, ports, connects } => self.probed(id, ports, connects, now_ms),
             Fact::Sampled { id, usage } => self.sampled(id, usage, now_ms),
             Fact::Listed { known } => self.listed(known, now_ms),
@@ -82,6 +87,7 @@ impl Tracked {
             cause: EndCause::StartFailed(reason),
             memory_peak_bytes: 0,
             listened: Vec::new(),
+            last_lines: Vec::new(),
         };
         said.extend(self.finish(id, end, None, false, now_ms));
         said
@@ -163,6 +169,7 @@ impl Tracked {
             cause: cause.or(by_phase).unwrap_or(own),
             memory_peak_bytes: ended.memory_peak_bytes,
             listened,
+            last_lines: std::mem::take(&mut container.last_lines),
         };
         let up_for = up_ms.map(|up| Duration::from_millis(now_ms.saturating_sub(up)));
         said.extend(self.finish(id, end, up_for, true, now_ms));

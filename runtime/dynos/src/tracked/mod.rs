@@ -76,6 +76,8 @@ pub(crate) struct Container {
     memory: Memory,
     /// Uses more than twice its memory: it shall be ended.
     pub(crate) vast: bool,
+    /// What it said before its end.
+    last_lines: Vec<String>,
     word: &'static str,
 }
 
@@ -179,6 +181,7 @@ pub enum Fact {
     Exited {
         id: DynoId,
         ended: Ended,
+        last_lines: Vec<String>,
     },
     /// The ports it listens on, and whether a connection to its own port was taken.
     Probed {

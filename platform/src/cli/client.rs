@@ -1,4 +1,4 @@
-//! A client of the Platform API, as small as the demonstration needs it.
+//! A client of the Platform API on this machine, as small as our own verbs need it.
 
 use crate::endpoints::Endpoints;
 use bytes::Bytes;
@@ -56,14 +56,14 @@ pub enum ClientError {
 }
 
 /// The API of a running platform, over TLS and with the owner's token.
-pub(in crate::cli) struct Client {
+pub(super) struct Client {
     endpoints: Endpoints,
     token: String,
     tls: TlsConnector,
 }
 
 impl Client {
-    pub(in crate::cli) fn new(
+    pub(super) fn new(
         endpoints: &Endpoints,
         token: &str,
         authority: &str,
@@ -82,15 +82,20 @@ impl Client {
         Ok(Self { endpoints: endpoints.clone(), token: token.to_owned(), tls })
     }
 
+    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
+        self.call(Method::POST, path, body).await
+    }
+
     /// Sends JSON, expects JSON and success.
-    pub(in crate::cli) async fn post(
+    pub(super) async fn call(
         &self,
+        method: Method,
         path: &str,
         body: &Value,
     ) -> Result<Value, ClientError> {
-        let what = format!("POST {path}");
+        let what = format!("{method} {path}");
         let request = Request::builder()
-            .method(Method::POST)
+            .method(method)
             .uri(path)
             .header(header::HOST, self.host())
             .header(header::ACCEPT, "application/vnd.heroku+json; version=3")
@@ -130,7 +135,7 @@ impl Client {
     ) -> Result<TlsStream<TcpStream>, ClientError> {
         let failed = |source| ClientError::Connect { address, source };
         let name = ServerName::try_from("localhost").map_err(|e| failed(io::Error::other(e)))?;
-        let tcp = TcpStream::connect(super::loopback(address)).await.map_err(failed)?;
+        let tcp = TcpStream::connect(loopback(address)).await.map_err(failed)?;
         self.tls.connect(name, tcp).await.map_err(failed)
     }
 
@@ -140,6 +145,15 @@ impl Client {
 
     fn host(&self) -> String {
         format!("localhost:{}", self.endpoints.api_tls.port())
+    }
+}
+
+/// Where this machine reaches an address that may be listened on everywhere.
+pub(super) fn loopback(address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        SocketAddr::from(([127, 0, 0, 1], address.port()))
+    } else {
+        address
     }
 }
 
