@@ -1,10 +1,10 @@
 //! Runs `bin/compile` of each buildpack, and carries what it exports to the next.
 
 use crate::buildpack::Buildpack;
-use crate::detect::Chosen;
+use crate::detect::{self, Chosen};
 use crate::error::{CompileError, Failed};
 use crate::failure;
-use crate::program::{Ending, Program};
+use crate::program::{Ended, Ending, Program};
 use crate::site::{Folders, Site};
 use crate::transcript::{Transcript, plain};
 use std::collections::BTreeMap;
@@ -21,10 +21,14 @@ const OF_THE_SHELL: [&str; 4] = ["_", "PWD", "OLDPWD", "SHLVL"];
 /// Builds the app with each buildpack in turn.
 pub(crate) fn build(
     site: &mut Site<'_>,
-    chosen: &[Chosen],
+    chosen: &mut [Chosen],
     out: &mut Transcript,
 ) -> Result<(), CompileError> {
     for Chosen { pack, app } in chosen {
+        let app = match app {
+            Some(app) => app,
+            None => app.insert(detect::app(site, pack, out)?),
+        };
         out.step(&format!("{app} app detected"));
         compile(site, pack, app, out)?;
         site.env = exported(site, pack)?;
@@ -40,7 +44,7 @@ fn compile(
     out: &mut Transcript,
 ) -> Result<(), CompileError> {
     let path = pack.dir.join("bin/compile");
-    let ending = site
+    let Ended { ending, at_work } = site
         .program(pack, &path, Folders::BuildCacheEnv)
         .stream(&site.watch, |bytes| out.raw(bytes))
         .map_err(|source| CompileError::Run {
@@ -49,17 +53,22 @@ fn compile(
             source,
         })?;
     out.end_line();
-    if let Some(error) = site.interrupted(ending, &format!("compiling the {app} app")) {
-        return Err(error);
-    }
-    let Some(ending) = Failed::from_ending(ending) else { return Ok(()) };
+    let app = app.to_owned();
+    let ending = match ending {
+        Ending::Exited(0) => return Ok(()),
+        Ending::Exited(status) => Failed::Exit(status),
+        Ending::Signaled(signal) => Failed::Signal(signal),
+        Ending::Cancelled => return Err(CompileError::Cancelled),
+        Ending::TimedOut => {
+            let limit = site.job.timeout;
+            let at_work = at_work.iter().map(|line| out.masked(line)).collect();
+            return Err(CompileError::TimedOut { app, limit, at_work });
+        }
+    };
     let tail = out.tail();
-    Err(CompileError::Compile {
-        app: app.to_owned(),
-        ending,
-        last_line: failure::last_words(&tail).map(str::to_owned),
-        advice: failure::advice(&tail),
-    })
+    let last_words = failure::last_words(&tail);
+    let advice = failure::advice(&tail);
+    Err(CompileError::Compile { app, ending, full_disk: site.full_disk(), last_words, advice })
 }
 
 /// The environment after sourcing the buildpack's `export` file, by bash as Heroku does.

@@ -13,20 +13,21 @@ const OUTPUT_BYTES_MAX: usize = 64 << 10;
 const NAME_CHARS_MAX: usize = 80;
 const BUILDPACKS_MAX: usize = 20;
 
-/// A buildpack that is to build this app, and what it calls it.
+/// A buildpack that is to build this app.
 #[derive(Clone, Debug)]
 pub(crate) struct Chosen {
     pub(crate) pack: Buildpack,
-    pub(crate) app: String,
+    /// What it calls the app; none while it has not been asked.
+    pub(crate) app: Option<String>,
 }
 
+/// The buildpacks in order, all fetched: what cannot be had is told before anything is built.
 pub(crate) fn choose(site: &Site<'_>, out: &mut Transcript) -> Result<Vec<Chosen>, CompileError> {
-    let catalogue = Catalogue::open(&site.job.builtin_dir)?;
-    let given = given(site)?;
-    if given.is_empty() {
+    let catalogue = catalogue(site)?;
+    let Some(given) = given(site)? else {
         out.step("Determining which buildpack to use for this app");
         return first_to_detect(site, &catalogue).map(|chosen| vec![chosen]);
-    }
+    };
     list(&given, out);
     given
         .iter()
@@ -35,18 +36,25 @@ pub(crate) fn choose(site: &Site<'_>, out: &mut Transcript) -> Result<Vec<Chosen
             let name = reference.to_string();
             let fetched = fetch(reference, &catalogue, &site.buildpack_dir(index), &site.errand());
             let pack = fetched.map_err(|source| CompileError::Fetch { name, source })?.check()?;
-            must_detect(site, pack, out)
+            Ok(Chosen { pack, app: None })
         })
         .collect()
 }
 
-/// What the app was told to use, or else its own `.buildpacks` file: one reference a line.
-fn given(site: &Site<'_>) -> Result<Vec<Reference>, CompileError> {
+fn catalogue(site: &Site<'_>) -> Result<Catalogue, CompileError> {
+    let job = site.job;
+    Catalogue::open(&job.builtin_dir, job.registry_dir.as_deref(), &job.order)
+}
+
+/// What the app was told to use, or else its own `.buildpacks` file: one reference a line. A file
+/// that names none means that there is nothing to build; no file, that nobody has decided.
+fn given(site: &Site<'_>) -> Result<Option<Vec<Reference>>, CompileError> {
     let mut texts = site.job.buildpacks.clone();
     if texts.is_empty() {
         let read = |source| CompileError::ReadSource { path: ".buildpacks".into(), source };
         let bytes = read_small(&site.job.build_dir.join(".buildpacks")).map_err(read)?;
-        let text = String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned();
+        let Some(bytes) = bytes else { return Ok(None) };
+        let text = String::from_utf8_lossy(&bytes);
         let lines = text.lines().map(str::trim);
         let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
         texts = lines.map(str::to_owned).collect();
@@ -54,43 +62,48 @@ fn given(site: &Site<'_>) -> Result<Vec<Reference>, CompileError> {
     if texts.len() > BUILDPACKS_MAX {
         return Err(CompileError::TooManyBuildpacks { count: texts.len(), max: BUILDPACKS_MAX });
     }
-    texts.iter().map(|text| text.parse().map_err(CompileError::Reference)).collect()
+    let references = texts.iter().map(|text| text.parse().map_err(CompileError::Reference));
+    references.collect::<Result<_, _>>().map(Some)
 }
 
 fn list(given: &[Reference], out: &mut Transcript) {
-    if let [only] = given {
-        out.step(&format!("Using buildpack: {only}"));
+    match given {
+        [] => out.step("Using no buildpack: .buildpacks names none"),
+        [only] => out.step(&format!("Using buildpack: {only}")),
+        _ => out.step("Using buildpacks:"),
+    }
+    if given.len() < 2 {
         return;
     }
-    out.step("Using buildpacks:");
     for (index, reference) in given.iter().enumerate() {
         out.detail(&format!("{}. {reference}", index + 1));
     }
 }
 
-/// In a list every buildpack must fit the app, as with heroku-buildpack-multi.
-fn must_detect(
+/// What the buildpack calls the app. In a list every one must fit it, and is asked when those before
+/// it have done their work: some move the app's files about for the next (heroku-buildpack-multi).
+pub(crate) fn app(
     site: &Site<'_>,
-    pack: Buildpack,
+    pack: &Buildpack,
     out: &mut Transcript,
-) -> Result<Chosen, CompileError> {
-    match detect(site, &pack)? {
-        Detected::Yes(app) => Ok(Chosen { pack, app }),
+) -> Result<String, CompileError> {
+    match detect(site, pack)? {
+        Detected::Yes(app) => Ok(app),
         Detected::No(said) => {
             out.detail(&said);
-            Err(CompileError::NotDetected { buildpack: pack.name })
+            Err(CompileError::NotDetected { buildpack: pack.name.clone() })
         }
     }
 }
 
 fn first_to_detect(site: &Site<'_>, catalogue: &Catalogue) -> Result<Chosen, CompileError> {
     for (index, name) in catalogue.order().iter().enumerate() {
-        let reference = Reference::Name(name.clone());
+        let reference: Reference = name.parse().map_err(CompileError::Reference)?;
         let pack = fetch(&reference, catalogue, &site.buildpack_dir(index), &site.errand())
             .map_err(|source| CompileError::Fetch { name: name.clone(), source })?
             .check()?;
         if let Detected::Yes(app) = detect(site, &pack)? {
-            return Ok(Chosen { pack, app });
+            return Ok(Chosen { pack, app: Some(app) });
         }
     }
     Err(CompileError::NoneDetected { tried: catalogue.order().join(", ") })

@@ -1,7 +1,6 @@
 //! Why a build failed: one variant per step, and the sentences a pusher reads.
 
 use crate::buildpack::{FetchError, ParseReferenceError};
-use crate::program::Ending;
 use crate::release::ReleaseError;
 use lathe_slug::{IgnoreError, PackError, ProcfileError};
 use std::error::Error;
@@ -52,10 +51,17 @@ pub enum CompileError {
         #[source]
         source: io::Error,
     },
-    #[error("failed to compile {app} app: {}", how(*ending))]
-    Compile { app: String, ending: Failed, last_line: Option<String>, advice: Option<&'static str> },
-    #[error("{step} did not finish within {} seconds", limit.as_secs())]
-    TimedOut { step: String, limit: Duration },
+    #[error("failed to compile {app} app: {}", how(*ending, *full_disk))]
+    Compile {
+        app: String,
+        ending: Failed,
+        /// The size in bytes of the build's disk, when there was no room left on it.
+        full_disk: Option<u64>,
+        last_words: Vec<String>,
+        advice: Option<String>,
+    },
+    #[error("compiling the {app} app did not finish within {} seconds (build.timeout)", limit.as_secs())]
+    TimedOut { app: String, limit: Duration, at_work: Vec<String> },
     #[error("the build was cancelled")]
     Cancelled,
     #[error("the export file of {buildpack} could not be sourced: {said}")]
@@ -80,24 +86,16 @@ pub enum Failed {
     Signal(i32),
 }
 
-impl Failed {
-    /// `Err` for endings that are no failure of the program.
-    pub(crate) fn from_ending(ending: Ending) -> Option<Self> {
-        match ending {
-            Ending::Exited(0) | Ending::TimedOut | Ending::Cancelled => None,
-            Ending::Exited(code) => Some(Self::Exit(code)),
-            Ending::Signaled(signal) => Some(Self::Signal(signal)),
-        }
-    }
-}
-
 /// Megabytes, rounded up: what is a byte over a limit must not read as equal to it.
 fn over(bytes: u64) -> String {
     let tenths = bytes.saturating_mul(10).div_ceil(1 << 20);
     format!("{}.{}M", tenths / 10, tenths % 10)
 }
 
-fn how(failed: Failed) -> String {
+fn how(failed: Failed, full_disk: Option<u64>) -> String {
+    if let Some(bytes) = full_disk {
+        return format!("its disk of {} MB is full (build.disk)", bytes >> 20);
+    }
     match failed {
         // A shell reports a child killed by signal N as 128 + N (POSIX, "Exit Status for Commands").
         Failed::Exit(137) | Failed::Signal(9) => {
@@ -137,9 +135,13 @@ impl CompileError {
     /// What happened, with every cause, for people.
     pub fn reason(&self) -> String {
         let mut text = with_causes(self);
-        if let Self::Compile { last_line: Some(line), .. } = self {
-            text.push_str("\nIts last words: ");
-            text.push_str(line);
+        let (about, lines): (_, &[String]) = match self {
+            Self::Compile { last_words, .. } => ("Its last words", last_words),
+            Self::TimedOut { at_work, .. } => ("It was still at", at_work),
+            _ => ("", &[]),
+        };
+        if !lines.is_empty() {
+            text.push_str(&format!("\n{about}: {}", lines.join("\n  ")));
         }
         text
     }
@@ -173,9 +175,16 @@ impl CompileError {
                 "Is the file it looks for in the top folder and committed? Otherwise remove or \
                  replace the buildpack: heroku buildpacks"
             }
-            Self::Compile { advice, .. } => advice.unwrap_or(
+            Self::Compile { full_disk: Some(_), .. } => {
+                "Make the app or its dependencies smaller, or purge its build cache: \
+                 heroku builds:cache:purge"
+            }
+            Self::Compile { advice, .. } => advice.as_deref().unwrap_or(
                 "The lines above are the buildpack's own; mend what they name and push again.",
             ),
+            Self::TimedOut { at_work, .. } if at_work.iter().any(|line| line.contains("://")) => {
+                "A download does not come to its end: is its host reachable from here?"
+            }
             Self::TimedOut { .. } => {
                 "Cached downloads make the next try faster: push again. If it stays slow, leave out \
                  what the build does not need."
@@ -195,7 +204,7 @@ impl CompileError {
     /// The app as its buildpack calls it, where one was found.
     pub(crate) fn app(&self) -> Option<&str> {
         match self {
-            Self::Compile { app, .. } => Some(app),
+            Self::Compile { app, .. } | Self::TimedOut { app, .. } => Some(app),
             _ => None,
         }
     }

@@ -1,7 +1,7 @@
 //! Explains a failed compile from the end of its transcript: its last words, and one piece of advice.
 
 /// What programs say when things go wrong, and what helps. The first that matches counts.
-const ADVICE: [(&str, &str); 18] = [
+const ADVICE: [(&str, &str); 17] = [
     (
         "No space left on device",
         "The build's disk is full: make the app or its dependencies smaller.",
@@ -16,7 +16,6 @@ const ADVICE: [(&str, &str); 18] = [
         "Resource temporarily unavailable",
         "The build reached its process limit: let it do less at once.",
     ),
-    ("Could not resolve host", "The build could not reach the network: push again in a minute."),
     (
         "Temporary failure in name resolution",
         "The build could not reach the network: push again in a minute.",
@@ -67,16 +66,39 @@ const ADVICE: [(&str, &str); 18] = [
 const WORDS: [&str; 9] =
     ["error", "fatal", "failed", "cannot", "not found", "denied", "unable", "no such", "missing"];
 
-/// The last line that names the trouble; failing that, the last line that says anything.
-pub(crate) fn last_words(tail: &[String]) -> Option<&str> {
-    let says = |line: &str| line.chars().any(char::is_alphabetic);
-    let lines: Vec<&str> =
-        tail.iter().rev().map(String::as_str).filter(|line| says(line)).collect();
+/// How programs say that a host cannot be reached: what comes before its name, and after it.
+const UNREACHABLE: [(&str, &str); 10] = [
+    ("Could not resolve host: ", ""),
+    ("Could not resolve hostname ", ":"),
+    ("unable to resolve host address ‘", "’"),
+    ("getaddrinfo ENOTFOUND ", ""),
+    ("getaddrinfo EAI_AGAIN ", ""),
+    ("Failed to connect to ", " port"),
+    ("Failed to establish a new connection to ", ""),
+    ("Couldn't connect to ", ""),
+    ("lookup ", ": no such host"),
+    ("dial tcp: lookup ", " on"),
+];
+
+const LAST_WORDS_MAX: usize = 3;
+/// How far back from the end words still tell of the failure.
+const LOOKED_AT: usize = 20;
+
+/// The last lines that name the trouble, oldest first; failing that, the last that says anything.
+pub(crate) fn last_words(tail: &[String]) -> Vec<String> {
+    let says = |line: &&str| line.chars().any(char::is_alphabetic);
+    let lines: Vec<&str> = tail.iter().rev().map(String::as_str).filter(says).collect();
     let telling = |line: &&&str| {
         let line = line.to_lowercase();
         WORDS.iter().any(|word| line.contains(word))
     };
-    lines.iter().take(20).find(telling).or(lines.first()).copied().map(undecorated)
+    let mut found: Vec<&str> =
+        lines.iter().take(LOOKED_AT).filter(telling).take(LAST_WORDS_MAX).copied().collect();
+    if found.is_empty() {
+        found.extend(lines.first());
+    }
+    found.reverse();
+    found.into_iter().map(|line| undecorated(line).to_owned()).collect()
 }
 
 /// Without the marks buildpacks put before an error.
@@ -84,9 +106,27 @@ fn undecorated(line: &str) -> &str {
     line.trim_start_matches(|c: char| c.is_whitespace() || "!-=>#*".contains(c))
 }
 
-pub(crate) fn advice(tail: &[String]) -> Option<&'static str> {
+pub(crate) fn advice(tail: &[String]) -> Option<String> {
+    if let Some(host) = tail.iter().rev().find_map(|line| unreachable_host(line)) {
+        return Some(format!(
+            "The build could not reach {host}. If it is down, push again later; if this network \
+             does not lead there, name a mirror that it leads to."
+        ));
+    }
     let said = |mark: &str| tail.iter().any(|line| line.contains(mark));
-    ADVICE.iter().find(|(mark, _)| said(mark)).map(|(_, advice)| *advice)
+    ADVICE.iter().find(|(mark, _)| said(mark)).map(|(_, advice)| (*advice).to_owned())
+}
+
+fn unreachable_host(line: &str) -> Option<&str> {
+    UNREACHABLE.iter().find_map(|(before, after)| {
+        let rest = line.split_once(before)?.1;
+        if !rest.contains(after) {
+            return None;
+        }
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "-._:".contains(c);
+        let host = rest.split(|c| !is_name(c)).next()?.trim_end_matches([':', '.']);
+        (host.contains('.') || host.contains(':')).then_some(host)
+    })
 }
 
 #[cfg(test)]
@@ -99,18 +139,51 @@ mod tests {
 
     #[test]
     fn the_telling_line_is_found() {
-        let cases: [(&[&str], Option<&str>); 5] = [
+        let cases: [(&[&str], &[&str]); 6] = [
             (
                 &["error: no matching package named `x`", "note: run again", "-----"],
-                Some("error: no matching package named `x`"),
+                &["error: no matching package named `x`"],
             ),
-            (&["Installing", " !     Failed to do it", ""], Some("Failed to do it")),
-            (&["Installing", "42", "==="], Some("Installing")),
-            (&["----", ""], None),
-            (&[], None),
+            (
+                &["fatal: a", "so", "error b", "Failed c", "cannot d"],
+                &["error b", "Failed c", "cannot d"],
+            ),
+            (&["Installing", " !     Failed to do it", ""], &["Failed to do it"]),
+            (&["Installing", "42", "==="], &["Installing"]),
+            (&["----", ""], &[]),
+            (&[], &[]),
         ];
         for (tail, expected) in cases {
             assert_eq!(last_words(&own(tail)), expected, "{tail:?}");
+        }
+    }
+
+    #[test]
+    fn a_host_out_of_reach_is_named() {
+        for (line, host) in [
+            ("curl: (6) Could not resolve host: nodejs.org", Some("nodejs.org")),
+            (
+                "fatal: unable to access 'https://h.example/x/': Could not resolve host: h.example",
+                Some("h.example"),
+            ),
+            (
+                "curl: (28) Failed to connect to lang.example port 443 after 15001 ms",
+                Some("lang.example"),
+            ),
+            ("wget: unable to resolve host address ‘a.example’", Some("a.example")),
+            (
+                "npm error network request failed, reason: getaddrinfo ENOTFOUND r.example",
+                Some("r.example"),
+            ),
+            ("dial tcp: lookup proxy.example on 10.0.0.1:53: no such host", Some("proxy.example")),
+            (
+                "ssh: Could not resolve hostname git.example: Name or service not known",
+                Some("git.example"),
+            ),
+            ("Failed to connect to the database", None),
+            ("lookup table: rows", None),
+        ] {
+            assert_eq!(unreachable_host(line), host, "{line}");
         }
     }
 

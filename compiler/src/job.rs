@@ -1,5 +1,6 @@
 //! What is asked of the compiler, and what it answers.
 
+use crate::inputs::Inputs;
 use lathe_slug::{Manifest, PackLimits};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -19,10 +20,19 @@ pub struct Job {
     pub cache_dir: PathBuf,
     /// `HOME` of every program. Buildpacks write there, so it must not be `build_dir`.
     pub home: PathBuf,
-    /// Buildpack copies, `ENV_DIR` and the buildpack log live here and are removed at the end.
+    /// Buildpack copies and the buildpack log live here and are removed at the end.
     pub work_dir: PathBuf,
+    /// `ENV_DIR`, removed at the end. In memory: the disk of a build is kept between builds, and
+    /// what was removed from a disk can still be read there.
+    pub env_dir: PathBuf,
+    /// Fetched buildpacks, kept between the builds of one app beside its cache.
+    pub fetched_dir: PathBuf,
     /// The built-in buildpacks, with their `order` and `aliases` files.
     pub builtin_dir: PathBuf,
+    /// The operator's buildpacks and names for buildpacks, if there are any.
+    pub registry_dir: Option<PathBuf>,
+    /// The names tried when nobody names a buildpack; empty: all that are built in.
+    pub order: Vec<String>,
     /// Which buildpacks, in order: name, git URL with an optional `#ref`, tarball URL or folder.
     /// None given: `.buildpacks` in the source, and then detection.
     pub buildpacks: Vec<String>,
@@ -39,6 +49,8 @@ pub struct Job {
     pub source_date_epoch: u64,
     /// For all steps together.
     pub timeout: Duration,
+    /// For one buildpack to arrive.
+    pub fetch_timeout: Duration,
     /// A cache grown beyond this is emptied after the build.
     pub cache_bytes_max: u64,
     pub limits: PackLimits,
@@ -52,7 +64,11 @@ impl Default for Job {
             cache_dir: "/tmp/codon/tmp/cache".into(),
             home: "/app".into(),
             work_dir: "/tmp/codon/work".into(),
+            env_dir: "/dev/shm/env".into(),
+            fetched_dir: "/tmp/codon/tmp/buildpacks".into(),
             builtin_dir: "/usr/share/lathe/buildpacks".into(),
+            registry_dir: None,
+            order: Vec::new(),
             buildpacks: Vec::new(),
             env: BTreeMap::new(),
             extra_env: BTreeMap::new(),
@@ -62,6 +78,7 @@ impl Default for Job {
             request_id: String::new(),
             source_date_epoch: 0,
             timeout: Duration::from_mins(15),
+            fetch_timeout: Duration::from_secs(90),
             cache_bytes_max: 4 << 30,
             limits: PackLimits::default(),
             cancel: Cancel::default(),
@@ -92,6 +109,7 @@ pub struct Compiled {
     /// What the last buildpack suggests for an app's first release.
     pub config_vars: BTreeMap<String, String>,
     pub buildpacks: Vec<UsedBuildpack>,
+    pub inputs: Inputs,
     /// What the last buildpack called the app, as in `Python`.
     pub detected: String,
     pub stack: String,
@@ -105,6 +123,11 @@ pub struct UsedBuildpack {
     pub url: Option<String>,
     /// The commit of a git buildpack.
     pub commit: Option<String>,
+    /// SHA-256 of the archive it came as, or else of its tree before it ran.
+    pub digest: String,
+    /// The reference that gives exactly this buildpack again: the URL with the commit or digest
+    /// after its `#`. For a built-in one its name, held by the version of Lathe.
+    pub pinned: String,
     /// What its `bin/report` said of the build.
     pub report: BTreeMap<String, String>,
 }

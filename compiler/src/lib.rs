@@ -3,12 +3,16 @@
 mod build;
 mod buildpack;
 mod detect;
+mod digest;
 mod environment;
 mod error;
 mod failure;
+mod forms;
+mod inputs;
 mod job;
 mod mask;
 mod package;
+mod processes;
 mod program;
 mod release;
 mod report;
@@ -18,9 +22,10 @@ mod transcript;
 pub mod wire;
 mod worker;
 
-pub use buildpack::{FetchError, ParseReferenceError, Reference};
+pub use buildpack::{Catalogue, FetchError, ParseReferenceError, Reference};
 pub use environment::{FROM_MACHINE, PATH};
 pub use error::{CompileError, Failed};
+pub use inputs::Inputs;
 pub use job::{Cancel, Compiled, Job, UsedBuildpack};
 pub use release::{Release, ReleaseError, parse as parse_release};
 pub use source::copy_tree;
@@ -57,9 +62,12 @@ fn steps(job: &Job, out: &mut Transcript, slug: impl Write) -> Result<Compiled, 
     package::procfile(&job.build_dir)?;
 
     out.step(&format!("Building on the {} stack", job.stack));
-    let chosen = detect::choose(&site, out)?;
-    let built = build::build(&mut site, &chosen, out);
-    let buildpacks = chosen.iter().map(|chosen| used(&site, chosen)).collect();
+    let inputs = inputs::seen(&job.build_dir)?;
+    let mut chosen = detect::choose(&site, out)?;
+    let built = build::build(&mut site, &mut chosen, out);
+    // Also of a failed build, but not of those whose turn never came.
+    let asked = chosen.iter().filter(|chosen| chosen.app.is_some());
+    let buildpacks = asked.map(|chosen| used(&site, chosen, out)).collect();
     built?;
 
     let last = chosen.last();
@@ -74,17 +82,22 @@ fn steps(job: &Job, out: &mut Transcript, slug: impl Write) -> Result<Compiled, 
         process_types,
         config_vars: release.config_vars,
         buildpacks,
-        detected: last.map(|last| last.app.clone()).unwrap_or_default(),
+        inputs,
+        detected: last.and_then(|last| last.app.clone()).unwrap_or_default(),
         stack: job.stack.clone(),
     })
 }
 
-fn used(site: &Site<'_>, Chosen { pack, .. }: &Chosen) -> UsedBuildpack {
+fn used(site: &Site<'_>, Chosen { pack, .. }: &Chosen, out: &Transcript) -> UsedBuildpack {
+    let report = report::report(site, pack).into_iter();
     UsedBuildpack {
         name: pack.name.clone(),
         url: pack.url.clone(),
         commit: pack.commit.clone(),
-        report: report::report(site, pack),
+        digest: pack.digest.clone(),
+        pinned: pack.pinned.clone(),
+        // It is kept with the release, where everybody who may see the app reads it.
+        report: report.map(|(name, value)| (name, out.masked(&value))).collect(),
     }
 }
 

@@ -77,18 +77,23 @@ fn megabytes(bytes: u64) -> String {
 }
 
 /// Empties a cache that outgrew its bound: every buildpack works without one, and a cache that
-/// only grows would fill the disk of all apps.
+/// only grows would fill the disk of all apps. Kept buildpacks count with it.
 pub(crate) fn bound_cache(site: &Site<'_>, out: &mut Transcript) {
-    let dir = &site.job.cache_dir;
-    let bytes = bytes_on_disk(dir);
+    let dirs = [&site.job.cache_dir, &site.job.fetched_dir];
+    let bytes = dirs.iter().map(|dir| bytes_on_disk(dir)).sum();
     if bytes <= site.job.cache_bytes_max {
         return;
     }
     out.detail(&format!(
-        "The build cache grew to {} (max is {}); the next build begins with an empty one.",
+        "The build cache grew to {} (max is {}, build.cache); the next build begins with an empty \
+         one.",
         megabytes(bytes),
         megabytes(site.job.cache_bytes_max)
     ));
+    dirs.into_iter().for_each(|dir| empty(dir));
+}
+
+fn empty(dir: &Path) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
         let remove = if is_dir { fs::remove_dir_all } else { fs::remove_file };

@@ -1,6 +1,7 @@
 //! Runs one program of a buildpack: no inherited environment, a deadline, bounded output, no one left behind.
 
 use crate::job::Cancel;
+use crate::processes;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use std::collections::BTreeMap;
@@ -53,6 +54,14 @@ pub(crate) enum Ending {
     Cancelled,
 }
 
+/// How a program that was watched ended, and what it was at when its time was over.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) ending: Ending,
+    /// Command lines; none of a program that ended by itself.
+    pub(crate) at_work: Vec<String>,
+}
+
 /// A program and everything it may know of the world.
 #[derive(Debug)]
 pub(crate) struct Program<'a> {
@@ -74,7 +83,7 @@ pub(crate) struct Captured {
 
 impl Program<'_> {
     /// Runs it with both outputs in one stream, in the order they were written.
-    pub(crate) fn stream(&self, watch: &Watch, mut out: impl FnMut(&[u8])) -> io::Result<Ending> {
+    pub(crate) fn stream(&self, watch: &Watch, mut out: impl FnMut(&[u8])) -> io::Result<Ended> {
         let (reader, writer) = io::pipe()?;
         let child = self.spawn(writer.try_clone()?, writer)?;
         attend(child, watch, &mut [(reader, &mut out)])
@@ -86,7 +95,7 @@ impl Program<'_> {
         let (err_reader, err_writer) = io::pipe()?;
         let child = self.spawn(out_writer, err_writer)?;
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        let ending = attend(
+        let Ended { ending, .. } = attend(
             child,
             watch,
             &mut [
@@ -122,10 +131,12 @@ type Stream<'a> = (PipeReader, &'a mut dyn FnMut(&[u8]));
 
 /// Reads until the program has ended and its output with it, and ends its group in any case.
 /// The leader is reaped last: until then its process group id cannot belong to anyone else.
-fn attend(mut child: Child, watch: &Watch, streams: &mut [Stream<'_>]) -> io::Result<Ending> {
+fn attend(mut child: Child, watch: &Watch, streams: &mut [Stream<'_>]) -> io::Result<Ended> {
     let group = Pid::from_child(&child);
     let verdict = read_until_exit(group, watch, streams);
+    let mut at_work = Vec::new();
     if matches!(verdict, Ok(Some(_))) {
+        at_work = processes::at_work(group);
         let _ = kill_process_group(group, Signal::TERM);
     }
     let drained = drain(streams, Instant::now() + GRACE);
@@ -133,11 +144,12 @@ fn attend(mut child: Child, watch: &Watch, streams: &mut [Stream<'_>]) -> io::Re
     let status = child.wait()?;
     let verdict = verdict?;
     drained?;
-    Ok(verdict.unwrap_or_else(|| {
+    let ending = verdict.unwrap_or_else(|| {
         status
             .signal()
             .map_or_else(|| Ending::Exited(status.code().unwrap_or(-1)), Ending::Signaled)
-    }))
+    });
+    Ok(Ended { ending, at_work })
 }
 
 /// `Some` when the program has to be ended before its time.
@@ -247,7 +259,7 @@ mod tests {
         let script = "echo 1; echo 2 >&2; echo 3";
         let ending = shell(script, &env)
             .stream(&watch(Duration::from_secs(20)), |bytes| text.extend_from_slice(bytes));
-        assert_eq!(ending.unwrap(), Ending::Exited(0));
+        assert_eq!(ending.unwrap().ending, Ending::Exited(0));
         assert_eq!(text, b"1\n2\n3\n");
     }
 
@@ -284,6 +296,18 @@ mod tests {
             }
         }
         false
+    }
+
+    #[test]
+    fn what_a_program_waited_for_is_known() {
+        let env = BTreeMap::new();
+        let ended = shell("sleep 61.7 & (sleep 61.8; true)", &env)
+            .stream(&watch(Duration::from_millis(500)), |_| {})
+            .unwrap();
+        assert_eq!(ended.ending, Ending::TimedOut);
+        let mut at_work = ended.at_work;
+        at_work.sort();
+        assert_eq!(at_work, ["sleep 61.7", "sleep 61.8"]);
     }
 
     #[test]

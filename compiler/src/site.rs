@@ -4,13 +4,16 @@ use crate::buildpack::{Buildpack, Errand};
 use crate::environment::{scrubbed, write_env_dir};
 use crate::error::CompileError;
 use crate::job::Job;
-use crate::program::{Captured, Ending, Program, Watch};
+use crate::program::{Captured, Program, Watch};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// A disk with less room than this has failed whatever was written last.
+const ROOM_BYTES_MIN: u64 = 256 << 10;
 
 /// Open while the build runs; dropping it removes what it made.
 #[derive(Debug)]
@@ -19,13 +22,13 @@ pub(crate) struct Site<'a> {
     pub(crate) watch: Watch,
     /// Grows with what buildpacks export.
     pub(crate) env: BTreeMap<String, OsString>,
-    env_dir: PathBuf,
     made_home: bool,
 }
 
 impl<'a> Site<'a> {
     pub(crate) fn open(job: &'a Job) -> Result<Self, CompileError> {
         remove(&job.work_dir)?;
+        remove(&job.env_dir)?;
         for dir in [&job.work_dir, &job.cache_dir] {
             create(dir)?;
         }
@@ -34,15 +37,13 @@ impl<'a> Site<'a> {
         let log_file = job.work_dir.join("buildpack.log");
         fs::write(&log_file, "")
             .map_err(|source| CompileError::Prepare { path: log_file.clone(), source })?;
-        let env_dir = job.work_dir.join("env");
         let site = Self {
             job,
             watch: Watch::new(job.timeout, job.cancel.clone()),
             env: scrubbed(job, &log_file),
-            env_dir,
             made_home,
         };
-        write_env_dir(&site.env_dir, &job.env)?;
+        write_env_dir(&job.env_dir, &job.env)?;
         Ok(site)
     }
 
@@ -53,8 +54,15 @@ impl<'a> Site<'a> {
     }
 
     pub(crate) fn errand(&self) -> Errand<'_> {
-        let Job { work_dir, limits, .. } = self.job;
-        Errand { env: &self.env, watch: &self.watch, scratch: work_dir, limits }
+        let Job { work_dir, fetched_dir, limits, fetch_timeout, .. } = self.job;
+        Errand {
+            env: &self.env,
+            watch: &self.watch,
+            limit: *fetch_timeout,
+            limits,
+            scratch: work_dir,
+            kept: fetched_dir,
+        }
     }
 
     /// A program of `pack` with `BUILD_DIR` as its argument, or with all three folders. Its working
@@ -69,7 +77,7 @@ impl<'a> Site<'a> {
         let args = match folders {
             Folders::Build => vec![build],
             Folders::BuildCacheEnv => {
-                vec![build, self.job.cache_dir.clone().into(), self.env_dir.clone().into()]
+                vec![build, self.job.cache_dir.clone().into(), self.job.env_dir.clone().into()]
             }
         };
         Program { path, args, cwd: &pack.dir, env: &self.env }
@@ -85,15 +93,12 @@ impl<'a> Site<'a> {
         program.capture(&self.watch.at_most(limit), bytes_max)
     }
 
-    /// The error for a build that ran out of time or was given up.
-    pub(crate) fn interrupted(&self, ending: Ending, step: &str) -> Option<CompileError> {
-        match ending {
-            Ending::TimedOut => {
-                Some(CompileError::TimedOut { step: step.to_owned(), limit: self.job.timeout })
-            }
-            Ending::Cancelled => Some(CompileError::Cancelled),
-            Ending::Exited(_) | Ending::Signaled(_) => None,
-        }
+    /// The size of the build's disk in bytes, when it is full.
+    pub(crate) fn full_disk(&self) -> Option<u64> {
+        let disk = rustix::fs::statvfs(&self.job.build_dir).ok()?;
+        let no_room = disk.f_bavail.saturating_mul(disk.f_frsize) < ROOM_BYTES_MIN;
+        let no_names = disk.f_files > 0 && disk.f_favail == 0;
+        (no_room || no_names).then(|| disk.f_blocks.saturating_mul(disk.f_frsize))
     }
 }
 
@@ -109,6 +114,7 @@ impl Drop for Site<'_> {
         if self.made_home {
             fs::remove_dir_all(&self.job.home).ok();
         }
+        fs::remove_dir_all(&self.job.env_dir).ok();
         fs::remove_dir_all(&self.job.work_dir).ok();
     }
 }

@@ -56,7 +56,7 @@ fn too_large(what: String) -> io::Error {
 }
 
 /// Opens a file, but not one behind a symlink, and never waits for a fifo.
-fn open_plain(path: &Path) -> io::Result<fs::File> {
+pub(crate) fn open_plain(path: &Path) -> io::Result<fs::File> {
     use rustix::fs::{Mode, OFlags, open};
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     Ok(open(path, flags, Mode::empty())?.into())

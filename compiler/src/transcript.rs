@@ -53,6 +53,11 @@ impl Transcript {
         self.mask = Mask::new(env);
     }
 
+    /// `text` without the secrets that were to be hidden.
+    pub fn masked(&self, text: &str) -> String {
+        String::from_utf8_lossy(&self.mask.apply(text.as_bytes())).into_owned()
+    }
+
     /// `-----> text`
     pub fn step(&mut self, text: &str) {
         self.say("-----> ", text);

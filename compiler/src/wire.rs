@@ -24,8 +24,11 @@ pub struct JobHeader {
     pub request_id: String,
     pub buildpacks: Vec<String>,
     pub builtin_dir: PathBuf,
+    pub registry_dir: Option<PathBuf>,
+    pub order: Vec<String>,
     pub source_date_epoch: u64,
     pub timeout_ms: u64,
+    pub fetch_timeout_ms: u64,
     pub cache_bytes_max: u64,
     pub limits: PackLimits,
     /// The source is an archive that somebody made: when all of it is in one folder, as in those
@@ -45,8 +48,11 @@ impl JobHeader {
             request_id: self.request_id,
             buildpacks: self.buildpacks,
             builtin_dir: self.builtin_dir,
+            registry_dir: self.registry_dir,
+            order: self.order,
             source_date_epoch: self.source_date_epoch,
             timeout: Duration::from_millis(self.timeout_ms),
+            fetch_timeout: Duration::from_millis(self.fetch_timeout_ms),
             cache_bytes_max: self.cache_bytes_max,
             limits: self.limits,
             cancel,
@@ -66,13 +72,20 @@ impl From<&Job> for JobHeader {
             request_id: job.request_id.clone(),
             buildpacks: job.buildpacks.clone(),
             builtin_dir: job.builtin_dir.clone(),
+            registry_dir: job.registry_dir.clone(),
+            order: job.order.clone(),
             source_date_epoch: job.source_date_epoch,
-            timeout_ms: u64::try_from(job.timeout.as_millis()).unwrap_or(u64::MAX),
+            timeout_ms: millis(job.timeout),
+            fetch_timeout_ms: millis(job.fetch_timeout),
             cache_bytes_max: job.cache_bytes_max,
             limits: job.limits,
             is_archive: false,
         }
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// How a build ended: JSON, one document, at most one of these per worker.

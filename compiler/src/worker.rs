@@ -28,7 +28,13 @@ pub fn run_worker(
     cancel: Cancel,
 ) -> u8 {
     let result = match receive(&mut input, cancel) {
-        Ok(job) => crate::compile(&job, &mut out, slug).into(),
+        Ok(job) => match crate::compile(&job, &mut out, slug).into() {
+            // The builder logs it: no place for what the transcript hides.
+            Outcome::Failed { step, reason, remedy } => {
+                Outcome::Failed { step, reason: out.masked(&reason), remedy }
+            }
+            done => done,
+        },
         Err(error) => refused(&error, &mut out),
     };
     let done = matches!(result, Outcome::Compiled(_));

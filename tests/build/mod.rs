@@ -1,6 +1,8 @@
 //! Builds by push, by API and on the command line: what an app and a buildpack can rely on.
 
+mod buildpacks;
 mod hostile;
+mod secrets;
 
 use lathe_tests::{Checkout, Platform, get, lathe, request};
 use serde_json::{Value, json};
@@ -177,74 +179,6 @@ fn build_by_api(platform: &Platform, app: &str, archive: &[u8]) -> (u16, Value) 
     assert_eq!(put.status, 200, "{}", put.body);
     let blob = json!({"url": source["source_blob"]["get_url"], "version": "v1.0"});
     platform.api("POST", &format!("/apps/{app}/builds"), &json!({"source_blob": blob}))
-}
-
-/// Several buildpacks in order: what one exports the next ones see; a git URL is held at its ref.
-#[test]
-fn buildpacks_are_chained_and_pinned() {
-    let platform = Platform::start();
-    create(&platform, "chain");
-    let checkout = Checkout::new(&platform, "chain", PLAIN);
-    let packs = [
-        ("one", "echo one; echo 'export FROM_ONE=handed-on' > \"$(dirname \"$0\")/../export\""),
-        ("two", "echo \"two sees ${FROM_ONE-nothing}\""),
-    ];
-    for (name, compile) in packs {
-        let file = |program: &str| format!("packs/{name}/bin/{program}");
-        checkout.commit(&[
-            (&file("detect"), "#!/bin/sh\necho Chained\n"),
-            (&file("compile"), &script(compile)),
-        ]);
-    }
-    let pinned = bare_repository(&checkout, "packs/pinned.git");
-    set_buildpacks(
-        &platform,
-        "chain",
-        &["file:///tmp/build/packs/one", "file:///tmp/build/packs/two", &pinned],
-    );
-    let said = checkout.push().accepted().transcript;
-    says(&said, &["two sees handed-on", "pinned is at its first version"]);
-    assert!(said.find("two sees") < said.find("pinned is at"), "{said}");
-
-    set_buildpacks(&platform, "chain", &["file:///tmp/build/packs/missing"]);
-    checkout.commit(&[("more", "1")]);
-    checkout.push().rejected(&["could not fetch buildpack"]);
-    set_buildpacks(&platform, "chain", &["heroku/python"]);
-    checkout.push().rejected(&["app not compatible with buildpack: heroku/python"]);
-    assert_eq!(versions(&platform, "chain"), [1, 2]);
-}
-
-fn set_buildpacks(platform: &Platform, app: &str, names: &[&str]) {
-    let updates: Vec<_> = names.iter().map(|name| json!({"buildpack": name})).collect();
-    let path = format!("/apps/{app}/buildpack-installations");
-    let (status, answer) = platform.api("PUT", &path, &json!({"updates": updates}));
-    assert_eq!(status, 200, "{answer}");
-}
-
-/// A git repository of a buildpack inside the app, with two versions; its URL names the first.
-fn bare_repository(checkout: &Checkout, name: &str) -> String {
-    let work = tempfile::tempdir().unwrap();
-    let path = work.path().to_str().unwrap();
-    let git = |arguments: &[&str]| checkout.git(&[&["-C", path], arguments].concat());
-    git(&["init", "-q", "-b", "main"]);
-    for (version, tag) in [("first", "v1"), ("second", "v2")] {
-        std::fs::create_dir_all(work.path().join("bin")).unwrap();
-        let compile = script(&format!("echo pinned is at its {version} version"));
-        for (file, text) in [("detect", "#!/bin/sh\necho Pinned\n"), ("compile", &compile)] {
-            let file = work.path().join("bin").join(file);
-            std::fs::write(&file, text).unwrap();
-            assert!(Command::new("chmod").arg("755").arg(&file).status().unwrap().success());
-        }
-        git(&["add", "-A"]);
-        git(&["commit", "-q", "-m", version]);
-        git(&["tag", tag]);
-    }
-    let bare = checkout.path().join(name);
-    checkout.git(&["clone", "-q", "--bare", path, bare.to_str().unwrap()]);
-    // Git keeps no empty folders, and without this one it is no repository.
-    std::fs::write(bare.join("refs/heads/.keep"), "").unwrap();
-    checkout.commit(&[]);
-    format!("file:///tmp/build/{name}#v1")
 }
 
 /// Heroku Dev Center, "Release Phase".

@@ -1,28 +1,42 @@
-//! The built-in buildpacks: their folders, the order of detection, and other people's names for them.
+//! Which buildpacks have names: the built-in ones, the operator's, and what others call them.
 
+use super::Reference;
 use crate::error::CompileError;
 use crate::source::read_small;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// `order` names one buildpack a line; `aliases` two words a line, a known name and ours.
+/// The built-in folder has `order`, one name a line, and `aliases`: two words a line, a known name
+/// and what it means. The operator's folder may have `aliases` too, which count first; there a
+/// name may mean any reference, and `./x` what lies in that folder.
 #[derive(Clone, Debug)]
-pub(crate) struct Catalogue {
-    dir: PathBuf,
+pub struct Catalogue {
+    builtin: PathBuf,
     order: Vec<String>,
-    aliases: BTreeMap<String, String>,
+    aliases: BTreeMap<String, Reference>,
 }
 
 impl Catalogue {
-    pub(crate) fn open(dir: &Path) -> Result<Self, CompileError> {
-        let order =
-            words(&dir.join("order"))?.into_iter().filter_map(|line| line.into_iter().next());
-        let order = order.collect();
-        let pairs = words(&dir.join("aliases"))?.into_iter().filter_map(|line| {
-            let [name, ours] = <[String; 2]>::try_from(line).ok()?;
-            Some((name, ours))
-        });
-        Ok(Self { dir: dir.to_owned(), order, aliases: pairs.collect() })
+    /// `asked`: the names tried when an app names none; all, when there are none.
+    pub fn open(
+        builtin: &Path,
+        registry: Option<&Path>,
+        asked: &[String],
+    ) -> Result<Self, CompileError> {
+        let known = words(&builtin.join("order"))?.into_iter().filter_map(|l| l.into_iter().next());
+        let mut aliases = BTreeMap::new();
+        for dir in std::iter::once(builtin).chain(registry) {
+            for line in words(&dir.join("aliases"))? {
+                let Ok([name, means]) = <[String; 2]>::try_from(line) else { continue };
+                let means = match means.strip_prefix("./") {
+                    Some(below) => format!("file://{}/{below}", dir.display()),
+                    None => means,
+                };
+                aliases.insert(name, means.parse().map_err(CompileError::Reference)?);
+            }
+        }
+        let order = if asked.is_empty() { known.collect() } else { asked.to_vec() };
+        Ok(Self { builtin: builtin.to_owned(), order, aliases })
     }
 
     /// Names in the order of detection.
@@ -30,21 +44,40 @@ impl Catalogue {
         &self.order
     }
 
-    /// The folder of a built-in buildpack.
-    pub(crate) fn find(&self, name: &str) -> Option<PathBuf> {
-        let ours = self.aliases.get(name).map_or(name, String::as_str);
-        let known = self.order.iter().any(|known| known == ours);
-        known.then(|| self.dir.join(ours)).filter(|dir| dir.is_dir())
+    /// All names, those of other people included.
+    pub fn names(&self) -> Vec<&str> {
+        let all = self.order.iter().chain(self.aliases.keys()).map(String::as_str);
+        all.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// What a reference leads to, names looked up; none for a name nobody knows.
+    pub fn resolve(&self, reference: &Reference) -> Option<Reference> {
+        let Reference::Name(name) = reference else { return Some(reference.clone()) };
+        match self.aliases.get(name) {
+            None => self.builtin(name),
+            // One step: an alias of an alias would be a loop sooner or later.
+            Some(Reference::Name(ours)) => self.builtin(ours),
+            Some(elsewhere) => Some(elsewhere.clone()),
+        }
+    }
+
+    fn builtin(&self, name: &str) -> Option<Reference> {
+        let dir = self.builtin.join(name);
+        // A name is at most two words with a slash between, so it cannot lead out of the folder.
+        let is_one = !name.contains('/') && dir.join("bin").is_dir();
+        is_one.then_some(Reference::Folder(dir))
     }
 }
 
-/// The words of each line of a small file; `#` begins a comment.
+/// The words of each line of a small file; ` #` begins a comment.
 fn words(path: &Path) -> Result<Vec<Vec<String>>, CompileError> {
     let bytes = read_small(path)
         .map_err(|source| CompileError::Prepare { path: path.to_owned(), source })?
         .unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
-    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default());
-    let lines = lines.map(|line| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
-    Ok(lines.filter(|words| !words.is_empty()).collect())
+    let lines = text.lines().map(|line| {
+        // A `#` within a word is the ref of a URL.
+        line.split_whitespace().take_while(|word| !word.starts_with('#')).map(str::to_owned)
+    });
+    Ok(lines.map(Iterator::collect).filter(|words: &Vec<String>| !words.is_empty()).collect())
 }

@@ -1,10 +1,12 @@
 //! What a buildpack is: a folder with `bin/detect`, `bin/compile` and perhaps `bin/release`, in a private copy.
 
+mod archive;
 mod catalogue;
 mod fetch;
+mod git;
 mod reference;
 
-pub(crate) use catalogue::Catalogue;
+pub use catalogue::Catalogue;
 pub use fetch::FetchError;
 pub(crate) use fetch::{Errand, fetch};
 pub use reference::{ParseReferenceError, Reference};
@@ -19,9 +21,15 @@ use std::path::{Path, PathBuf};
 /// beside their programs.
 #[derive(Clone, Debug)]
 pub(crate) struct Buildpack {
+    /// As it was asked for.
     pub(crate) name: String,
+    /// Where it came from, when it was fetched.
     pub(crate) url: Option<String>,
     pub(crate) commit: Option<String>,
+    /// SHA-256 of the archive it came as, or else of its tree before it ran.
+    pub(crate) digest: String,
+    /// The reference by which exactly this one can be had again.
+    pub(crate) pinned: String,
     pub(crate) dir: PathBuf,
 }
 

@@ -12,8 +12,8 @@ pub enum Reference {
     Name(String),
     /// `https://host/path[.git][#ref]` or `file:///path#ref`
     Git { url: String, rev: Option<String> },
-    /// `https://host/path.tgz` or `.tar.gz`
-    Tarball { url: String },
+    /// `https://host/path.tgz` or `.tar.gz`, with an optional `#sha256:<hex>`
+    Tarball { url: String, digest: Option<String> },
     /// `/path` or `file:///path`
     Folder(PathBuf),
 }
@@ -49,24 +49,16 @@ fn parse(text: &str) -> Result<Reference, &'static str> {
     if let Some(name) = text.strip_prefix("urn:buildpack:") {
         return parse_name(name);
     }
-    let (url, rev) = match text.split_once('#') {
-        Some((url, rev)) => (url, Some(parse_rev(rev)?)),
+    let (url, fragment) = match text.split_once('#') {
+        Some((url, fragment)) => (url, Some(fragment)),
         None => (text, None),
     };
-    let archive = [".tgz", ".tar.gz"].iter().any(|end| path_of(url).ends_with(end));
-    if url.starts_with("https://") {
-        return Ok(match rev {
-            None if archive => Reference::Tarball { url: url.to_owned() },
-            rev => Reference::Git { url: url.to_owned(), rev },
-        });
+    let local = url.strip_prefix("file://");
+    if local.is_some_and(|path| !path.starts_with('/')) {
+        return Err("is a file URL without an absolute path");
     }
-    if let Some(path) = url.strip_prefix("file://") {
-        return match rev {
-            _ if !path.starts_with('/') => Err("is a file URL without an absolute path"),
-            None if archive => Ok(Reference::Tarball { url: url.to_owned() }),
-            None => Ok(Reference::Folder(path.into())),
-            Some(_) => Ok(Reference::Git { url: url.to_owned(), rev }),
-        };
+    if local.is_some() || url.starts_with("https://") {
+        return parse_url(url, local, fragment);
     }
     if url.contains("://") || url.contains('@') {
         return Err("has a scheme that is not served; use https://");
@@ -75,6 +67,25 @@ fn parse(text: &str) -> Result<Reference, &'static str> {
         return Ok(Reference::Folder(text.into()));
     }
     parse_name(text)
+}
+
+fn parse_url(
+    url: &str,
+    local: Option<&str>,
+    fragment: Option<&str>,
+) -> Result<Reference, &'static str> {
+    let archive = [".tgz", ".tar.gz"].iter().any(|end| path_of(url).ends_with(end));
+    let pin = fragment.and_then(|text| text.strip_prefix("sha256:"));
+    let url = url.to_owned();
+    match (archive, fragment, pin) {
+        (true, None, _) => Ok(Reference::Tarball { url, digest: None }),
+        (true, _, Some(pin)) => Ok(Reference::Tarball { url, digest: Some(parse_digest(pin)?) }),
+        (_, Some(rev), _) => Ok(Reference::Git { url, rev: Some(parse_rev(rev)?) }),
+        (false, None, _) => Ok(match local {
+            Some(path) => Reference::Folder(path.into()),
+            None => Reference::Git { url, rev: None },
+        }),
+    }
 }
 
 fn path_of(url: &str) -> &str {
@@ -102,13 +113,39 @@ fn parse_rev(rev: &str) -> Result<String, &'static str> {
     Ok(rev.to_owned())
 }
 
+fn parse_digest(pin: &str) -> Result<String, &'static str> {
+    let whole = pin.len() == 64 && pin.bytes().all(|b| b.is_ascii_hexdigit());
+    if whole { Ok(pin.to_ascii_lowercase()) } else { Err("has no SHA-256 after its #sha256:") }
+}
+
+impl Reference {
+    /// Whether it leads out of this machine's folders.
+    pub(crate) fn is_remote(&self) -> bool {
+        matches!(self, Self::Git { .. } | Self::Tarball { .. })
+    }
+
+    /// The same place, held at one commit or digest; a name or folder has nothing to hold it by.
+    pub(crate) fn pinned_to(&self, to: &str) -> Self {
+        match self {
+            Self::Git { url, .. } => Self::Git { url: url.clone(), rev: Some(to.to_owned()) },
+            Self::Tarball { url, .. } => {
+                Self::Tarball { url: url.clone(), digest: Some(to.to_owned()) }
+            }
+            Self::Name(_) | Self::Folder(_) => self.clone(),
+        }
+    }
+}
+
 /// For people: never the password a URL may carry.
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name(name) => f.write_str(name),
             Self::Git { url, rev: Some(rev) } => write!(f, "{}#{rev}", without_password(url)),
-            Self::Git { url, rev: None } | Self::Tarball { url } => {
+            Self::Tarball { url, digest: Some(digest) } => {
+                write!(f, "{}#sha256:{digest}", without_password(url))
+            }
+            Self::Git { url, rev: None } | Self::Tarball { url, digest: None } => {
                 f.write_str(&without_password(url))
             }
             Self::Folder(path) => write!(f, "{}", path.display()),
@@ -131,22 +168,24 @@ mod tests {
         Reference::Git { url: url.into(), rev: rev.map(Into::into) }
     }
 
+    fn tarball(url: &str, digest: Option<&str>) -> Reference {
+        Reference::Tarball { url: url.into(), digest: digest.map(Into::into) }
+    }
+
     #[test]
     fn every_form() {
+        let digest = "0a".repeat(32);
+        let pinned = format!("https://h.example/b.tgz#sha256:{digest}");
         let cases = [
             ("python", Reference::Name("python".into())),
             ("heroku/python", Reference::Name("heroku/python".into())),
             ("urn:buildpack:heroku/python", Reference::Name("heroku/python".into())),
             ("https://h.example/a/b", git("https://h.example/a/b", None)),
             ("https://h.example/b.git#v1.2", git("https://h.example/b.git", Some("v1.2"))),
-            (
-                "https://h.example/b.tgz",
-                Reference::Tarball { url: "https://h.example/b.tgz".into() },
-            ),
-            (
-                "https://h.example/b.tar.gz?x=1",
-                Reference::Tarball { url: "https://h.example/b.tar.gz?x=1".into() },
-            ),
+            ("https://h.example/b.tgz", tarball("https://h.example/b.tgz", None)),
+            ("https://h.example/b.tar.gz?x=1", tarball("https://h.example/b.tar.gz?x=1", None)),
+            (&pinned, tarball("https://h.example/b.tgz", Some(&digest))),
+            ("https://h.example/b.tgz#v1", git("https://h.example/b.tgz", Some("v1"))),
             ("file:///srv/b", Reference::Folder("/srv/b".into())),
             ("file:///srv/b#main", git("file:///srv/b", Some("main"))),
             ("/srv/b", Reference::Folder("/srv/b".into())),
@@ -175,6 +214,8 @@ mod tests {
             "https://h/x#",
             "https://h/x#a..b",
             "https://h/x#a:b",
+            "https://h/x.tgz#sha256:12",
+            "https://h/x#sha256:12",
             "https://h/x y",
             "file://rel",
             "https://h/\nx",
@@ -183,6 +224,20 @@ mod tests {
             assert!(text.parse::<Reference>().is_err(), "{text:?}");
         }
         assert!(format!("https://h/{}", "x".repeat(3000)).parse::<Reference>().is_err());
+    }
+
+    #[test]
+    fn a_pin_is_a_reference_again() {
+        let digest = "0a".repeat(32);
+        for (text, to, pinned) in [
+            ("https://u:p@h/b.git#v1", "c0ffee", "https://h/b.git#c0ffee".to_owned()),
+            ("https://h/b.tgz", &*digest, format!("https://h/b.tgz#sha256:{digest}")),
+            ("heroku/python", "c0ffee", "heroku/python".to_owned()),
+        ] {
+            let held = text.parse::<Reference>().unwrap().pinned_to(to).to_string();
+            assert_eq!(held, pinned);
+            assert_eq!(held.parse::<Reference>().unwrap().to_string(), pinned);
+        }
     }
 
     #[test]

@@ -93,6 +93,8 @@ impl Bench {
             cache_dir: self.path("cache"),
             home: self.path("home"),
             work_dir: self.path("work"),
+            env_dir: self.path("env"),
+            fetched_dir: self.path("fetched"),
             builtin_dir: self.path("builtin"),
             buildpacks: buildpacks.to_vec(),
             source_version: "c0ffee".to_owned(),
@@ -107,7 +109,8 @@ impl Bench {
         let (paper, mut slug) = (Paper::default(), Vec::new());
         let mut out = Transcript::new(paper.clone());
         let result = compile(job, &mut out, &mut slug);
-        assert!(!self.path("work").exists(), "a build leaves its rooms empty");
+        let left = ["work", "env"].map(|room| self.path(room).exists());
+        assert_eq!(left, [false; 2], "a build leaves its rooms empty");
         Built { result, transcript: paper.text(), slug }
     }
 

@@ -153,7 +153,12 @@ fn a_build_that_hangs_is_ended_with_all_its_children() {
     let job = Job { timeout: Duration::from_secs(2), ..bench.job(&[pack]) };
     let built = bench.build(&job);
     assert!(matches!(built.error(), CompileError::TimedOut { .. }));
-    built.says(&["started\n", " !     compiling the Fake app did not finish within 2 seconds"]);
+    built.says(&[
+        "started\n",
+        " !     compiling the Fake app did not finish within 2 seconds (build.timeout)\n",
+        " !     It was still at: sleep 600\n",
+        " !     Push rejected, failed to compile Fake app.\n",
+    ]);
     assert!(started.elapsed() < Duration::from_secs(12));
 }
 
@@ -214,4 +219,38 @@ fn a_broken_procfile_is_told_before_the_build() {
 
 fn vars(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+#[test]
+fn what_went_into_a_build_is_known_by_digest() {
+    let bench = Bench::new();
+    bench.write("build/requirements.txt", "");
+    bench.write("build/docs/left-out", "x");
+    bench.write("build/.slugignore", "docs\n");
+    let pack = bench.buildpack("pack", "echo changed > \"$1/requirements.txt\"");
+    let first = bench.build_with(std::slice::from_ref(&pack));
+    let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    assert_eq!(first.ok().inputs.locks["requirements.txt"], empty);
+    assert_eq!(first.ok().inputs.source.len(), 64);
+    assert_eq!(first.ok().buildpacks[0].digest.len(), 64);
+
+    bench.write("build/requirements.txt", "");
+    bench.write("build/docs/left-out", "y");
+    let second = bench.build_with(std::slice::from_ref(&pack));
+    assert_eq!(second.ok().inputs, first.ok().inputs, "what .slugignore leaves out is no input");
+    assert_eq!(second.ok().buildpacks, first.ok().buildpacks);
+    bench.write("pack/more", "");
+    let third = bench.build_with(&[pack]);
+    assert_ne!(third.ok().inputs.locks, first.ok().inputs.locks, "it was changed by the build");
+    assert_ne!(third.ok().buildpacks[0].digest, first.ok().buildpacks[0].digest);
+}
+
+#[test]
+fn a_report_keeps_no_secret() {
+    let bench = Bench::new();
+    let pack = bench.buildpack("pack", ":");
+    bench.write("pack/bin/report", "#!/bin/sh\nprintf 'key: %s\\n' \"$(cat \"$3/TOKEN\")\"");
+    let env = vars(&[("TOKEN", "s3cr3t-value")]);
+    let built = bench.build(&Job { env, ..bench.job(&[pack]) });
+    assert_eq!(built.ok().buildpacks[0].report["key"], "<TOKEN>");
 }

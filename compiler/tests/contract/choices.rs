@@ -1,7 +1,8 @@
 //! Which buildpack builds an app: given, named by the app, or detected.
 
 use crate::bench::Bench;
-use lathe_compiler::CompileError;
+use lathe_compiler::{CompileError, Job};
+use std::fs;
 use std::process::Command;
 
 fn builtin(bench: &Bench, name: &str, detect: &str) {
@@ -44,8 +45,12 @@ fn none_detected_lists_what_was_tried() {
 #[test]
 fn every_listed_buildpack_must_detect() {
     let bench = Bench::new();
-    let one = bench.buildpack("one", ":");
+    let one = bench.buildpack("one", "touch \"$1/made-by-one\"");
     let two = bench.buildpack("two", "touch \"$2/compiled\"");
+    bench.write("two/bin/detect", "#!/bin/sh\ntest -e \"$1/made-by-one\" && echo Two\n");
+    let built = bench.build_with(&[one.clone(), two.clone()]);
+    built.says(&["Fake app detected", "Two app detected"]);
+    std::fs::remove_file(bench.path("cache/compiled")).unwrap();
     bench.write("two/bin/detect", "#!/bin/sh\necho 'looks for a Gemfile' >&2; exit 1\n");
     let built = bench.build_with(&[one, two]);
     assert!(matches!(built.error(), CompileError::NotDetected { .. }));
@@ -69,12 +74,53 @@ fn other_names_for_builtin_ones() {
 }
 
 #[test]
+fn an_operator_names_buildpacks() {
+    let bench = Bench::new();
+    builtin(&bench, "python", "exit 1");
+    builtin(&bench, "procfile", "echo P");
+    bench.write("builtin/order", "python\nprocfile\n");
+    bench.write("builtin/aliases", "heroku/python python\n");
+    bench.buildpack("registry/own", "echo own-ran");
+    bench.write(
+        "registry/aliases",
+        "heroku/python ./own # instead\nacme/tool  file:///nowhere#v1\n",
+    );
+    let registry = |buildpacks: &[&str], order: &[&str]| Job {
+        registry_dir: Some(bench.path("registry")),
+        order: order.iter().map(|name| (*name).to_owned()).collect(),
+        ..bench.job(&buildpacks.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
+    };
+    let built = bench.build(&registry(&["heroku/python"], &[]));
+    built.says(&["Using buildpack: heroku/python\n", "own-ran\n"]);
+    assert_eq!(built.ok().buildpacks[0].name, "heroku/python");
+    bench
+        .build(&registry(&["acme/tool"], &[]))
+        .says(&["could not fetch buildpack acme/tool", "nowhere"]);
+    bench.build(&registry(&[], &[])).says(&["procfile compiles\n"]);
+    bench.build(&registry(&[], &["heroku/python", "procfile"])).says(&["own-ran\n"]);
+    bench.build(&registry(&[], &["python"])).says(&["(tried python)"]);
+}
+
+#[test]
 fn an_app_may_name_its_buildpacks() {
     let bench = Bench::new();
     let one = bench.buildpack("one", "echo one-ran");
     let two = bench.buildpack("two", "echo two-ran");
     bench.write("build/.buildpacks", &format!("# mine\n{one}\n\nfile://{two}\n"));
     bench.build_with(&[]).says(&["one-ran\n", "two-ran\n"]);
+}
+
+#[test]
+fn an_app_may_need_no_buildpack() {
+    let bench = Bench::new();
+    builtin(&bench, "a", "echo A");
+    bench.write("builtin/order", "a\n");
+    bench.write("build/.buildpacks", "# nothing to build\n");
+    bench.write("build/Procfile", "web: ./serve\n");
+    let built = bench.build_with(&[]);
+    built.says(&["Using no buildpack", "declares types     -> web\n"]);
+    assert_eq!(built.files()["app.txt"], "app");
+    assert!(built.ok().buildpacks.is_empty());
 }
 
 #[test]
@@ -102,10 +148,22 @@ fn a_git_buildpack_at_a_ref() {
     for (rev, said, commit) in cases {
         let built = bench.build_with(&[format!("{url}#{rev}")]);
         built.says(&[&format!("{said}\n")]);
-        assert_eq!(built.ok().buildpacks[0].commit.as_ref(), Some(commit));
+        let used = &built.ok().buildpacks[0];
+        assert_eq!(used.commit.as_ref(), Some(commit));
+        assert_eq!(used.pinned, format!("{url}#{commit}"));
     }
     let built = bench.build_with(&[format!("{url}#nowhere")]);
     built.says(&["could not fetch buildpack", "git said: ", "nowhere", "Check the URL"]);
+
+    // A commit that was here once needs nobody any more; one that is damaged is fetched again.
+    let pinned = format!("{url}#{second}");
+    fs::rename(bench.path("pack"), bench.path("gone")).unwrap();
+    bench.build_with(std::slice::from_ref(&pinned)).says(&["second\n"]);
+    bench.build_with(&[format!("{url}#main")]).says(&["could not fetch buildpack"]);
+    fs::rename(bench.path("gone"), bench.path("pack")).unwrap();
+    fs::remove_dir_all(bench.path("fetched/git/objects")).ok();
+    fs::write(bench.path("fetched/git/HEAD"), "nonsense").unwrap();
+    bench.build_with(&[pinned]).says(&["second\n"]);
 }
 
 #[test]
@@ -118,7 +176,16 @@ fn a_tarball_buildpack_with_a_wrapping_folder() {
         .args([bench.path("wrapped").as_os_str(), "pack-main".as_ref()])
         .status();
     assert!(status.unwrap().success());
-    bench.build_with(&[format!("file://{}", archive.display())]).says(&["from-tarball\n"]);
+    let url = format!("file://{}", archive.display());
+    let built = bench.build_with(std::slice::from_ref(&url));
+    built.says(&["from-tarball\n"]);
+    let pinned = built.ok().buildpacks[0].pinned.clone();
+    assert_eq!(pinned, format!("{url}#sha256:{}", built.ok().buildpacks[0].digest));
+    bench.build_with(std::slice::from_ref(&pinned)).says(&["from-tarball\n"]);
+    fs::write(&archive, "something else").unwrap();
+    bench.build_with(&[pinned]).says(&["from-tarball\n"]);
+    let built = bench.build_with(&[format!("{url}#sha256:{}", "0".repeat(64))]);
+    built.says(&["the archive has the SHA-256 ", "not the pinned 000000"]);
     let built = bench.build_with(&[format!("file://{}", bench.path("none.tgz").display())]);
     built.says(&["could not fetch buildpack", "curl said: "]);
 }

@@ -4,14 +4,14 @@ use super::access::AppAccess;
 use super::body::Body;
 use super::context::Context;
 use super::error::ApiError;
+use super::segments::Segments;
 use crate::state::buildpacks;
 use axum::Json;
 use axum::extract::State;
+use lathe_compiler::{Catalogue, ParseReferenceError, Reference};
 use lathe_logs::Source;
 use serde::Deserialize;
 use serde_json::{Value, json};
-
-const URL_BYTES_MAX: usize = 2048;
 
 pub(super) async fn list(
     State(context): State<Context>,
@@ -39,17 +39,38 @@ pub(super) async fn set(
     Body(set): Body<Set>,
 ) -> Result<Json<Value>, ApiError> {
     let urls: Vec<String> = set.updates.into_iter().map(|one| one.buildpack).collect();
-    let unusable = |url: &&String| {
-        url.is_empty() || url.len() > URL_BYTES_MAX || url.chars().any(char::is_control)
-    };
-    if urls.iter().find(unusable).is_some() {
-        return Err(ApiError::invalid("A buildpack is a name, a git URL or the URL of an archive"));
+    let catalogue = context.builder.catalogue().map_err(|error| ApiError::internal(&error))?;
+    for url in &urls {
+        check(url, &catalogue)?;
     }
     let (app, kept) = (access.app.id.clone(), urls.clone());
     context.services.store.write(move |tx| buildpacks::set(tx, &app, &kept)).await?;
     let line = format!("Buildpacks set by user {}", access.account.email);
     context.services.say(&access.app.id, Source::App, "api", &line);
     Ok(Json(show(&urls)))
+}
+
+/// Told now rather than by the next build.
+fn check(url: &str, catalogue: &Catalogue) -> Result<(), ApiError> {
+    let reference: Reference = url.parse().map_err(|error: ParseReferenceError| {
+        ApiError::invalid(format!("The buildpack {error}"))
+    })?;
+    if catalogue.resolve(&reference).is_some() {
+        return Ok(());
+    }
+    let known = catalogue.names().join(", ");
+    Err(ApiError::invalid(format!("There is no buildpack {reference} here; there are {known}")))
+}
+
+/// The lookup of Heroku's buildpack registry, which the CLI does for every name: what the name
+/// stands for is for the build to find out.
+pub(super) async fn registered(
+    State(context): State<Context>,
+    Segments(name): Segments<String>,
+) -> Result<Json<Value>, ApiError> {
+    let catalogue = context.builder.catalogue().map_err(|error| ApiError::internal(&error))?;
+    check(&name, &catalogue)?;
+    Ok(Json(json!({"blob_url": name})))
 }
 
 fn show(urls: &[String]) -> Value {

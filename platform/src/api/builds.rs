@@ -7,8 +7,8 @@ use super::error::ApiError;
 use super::page::page;
 use super::segments::Segments;
 use super::sources::Fetched;
-use super::{account, apps};
-use crate::build::{BuildError, Follower, Request, Source};
+use super::{account, apps, inputs};
+use crate::build::{self, BuildError, Follower, Request};
 use crate::stack;
 use crate::state::model::{App, Build};
 use crate::state::{StateError, builds};
@@ -18,9 +18,11 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use lathe_logs::Source;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::convert::Infallible;
+use std::io;
 use tokio_util::sync::CancellationToken;
 
 pub(super) async fn list(
@@ -72,7 +74,7 @@ pub(super) async fn create(
     let request = Request {
         app: access.app.clone(),
         account: access.account.clone(),
-        source: Source::Archive(archive.path().to_owned()),
+        source: build::Source::Archive(archive.path().to_owned()),
         source_version: create.source_blob.version.unwrap_or_default(),
         buildpacks: chosen
             .map(|list| list.into_iter().filter_map(|one| one.url.or(one.name)).collect()),
@@ -89,6 +91,24 @@ pub(super) async fn create(
         cancels.remove(&id);
     });
     Ok((StatusCode::CREATED, Json(shown)).into_response())
+}
+
+/// What buildpacks have kept for the app's next build, and their own copies, are gone. A build that
+/// runs goes on with what it has, and leaves nothing.
+pub(super) async fn purge_cache(
+    State(context): State<Context>,
+    access: AppAccess,
+) -> Result<StatusCode, ApiError> {
+    let disk = build::cache_of(&context.services.config.data, &access.app.id);
+    match tokio::fs::remove_file(&disk).await {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(ApiError::internal(&error));
+        }
+        _ => {}
+    }
+    let line = format!("Build cache purged by user {}", access.account.email);
+    context.services.say(&access.app.id, Source::App, "api", &line);
+    Ok(StatusCode::NO_CONTENT)
 }
 
 fn refusal(error: BuildError) -> ApiError {
@@ -139,8 +159,7 @@ fn pieces(
 
 fn show_build(context: &Context, app: &App, build: &Build) -> Value {
     let path = format!("/apps/{}/builds/{}/output/{}", app.id, build.id, build.output_token);
-    let buildpacks: Vec<Value> =
-        build.buildpacks.iter().map(|one| json!({"url": one.url, "name": one.name})).collect();
+    let buildpacks: Vec<Value> = build.buildpacks.iter().map(inputs::show_buildpack).collect();
     json!({
         "id": build.id,
         "app": apps::brief(app),

@@ -17,6 +17,7 @@ mod envelope;
 mod error;
 mod fetch;
 mod formation;
+mod inputs;
 mod log_drains;
 mod log_sessions;
 mod oauth;
@@ -102,6 +103,8 @@ fn build_routes() -> Router<Context> {
         .route("/apps/{app}/builds", get(builds::list).post(builds::create))
         .route("/apps/{app}/builds/{build}", get(builds::show).delete(builds::cancel))
         .route("/apps/{app}/builds/{build}/output/{secret}", get(builds::output))
+        .route("/apps/{app}/build-cache", delete(builds::purge_cache))
+        .route("/buildpacks/{buildpack}", get(buildpacks::registered))
         .route("/apps/{app}/buildpack-installations", get(buildpacks::list).put(buildpacks::set))
         .route("/sources", post(sources::create))
         .route("/apps/{app}/sources", post(sources::create_for_app))

@@ -6,7 +6,7 @@ use super::context::Context;
 use super::error::ApiError;
 use super::page::page;
 use super::segments::Segments;
-use super::{account, apps};
+use super::{account, apps, inputs};
 use crate::state::model::{App, Config, Release, ReleaseStatus};
 use crate::state::{self, StateError, releases, slugs};
 use axum::Json;
@@ -148,6 +148,7 @@ fn show_release(context: &Context, app: &App, release: &Release) -> Value {
         "artifacts": [],
         "app": apps::brief(app),
         "slug": slug.map(|slug| json!({"id": slug.id})),
+        "inputs": slug.map(inputs::show),
         "user": account::brief(&release.account),
         "output_stream_url": output,
         "created_at": release.created_at,

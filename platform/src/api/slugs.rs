@@ -5,6 +5,7 @@ use super::body::Body;
 use super::catalogue;
 use super::context::Context;
 use super::error::ApiError;
+use super::inputs;
 use super::segments::Segments;
 use super::sources;
 use super::uploads::Purpose;
@@ -49,6 +50,7 @@ pub(super) async fn create(
         process_types,
         buildpacks: Vec::new(),
         config_defaults: BTreeMap::new(),
+        inputs: None,
     };
     let app = access.app.id;
     let purpose = Purpose::Upload { checksum: create.checksum };
@@ -160,6 +162,7 @@ fn show_slug(context: &Context, slug: &Slug, method: &str, secret: &str) -> Valu
         "buildpack_provided_description": null,
         "checksum": slug.digest.map(|digest| format!("SHA256:{digest}")),
         "commit": slug.commit,
+        "inputs": inputs::show(slug),
         "commit_description": null,
         "process_types": types,
         "size": slug.digest.map(|_| slug.bytes),

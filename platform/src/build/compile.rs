@@ -135,13 +135,20 @@ impl Shared {
             request_id: build.id.clone(),
             buildpacks: request.buildpacks.clone().unwrap_or(listed),
             builtin_dir: dyno::BUILDPACKS.into(),
+            registry_dir: config.registry.is_some().then(|| dyno::REGISTRY.into()),
+            order: config.buildpacks.clone(),
             source_date_epoch: lathe_slug::SLUG_MTIME_SECONDS,
-            timeout_ms: u64::try_from(config.timeout.as_millis()).unwrap_or(u64::MAX),
+            timeout_ms: millis(config.timeout),
+            fetch_timeout_ms: millis(config.fetch_timeout),
             cache_bytes_max: config.cache_bytes,
             limits: self.services.config.archives,
             is_archive: matches!(request.source, Source::Archive(_)),
         })
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Passes on what the compiler says, until all of the dyno has closed its end.

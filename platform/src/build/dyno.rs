@@ -24,6 +24,7 @@ const LABEL: &str = "lathe.build";
 /// Where a build sees what the platform gives it.
 const LATHE: &str = "/usr/local/bin/lathe";
 pub(super) const BUILDPACKS: &str = "/usr/share/lathe/buildpacks";
+pub(super) const REGISTRY: &str = "/usr/share/lathe/registry";
 const CA_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
 const RUST: &str = "/opt/rust";
 
@@ -110,6 +111,7 @@ impl Plan<'_> {
             },
         ];
         mounts.extend(build.ca_bundle.as_deref().map(|bundle| read_only(bundle, CA_BUNDLE)));
+        mounts.extend(build.registry.as_deref().map(|dir| read_only(dir, REGISTRY)));
         mounts.extend(build.rust_toolchain.as_deref().map(|tools| read_only(tools, RUST)));
         mounts
     }

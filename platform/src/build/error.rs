@@ -70,7 +70,7 @@ impl BuildError {
             ]),
             Self::Cancelled => lines(&["The build was cancelled, nothing of it was released."]),
             Self::TimedOut { limit } => vec![
-                format!("Compile exceeded {}.", span(*limit)),
+                format!("Compile exceeded {} (build.timeout).", span(*limit)),
                 "Let the build do less, or keep more of it in the build cache.".into(),
             ],
             Self::Rejected { .. } => Vec::new(),
@@ -161,8 +161,14 @@ mod tests {
                 BuildError::OutOfMemory { limit_bytes: 4 << 30 },
                 "Build used more memory than the build class has (4.0 GB).",
             ),
-            (BuildError::TimedOut { limit: Duration::from_mins(15) }, "Compile exceeded 15 min."),
-            (BuildError::TimedOut { limit: Duration::from_secs(5) }, "Compile exceeded 5 s."),
+            (
+                BuildError::TimedOut { limit: Duration::from_mins(15) },
+                "Compile exceeded 15 min (build.timeout).",
+            ),
+            (
+                BuildError::TimedOut { limit: Duration::from_secs(5) },
+                "Compile exceeded 5 s (build.timeout).",
+            ),
             (
                 BuildError::Damaged,
                 "Internal error: the slug that came is not the one that was announced.",

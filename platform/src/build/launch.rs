@@ -3,7 +3,7 @@
 use super::transcript::Transcript;
 use super::{BuildError, Request, Shared};
 use crate::control;
-use crate::state::model::{Build, Release, ReleaseStatus, UsedBuildpack};
+use crate::state::model::{Build, Inputs, Release, ReleaseStatus, UsedBuildpack};
 use crate::state::releases::Change;
 use crate::state::slugs::NewSlug;
 use crate::state::{apps, builds, releases, slugs};
@@ -36,6 +36,12 @@ impl Shared {
             process_types: compiled.process_types,
             buildpacks: compiled.buildpacks.into_iter().map(used).collect(),
             config_defaults: compiled.config_vars,
+            inputs: Some(Inputs {
+                lathe: env!("CARGO_PKG_VERSION").into(),
+                build_stack: self.services.stacks.build.digest.clone(),
+                source: compiled.inputs.source,
+                locks: compiled.inputs.locks,
+            }),
         };
         let (id, app, account) =
             (build.id.clone(), request.app.id.clone(), request.account.clone());
@@ -87,9 +93,9 @@ impl Shared {
 }
 
 fn used(buildpack: lathe_compiler::UsedBuildpack) -> UsedBuildpack {
-    let lathe_compiler::UsedBuildpack { name, url, commit, .. } = buildpack;
+    let lathe_compiler::UsedBuildpack { name, url, commit, digest, pinned, report } = buildpack;
     // The API names a buildpack by its URL; a built-in one has only its name.
-    UsedBuildpack { url: url.unwrap_or_else(|| name.clone()), name, commit }
+    UsedBuildpack { url: url.unwrap_or_else(|| name.clone()), name, commit, digest, pinned, report }
 }
 
 /// A commit by its first digits; anything else as it is.

@@ -23,6 +23,7 @@ use crate::services::Services;
 use crate::state::model::{Account, App, Build, Release};
 use crate::state::{StateError, builds};
 use git2::Oid;
+use lathe_compiler::{Catalogue, CompileError};
 use lathe_logs::Source as LogSource;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -138,6 +139,12 @@ impl Builder {
         self.shared.closing.cancel();
         self.shared.builds.close();
         self.shared.builds.wait().await;
+    }
+
+    /// The buildpacks that have names here.
+    pub fn catalogue(&self) -> Result<Catalogue, CompileError> {
+        let config = &self.shared.services.config.build;
+        Catalogue::open(&self.shared.buildpacks, config.registry.as_deref(), &config.buildpacks)
     }
 
     pub fn transcripts(&self) -> &Transcripts {

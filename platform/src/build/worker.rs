@@ -29,7 +29,8 @@ enum WorkerError {
 /// Does one build and returns the exit code. To be run in a build dyno and nowhere else, before the
 /// process opens anything.
 pub fn main() -> u8 {
-    let begun = begin(&Job::default().cache_dir);
+    let Job { cache_dir, fetched_dir, .. } = Job::default();
+    let begun = begin(&[&cache_dir, &fetched_dir]);
     let mut out = Transcript::new(io::stdout());
     match begun {
         Ok((slug, outcome)) => run_worker(io::stdin(), out, slug, outcome, Cancel::default()),
@@ -41,14 +42,14 @@ pub fn main() -> u8 {
 }
 
 /// Takes the pipes and clears the disk: an interrupted build leaves its source, any build may leave
-/// files about, and only the cache is meant to last.
-fn begin(cache: &Path) -> Result<(File, File), WorkerError> {
+/// files about, and only what is `kept` is meant to last.
+fn begin(kept: &[&Path]) -> Result<(File, File), WorkerError> {
     let pipes = inherited::pipes().map_err(WorkerError::Pipes)?;
     // Programs of the build run as the same user: they may not look into this process.
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(|error| WorkerError::Pipes(error.into()))?;
     check_disk()?;
-    sweep(Path::new(DISK), cache)?;
+    sweep(Path::new(DISK), kept)?;
     Ok(pipes)
 }
 
@@ -61,8 +62,8 @@ fn check_disk() -> Result<(), WorkerError> {
     Ok(())
 }
 
-/// Removes everything below `dir` but `keep` and what leads there.
-fn sweep(dir: &Path, keep: &Path) -> Result<(), WorkerError> {
+/// Removes everything below `dir` but what is `kept` and what leads there.
+fn sweep(dir: &Path, kept: &[&Path]) -> Result<(), WorkerError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| WorkerError::Sweep { path, source }
@@ -72,13 +73,13 @@ fn sweep(dir: &Path, keep: &Path) -> Result<(), WorkerError> {
         let path = entry.path();
         let kind = entry.file_type().map_err(failed(&path))?;
         // The file system's own folder of finds; it belongs to root.
-        if path == keep || (path == Path::new(DISK).join("lost+found")) {
+        if kept.contains(&path.as_path()) || (path == Path::new(DISK).join("lost+found")) {
             continue;
         }
         if !kind.is_dir() {
             fs::remove_file(&path).map_err(failed(&path))?;
-        } else if keep.starts_with(&path) {
-            sweep(&path, keep)?;
+        } else if kept.iter().any(|kept| kept.starts_with(&path)) {
+            sweep(&path, kept)?;
         } else {
             remove_tree(&path).map_err(failed(&path))?;
         }
@@ -118,7 +119,8 @@ mod tests {
             fs::write(disk.path().join(file), b"x").unwrap();
         }
         std::os::unix::fs::symlink(&cache, disk.path().join("link")).unwrap();
-        sweep(disk.path(), &cache).unwrap();
+        let fetched = disk.path().join("codon/tmp/buildpacks");
+        sweep(disk.path(), &[&cache, &fetched]).unwrap();
         let left = walkdir::WalkDir::new(disk.path()).into_iter().map(|entry| entry.unwrap());
         let left: Vec<_> = left.filter(|entry| entry.file_type().is_file()).collect();
         assert_eq!(left.len(), 1);

@@ -72,15 +72,20 @@ pub(super) fn compile(config: &Config, what: &Compile) -> Result<ExitCode, Compi
     let job = Job {
         build_dir: within("build"),
         cache_dir,
+        fetched_dir: within("fetched"),
         home: within("home"),
         work_dir: within("work"),
+        env_dir: within("env"),
         builtin_dir: build::lay_out_buildpacks(&within("buildpacks"))?,
+        registry_dir: config.build.registry.clone(),
+        order: config.build.buildpacks.clone(),
         buildpacks: what.buildpack.clone(),
         env: what.env_dir.as_deref().map(read_env_dir).transpose()?.unwrap_or_default(),
         extra_env: host_environment(config),
         stack: stack::RUN.into(),
         buildpack_stack: HEROKU_STACK.into(),
         timeout: config.build.timeout,
+        fetch_timeout: config.build.fetch_timeout,
         cache_bytes_max: config.build.cache_bytes,
         ..Job::default()
     };

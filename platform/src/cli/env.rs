@@ -69,6 +69,8 @@ impl Access {
             ("GIT_SSL_CAINFO", bundle),
             // Otherwise each command waits seconds for services that only Heroku has.
             ("HEROKU_PARTICLEBOARD_URL", host.clone()),
+            // Names of buildpacks are looked up here, and not at Heroku.
+            ("HEROKU_BUILDPACK_REGISTRY_URL", host.clone()),
             ("HEROKU_LOGIN_HOST", host),
             ("DISABLE_TELEMETRY", "true".into()),
             ("HEROKU_SKIP_ANALYTICS", "1".into()),

@@ -5,6 +5,7 @@ use super::compile::CompileVerbError;
 use super::connect::ConnectError;
 use super::demo::DemoError;
 use super::env::EnvError;
+use super::inputs::InputsError;
 use super::install::InstallError;
 use super::slug::SlugVerbError;
 use super::token::TokenError;
@@ -30,6 +31,8 @@ pub enum CliError {
     Instance(#[from] InstanceError),
     #[error(transparent)]
     Env(#[from] EnvError),
+    #[error(transparent)]
+    Inputs(#[from] InputsError),
     #[error(transparent)]
     Install(#[from] InstallError),
     #[error(transparent)]
@@ -58,6 +61,7 @@ impl CliError {
             Self::Packages(error) => error.remedy(),
             Self::Instance(error) => error.remedy(),
             Self::Env(error) => error.remedy(),
+            Self::Inputs(error) => error.remedy(),
             Self::Install(error) => error.remedy(),
             Self::Connect(error) => error.remedy(),
             Self::Compile(error) => error.remedy(),
@@ -86,7 +90,7 @@ impl CliError {
             | Self::Install(_)
             | Self::Up(_)
             | Self::Spawner(_) => 71,
-            Self::Compile(_) | Self::Bench(_) | Self::Demo(_) => 1,
+            Self::Compile(_) | Self::Bench(_) | Self::Demo(_) | Self::Inputs(_) => 1,
         }
     }
 }

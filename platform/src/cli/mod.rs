@@ -8,6 +8,7 @@ mod demo;
 mod doctor;
 mod env;
 mod error;
+mod inputs;
 mod install;
 mod say;
 mod settings;
@@ -92,6 +93,9 @@ enum Command {
     /// Make, unpack and compare slugs, with no platform
     #[command(subcommand)]
     Slug(slug::Slug),
+    /// Show what a release was made from: commit, lock files, buildpacks, stacks, toolchains
+    #[command(name = "releases:inputs")]
+    ReleaseInputs(inputs::ReleaseInputs),
     /// Measure, beside a limit and rivals of the same run
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -156,6 +160,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Connect { target, command, .. } => connect::connect(&config, &target, &command)?,
         Command::Compile(what) => return Ok(compile::compile(&config, &what)?),
         Command::Slug(what) => return Ok(slug::slug(&config, &what)?),
+        Command::ReleaseInputs(what) => inputs::show(&config, &what)?,
         Command::Settings => settings::list(&config),
         Command::Stacks => stacks::list(&config)?,
         Command::StacksBuild => stacks::build(&config)?,

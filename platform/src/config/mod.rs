@@ -91,6 +91,10 @@ pub struct Build {
     pub rust_toolchain: Option<PathBuf>,
     /// Buildpacks asked in this order when an app names none; empty: the bundled order.
     pub buildpacks: Vec<String>,
+    /// The operator's buildpacks and names for buildpacks, mounted read-only.
+    pub registry: Option<PathBuf>,
+    /// How long a buildpack may take to arrive.
+    pub fetch_timeout: Duration,
 }
 
 /// How long a dyno is waited for.
@@ -264,6 +268,8 @@ impl Config {
                 env: BTreeMap::new(),
                 rust_toolchain: around.rust_toolchain(),
                 buildpacks: Vec::new(),
+                registry: None,
+                fetch_timeout: Duration::from_secs(90),
             },
             dynos: Patience::HEROKU,
             push: Push { max_bytes: 500 * 1000 * 1000, idle: Duration::from_mins(1) },

@@ -143,6 +143,18 @@ pub const SETTINGS: &[Setting] = &[
         joined
     ),
     setting!(
+        "build.registry",
+        "directory of more buildpacks, with their names in a file `aliases`",
+        c.build.registry = value::existing,
+        maybe_path
+    ),
+    setting!(
+        "build.fetch_timeout",
+        "seconds a buildpack may take to arrive",
+        c.build.fetch_timeout = value::seconds,
+        seconds
+    ),
+    setting!(
         "dynos.boot_timeout",
         "seconds a web dyno may take to listen on $PORT",
         c.dynos.boot_timeout = value::seconds,

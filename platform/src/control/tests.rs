@@ -36,6 +36,7 @@ fn release(version: u32, status: ReleaseStatus, phase: Phase, types: &[&str]) ->
         process_types: types.iter().map(|name| ((*name).into(), format!("run {name}"))).collect(),
         buildpacks: Vec::new(),
         config_defaults: Config::new(),
+        inputs: None,
         created_at: Timestamp::UNIX_EPOCH,
     };
     Release {

@@ -54,6 +54,8 @@ pub struct Slug {
     pub buildpacks: Vec<UsedBuildpack>,
     /// Defaults from `bin/release`, applied to the first release only.
     pub config_defaults: Config,
+    /// What it was made from; none of one that was made elsewhere.
+    pub inputs: Option<Inputs>,
     pub created_at: Timestamp,
 }
 
@@ -69,6 +71,28 @@ pub struct UsedBuildpack {
     pub name: String,
     pub url: String,
     pub commit: Option<String>,
+    /// SHA-256 of its archive or its tree.
+    #[serde(default)]
+    pub digest: String,
+    /// The reference that gives exactly this buildpack again.
+    #[serde(default)]
+    pub pinned: String,
+    /// What it said of the build: versions of toolchains, most of all.
+    #[serde(default)]
+    pub report: BTreeMap<String, String>,
+}
+
+/// What a slug was made from, beside its buildpacks and its commit. Digests are SHA-256.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Inputs {
+    /// The version of Lathe, which holds the built-in buildpacks.
+    pub lathe: String,
+    /// The digest of the stack it was built on.
+    pub build_stack: String,
+    /// The source tree as the buildpacks found it.
+    pub source: String,
+    /// The files that pin dependencies or a toolchain, by name.
+    pub locks: BTreeMap<String, String>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]

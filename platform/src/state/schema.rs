@@ -5,7 +5,7 @@ use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
 
 /// Step n brings a file from version n to n + 1. Steps are never edited once released.
-const MIGRATIONS: [&str; 1] = [V1];
+const MIGRATIONS: [&str; 2] = [V1, V2];
 
 const V1: &str = "
 CREATE TABLE accounts (
@@ -64,6 +64,9 @@ CREATE TABLE sources (
     id TEXT PRIMARY KEY, token TEXT NOT NULL UNIQUE, app TEXT REFERENCES apps ON DELETE CASCADE,
     created_ms INTEGER NOT NULL);
 ";
+
+/// What a slug was made from.
+const V2: &str = "ALTER TABLE slugs ADD COLUMN inputs TEXT;";
 
 pub(super) fn open(path: &Path) -> Result<Connection, StateError> {
     let failed = |source| StateError::Open { path: path.to_owned(), source };

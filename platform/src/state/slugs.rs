@@ -1,6 +1,6 @@
 //! Slugs as the platform knows them: what is in them and which blob they are.
 
-use super::model::{Config, Slug, UsedBuildpack};
+use super::model::{Config, Inputs, Slug, UsedBuildpack};
 use super::{StateError, Tx, ms, time};
 use lathe_slug::{DiffId, SlugId};
 use rusqlite::{Row, params};
@@ -19,16 +19,18 @@ pub struct NewSlug {
     pub process_types: Vec<(String, String)>,
     pub buildpacks: Vec<UsedBuildpack>,
     pub config_defaults: Config,
+    pub inputs: Option<Inputs>,
 }
 
 const COLUMNS: &str = "id, app, digest, diff_id, bytes, commit_id, stack, process_types, \
-    buildpacks, config_defaults, created_ms";
+    buildpacks, config_defaults, created_ms, inputs";
 
 pub fn insert(tx: &Tx<'_>, app: &str, new: &NewSlug) -> Result<Slug, StateError> {
     let id = Uuid::new_v4().to_string();
     tx.sql.execute(
         "INSERT INTO slugs (id, app, digest, diff_id, bytes, commit_id, stack, process_types, \
-         buildpacks, config_defaults, created_ms) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)",
+         buildpacks, config_defaults, created_ms, inputs) \
+         VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12)",
         params![
             id,
             app,
@@ -41,6 +43,7 @@ pub fn insert(tx: &Tx<'_>, app: &str, new: &NewSlug) -> Result<Slug, StateError>
             serde_json::to_string(&new.buildpacks)?,
             serde_json::to_string(&new.config_defaults)?,
             ms(tx.now),
+            new.inputs.as_ref().map(serde_json::to_string).transpose()?,
         ],
     )?;
     by_id(tx, app, &id)
@@ -106,6 +109,10 @@ fn slug_of(row: &Row<'_>) -> rusqlite::Result<Slug> {
         buildpacks: json(row, 8)?,
         config_defaults: json(row, 9)?,
         created_at: time(row.get(10)?),
+        inputs: match row.get_ref(11)? {
+            rusqlite::types::ValueRef::Null => None,
+            _ => Some(json(row, 11)?),
+        },
     })
 }
 

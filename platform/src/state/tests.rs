@@ -46,6 +46,7 @@ fn new_slug(types: &[(&str, &str)]) -> NewSlug {
         process_types: types.iter().map(|(a, b)| ((*a).into(), (*b).into())).collect(),
         buildpacks: Vec::new(),
         config_defaults: Config::from([("LANG".into(), "C.UTF-8".into())]),
+        inputs: None,
     }
 }
 
