@@ -124,6 +124,24 @@ const AFTER_THE_PUSH: &[Step] = &[
     step(&["maintenance:on", "-a", "cli"], &["done"]),
     step(&["maintenance", "-a", "cli"], &["on"]),
     step(&["maintenance:off", "-a", "cli"], &["done"]),
+    // Buildpacks
+    step(&["buildpacks", "-a", "cli"], &["cli has no Buildpacks"]),
+    step(&["buildpacks:set", "heroku/python", "-a", "cli"], &["will use heroku/python"]),
+    fails(&["buildpacks:set", "heroku/python", "-a", "cli"], 1, &["already set"]),
+    step(
+        &["buildpacks:add", "-i", "1", "https://example.com/b.git#v1", "-a", "cli"],
+        &["1. https://example.com/b.git#v1", "2. heroku/python"],
+    ),
+    step(
+        &["buildpacks:set", "-i", "1", "heroku/nodejs", "-a", "cli"],
+        &["1. heroku/nodejs", "2. heroku/python"],
+    ),
+    fails(&["buildpacks:add", "acme/none", "-a", "cli"], 2, &["buildpack"]),
+    step(&["buildpacks:remove", "heroku/python", "-a", "cli"], &["will use heroku/nodejs"]),
+    step(&["buildpacks:add", "heroku/python", "-a", "cli"], &["2. heroku/python"]),
+    step(&["buildpacks:remove", "-i", "2", "-a", "cli"], &["will use heroku/nodejs"]),
+    step(&["buildpacks", "-a", "cli"], &["heroku/nodejs"]),
+    step(&["buildpacks:clear", "-a", "cli"], &["Buildpacks cleared"]),
     // The end
     step(&["apps:rename", "cli-too", "-a", "cli"], &["cli-too"]),
     fails(&["apps:destroy", "--confirm", "cli", "-a", "cli-too"], 1, &[]),

@@ -134,16 +134,13 @@ impl CompileError {
 
     /// What happened, with every cause, for people.
     pub fn reason(&self) -> String {
-        let mut text = with_causes(self);
+        let text = with_causes(self);
         let (about, lines): (_, &[String]) = match self {
             Self::Compile { last_words, .. } => ("Its last words", last_words),
             Self::TimedOut { at_work, .. } => ("It was still at", at_work),
             _ => ("", &[]),
         };
-        if !lines.is_empty() {
-            text.push_str(&format!("\n{about}: {}", lines.join("\n  ")));
-        }
-        text
+        if lines.is_empty() { text } else { format!("{text}\n{about}: {}", lines.join("\n  ")) }
     }
 
     /// What to do about it.

@@ -90,7 +90,9 @@ pub(crate) fn bound_cache(site: &Site<'_>, out: &mut Transcript) {
         megabytes(bytes),
         megabytes(site.job.cache_bytes_max)
     ));
-    dirs.into_iter().for_each(|dir| empty(dir));
+    for dir in dirs {
+        empty(dir);
+    }
 }
 
 fn empty(dir: &Path) {

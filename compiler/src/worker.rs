@@ -33,7 +33,7 @@ pub fn run_worker(
             Outcome::Failed { step, reason, remedy } => {
                 Outcome::Failed { step, reason: out.masked(&reason), remedy }
             }
-            done => done,
+            done @ Outcome::Compiled(_) => done,
         },
         Err(error) => refused(&error, &mut out),
     };

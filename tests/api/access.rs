@@ -19,6 +19,8 @@ enum Of {
     Secret,
     /// Nobody: the endpoint is not served.
     Nobody,
+    /// Everybody: clients ask it without a token, and it tells what no account owns.
+    Anybody,
 }
 
 /// Method, path, whose it is, what those get who may, and what they send. In the order of calls.
@@ -91,6 +93,9 @@ const ROUTES: &[(&str, &str, Of, u16, &str)] = &[
     ("GET", "/apps/{app}/builds/{build}", Of::App, 404, ""),
     ("DELETE", "/apps/{app}/builds/{build}", Of::App, 404, ""),
     ("GET", "/apps/{app}/builds/{build}/output/{secret}", Of::Secret, 404, ""),
+    ("DELETE", "/apps/{app}/build-cache", Of::App, 204, ""),
+    // No name of a buildpack: the client of Heroku's buildpack registry knows no tokens.
+    ("GET", "/buildpacks/{buildpack}", Of::Anybody, 422, ""),
     ("GET", "/apps/{app}/buildpack-installations", Of::App, 200, ""),
     ("PUT", "/apps/{app}/buildpack-installations", Of::App, 200, r#"{"updates": []}"#),
     ("POST", "/sources", Of::Account, 201, ""),
@@ -110,7 +115,7 @@ const PEOPLE: [&str; 5] = ["none", "bad", "foreign", "collaborator", "owner"];
 /// What `who` gets on a route.
 fn expected(of: Of, status: u16, who: &str) -> u16 {
     match (of, who) {
-        (Of::Secret | Of::Nobody, _) => status,
+        (Of::Secret | Of::Nobody | Of::Anybody, _) => status,
         (_, "none" | "bad") => 401,
         (Of::App | Of::Owner, "foreign") => 404,
         (Of::Owner, "collaborator") => 403,
@@ -187,6 +192,7 @@ fn every_route_for_everybody() {
                 .replace("{type}", "web")
                 .replace("{dyno}", "web.1")
                 .replace("{build}", "00000000-0000-4000-8000-000000000000")
+                .replace("{buildpack}", "acme%2Fnone")
                 .replace("{slug}", &slug)
                 .replace("{secret}", "guessed");
             let token = people.get(who).map(String::as_str);

@@ -4,6 +4,7 @@ use super::{
     DETECT, PLAIN, create, digest, listed, own, says, script, slug_file, unpacked, versions,
 };
 use lathe_tests::{Checkout, Platform, until};
+use serde_json::Value;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -130,6 +131,66 @@ fn a_build_writes_nowhere_but_in_its_own_folders() {
         says(&said, &[&format!("{what}: refused")]);
     }
     says(&said, &["own: done"]);
+}
+
+/// threats C15: a build reaches the world by its name servers, and nothing that is near.
+#[test]
+fn a_build_reaches_neither_the_platform_nor_a_neighbour_nor_metadata() {
+    let platform = Platform::start();
+    create(&platform, "neighbour");
+    let web = [("Procfile", "web: python3 -m http.server $PORT --bind 0.0.0.0\n")];
+    Checkout::new(&platform, "neighbour", &web).push().accepted();
+    let (_, dynos) = platform.api("GET", "/apps/neighbour/dynos", &Value::Null);
+    assert_eq!(dynos[0]["state"], "up", "{dynos}");
+    let ports = ["api_tls", "api_plain", "router"].map(|name| platform.address(name).port());
+    let gateway = "$(python3 -c 'import socket, struct; print(*[socket.inet_ntoa(struct.pack(\"<L\", \
+        int(l.split()[2], 16))) for l in open(\"/proc/net/route\") if l.split()[1] == \"00000000\"])')";
+    let own_net = "$(hostname -I | tr ' ' '\\n' | head -n1 | cut -d. -f1-3)";
+    let tries = format!(
+        "reach() {{ if timeout 1 bash -c \"exec 3<>/dev/tcp/$1/$2\" 2>/dev/null; then echo \"REACHED $1 $2\"; fi; }}\n\
+         gateway={gateway}; net={own_net}; echo \"gateway $gateway net $net\"; test -n \"$gateway\"\n\
+         for port in 22 {} {} {}; do reach $gateway $port & reach 127.0.0.1 $port & done\n\
+         reach 169.254.169.254 80 &\n\
+         for host in {{1..30}}; do for port in 5000 8080 {}; do reach $net.$host $port & done; done\n\
+         wait; echo tried all",
+        ports[0], ports[1], ports[2], ports[1],
+    );
+    let said = own(&platform, "prober", &tries).push().accepted().transcript;
+    says(&said, &["gateway 10.", "tried all"]);
+    assert!(!said.contains("REACHED"), "{said}");
+}
+
+/// threats C12: what `bin/detect` does is its own affair, until it says yes.
+#[test]
+fn a_detect_that_floods_crashes_or_lies_decides_nothing() {
+    let platform = Platform::start();
+    create(&platform, "detect");
+    let checkout = Checkout::new(&platform, "detect", PLAIN);
+    let compile = script("true");
+    for (detect, kind) in [
+        ("kill -9 $$", "Procfile app detected"),
+        ("yes x | head -c 2000000; exit 1", "Procfile app detected"),
+        ("yes x | tr -d '\\n' | head -c 2000000", "xxxxx"),
+        ("echo; exit 0", "inline app detected"),
+    ] {
+        checkout.commit(&[
+            ("bin/detect", &format!("#!/bin/bash\n{detect}\n")),
+            ("bin/compile", &compile),
+        ]);
+        let said = checkout.push().accepted().transcript;
+        says(&said, &[kind]);
+        assert!(said.len() < 5000, "{} bytes", said.len());
+    }
+}
+
+/// The disk is a limit like the others: what fills it is told so, and the next build has room again.
+#[test]
+fn a_build_that_fills_its_disk_says_so_and_the_next_one_has_room() {
+    let platform = Platform::start_with(&["build.disk=64MB"]);
+    let checkout = own(&platform, "disk", "head -c 200000000 /dev/zero > \"$1/big\"");
+    checkout.push().rejected(&["MB is full (build.disk)", "builds:cache:purge"]);
+    checkout.commit(&[("bin/compile", &script("head -c 20000000 /dev/zero > \"$1/big\""))]);
+    checkout.push().accepted();
 }
 
 /// threats C6, C7: a slug holds the app, and nothing of the host however it is linked.

@@ -52,12 +52,11 @@ fn attempt(
         let args = place.into_iter().chain(args.iter().map(OsString::from));
         git(&args.collect::<Vec<_>>(), errand)
     };
-    let commit = match known(rev, &git) {
-        Some(commit) => commit,
-        None => {
-            git(&["fetch", "--quiet", "--depth=1", "--no-tags", "--", url, rev])?;
-            git(&["rev-parse", "--verify", "FETCH_HEAD^{commit}"])?
-        }
+    let commit = if let Some(commit) = known(rev, &git) {
+        commit
+    } else {
+        git(&["fetch", "--quiet", "--depth=1", "--no-tags", "--", url, rev])?;
+        git(&["rev-parse", "--verify", "FETCH_HEAD^{commit}"])?
     };
     git(&["read-tree", &commit])?;
     git(&["checkout-index", "--all", "--force"])?;

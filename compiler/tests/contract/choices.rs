@@ -50,7 +50,7 @@ fn every_listed_buildpack_must_detect() {
     bench.write("two/bin/detect", "#!/bin/sh\ntest -e \"$1/made-by-one\" && echo Two\n");
     let built = bench.build_with(&[one.clone(), two.clone()]);
     built.says(&["Fake app detected", "Two app detected"]);
-    std::fs::remove_file(bench.path("cache/compiled")).unwrap();
+    fs::remove_file(bench.path("cache/compiled")).unwrap();
     bench.write("two/bin/detect", "#!/bin/sh\necho 'looks for a Gemfile' >&2; exit 1\n");
     let built = bench.build_with(&[one, two]);
     assert!(matches!(built.error(), CompileError::NotDetected { .. }));
