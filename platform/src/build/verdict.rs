@@ -107,7 +107,8 @@ mod tests {
         });
         let answer = json!({
             "outcome": "compiled", "manifest": manifest, "process_types": [[process_type, "run"]],
-            "config_vars": { variable: "x" }, "buildpacks": [], "detected": "X", "stack": "s",
+            "config_vars": { variable: "x" }, "buildpacks": [],
+            "inputs": {"source": digest, "locks": {}}, "detected": "X", "stack": "s",
         });
         serde_json::to_vec(&answer).unwrap()
     }

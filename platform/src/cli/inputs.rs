@@ -85,6 +85,7 @@ fn print(release: &Value, inputs: &Value) {
     ] {
         say!("{label:12} {}", text(&inputs[name]));
     }
+    // The names are the compiler's own, the ones of reports are not.
     for (name, digest) in inputs["locks"].as_object().into_iter().flatten() {
         say!("{name:12} {}", text(digest));
     }
@@ -92,11 +93,12 @@ fn print(release: &Value, inputs: &Value) {
         say!("buildpack    {}", text(&buildpack["pinned"]));
         say!("             {}", text(&buildpack["digest"]));
         for (name, value) in buildpack["report"].as_object().into_iter().flatten() {
-            say!("             {name}: {}", text(value));
+            say!("             {}: {}", text(&name.as_str().into()), text(value));
         }
     }
 }
 
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or("-")
+/// A buildpack wrote it: what steers a terminal is left out.
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or("-").chars().filter(|c| !c.is_control()).collect()
 }
