@@ -15,7 +15,17 @@ const DIRECTIONS: [(&str, &[&str]); 8] = [
     ("runtime/router", &["lathe-logs"]),
     ("runtime/dynos", &["lathe-logs", "lathe-slug"]),
     ("bootstrap", &["lathe-slug"]),
-    ("platform", &["lathe-slug", "lathe-compiler", "lathe-dynos", "lathe-logs", "lathe-router"]),
+    (
+        "platform",
+        &[
+            "lathe-slug",
+            "lathe-bootstrap",
+            "lathe-compiler",
+            "lathe-dynos",
+            "lathe-logs",
+            "lathe-router",
+        ],
+    ),
     ("tests", &[]),
 ];
 

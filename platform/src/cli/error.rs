@@ -1,12 +1,14 @@
 //! Why a verb failed: what happened and what to do, for whoever typed it.
 
 use super::bench::BenchError;
+use super::bootstrap::BootstrapError;
 use super::compile::CompileVerbError;
 use super::connect::ConnectError;
 use super::demo::DemoError;
 use super::env::EnvError;
 use super::inputs::InputsError;
 use super::install::InstallError;
+use super::selftest::SelftestError;
 use super::slug::SlugVerbError;
 use super::token::TokenError;
 use super::up::UpVerbError;
@@ -44,6 +46,10 @@ pub enum CliError {
     #[error(transparent)]
     Bench(#[from] BenchError),
     #[error(transparent)]
+    Bootstrap(#[from] BootstrapError),
+    #[error(transparent)]
+    Selftest(#[from] SelftestError),
+    #[error(transparent)]
     Demo(#[from] DemoError),
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -67,6 +73,8 @@ impl CliError {
             Self::Compile(error) => error.remedy(),
             Self::Slug(error) => error.remedy(),
             Self::Bench(error) => error.remedy(),
+            Self::Bootstrap(error) => error.remedy(),
+            Self::Selftest(error) => error.remedy(),
             Self::Demo(error) => error.remedy(),
             Self::Token(error) => error.remedy(),
             Self::Up(error) => error.remedy(),
@@ -90,7 +98,12 @@ impl CliError {
             | Self::Install(_)
             | Self::Up(_)
             | Self::Spawner(_) => 71,
-            Self::Compile(_) | Self::Bench(_) | Self::Demo(_) | Self::Inputs(_) => 1,
+            Self::Compile(_)
+            | Self::Bench(_)
+            | Self::Bootstrap(_)
+            | Self::Selftest(_)
+            | Self::Demo(_)
+            | Self::Inputs(_) => 1,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The command line: one file a group of verbs, and the way errors reach whoever typed them.
 
 mod bench;
+mod bootstrap;
 mod client;
 mod compile;
 mod connect;
@@ -11,11 +12,13 @@ mod error;
 mod inputs;
 mod install;
 mod say;
+mod selftest;
 mod settings;
 mod slug;
 mod stacks;
 mod stop;
 mod token;
+mod tour;
 mod up;
 
 pub use error::{CliError, report};
@@ -96,6 +99,11 @@ enum Command {
     /// Show what a release was made from: commit, lock files, buildpacks, stacks, toolchains
     #[command(name = "releases:inputs")]
     ReleaseInputs(inputs::ReleaseInputs),
+    /// Lathe compiled by Lathe
+    #[command(subcommand)]
+    Bootstrap(bootstrap::Bootstrap),
+    /// Check from outside that the platform of a data directory works; leaves nothing
+    Selftest(selftest::Selftest),
     /// Measure, beside a limit and rivals of the same run
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -161,6 +169,8 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Compile(what) => return Ok(compile::compile(&config, &what)?),
         Command::Slug(what) => return Ok(slug::slug(&config, &what)?),
         Command::ReleaseInputs(what) => inputs::show(&config, &what)?,
+        Command::Bootstrap(what) => return bootstrap::bootstrap(&config, &flags, &what),
+        Command::Selftest(how) => return selftest::selftest(&config, &how),
         Command::Settings => settings::list(&config),
         Command::Stacks => stacks::list(&config)?,
         Command::StacksBuild => stacks::build(&config)?,

@@ -15,7 +15,7 @@ mod steps;
 
 use super::CliError;
 use super::client::ClientError;
-use super::demo::sample::SampleError;
+use super::tour::SampleError;
 use super::up::UpVerbError;
 use crate::config::Config;
 use clap::Subcommand;

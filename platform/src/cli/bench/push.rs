@@ -4,8 +4,8 @@ use super::BenchError;
 use super::figures::{milliseconds, quantile, sorted};
 use super::steps::{Passed, Steps};
 use crate::cli::client::Client;
-use crate::cli::demo::sample::Sample;
 use crate::cli::say::say;
+use crate::cli::tour::Sample;
 use crate::cli::up;
 use crate::config::Config;
 use crate::roles::Running;
@@ -107,7 +107,7 @@ async fn measure(
     let mut pushes = Vec::new();
     let before = super::figures::load();
     for turn in 0..WARM_UP + count {
-        sample.change(&format!("{turn}\n")).await?;
+        sample.change("CHANGES", &format!("{turn}\n")).await?;
         drop(steps.take());
         let begin = Instant::now();
         // A first push that fails should say why; the others say the same as it.

@@ -64,9 +64,9 @@ impl Sample {
         Ok(sample)
     }
 
-    /// Changes a file that the app does not read, and commits that.
-    pub(in crate::cli) async fn change(&self, text: &str) -> Result<(), SampleError> {
-        write(&self.tree.join("CHANGES"), text)?;
+    /// Changes a file and commits that.
+    pub(in crate::cli) async fn change(&self, file: &str, text: &str) -> Result<(), SampleError> {
+        write(&self.tree.join(file), text)?;
         self.commit().await
     }
 

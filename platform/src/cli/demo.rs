@@ -1,9 +1,7 @@
 //! `lathe demo`: a push, a request, a one-off and the logs, on this machine and from outside.
 
-mod oneoff;
-pub(super) mod sample;
-
-use super::client::{self, Client, ClientError, loopback};
+use super::env::Access;
+use super::tour::{Tour, TourError};
 use super::up::{self, Signals, UpVerbError};
 use super::{CliError, runtime};
 use crate::cli::say::say;
@@ -11,20 +9,12 @@ use crate::config::Config;
 use crate::host::packages;
 use crate::roles::Running;
 use clap::Args;
-use oneoff::RendezvousError;
-use sample::{Sample, SampleError};
 use std::io;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tempfile::TempDir;
-
-/// What the one-off ends with: no program does so by accident.
-const EXIT_STATUS: u8 = 42;
-/// Lines travel through the log hub in their own time.
-const LOG_PATIENCE: Duration = Duration::from_secs(10);
-const LOG_LINES: u32 = 20;
 
 /// How far to go.
 #[derive(Debug, Args)]
@@ -48,28 +38,17 @@ pub enum DemoError {
         #[source]
         source: io::Error,
     },
-    #[error("the API does not do it")]
-    Client(#[from] ClientError),
-    #[error("the sample cannot be pushed")]
-    Sample(#[from] SampleError),
-    #[error("the one-off dyno cannot be met")]
-    Rendezvous(#[from] RendezvousError),
-    #[error("the app answers {status}: {body:?}")]
-    Answer { status: u16, body: String },
-    #[error("the one-off dyno ended with {found:?}, not with {EXIT_STATUS}")]
-    ExitStatus { found: Option<u8> },
-    #[error("the request is not in the logs after {} seconds", LOG_PATIENCE.as_secs())]
-    Logs,
+    #[error("the demonstration has failed")]
+    Tour(#[from] TourError),
 }
 
 impl DemoError {
     pub(super) fn remedy(&self) -> String {
         match self {
-            Self::Sample(_) => "See what git said above.".into(),
+            Self::Tour(error) => error.remedy(),
             Self::Directory(_) | Self::Read { .. } => {
                 "Check the disk, and that you are root.".into()
             }
-            _ => "Again with LATHE_LOG=info says more; `lathe doctor` checks the machine.".into(),
         }
     }
 }
@@ -132,61 +111,36 @@ async fn perform(config: Config, exit: bool, room: &TempDir) -> Result<ExitCode,
 /// The checks, in the order in which somebody would do it by hand. Gives the app's name.
 async fn show(running: &Running, room: &TempDir) -> Result<String, DemoError> {
     let config = &running.services.config;
-    let token = read(config.owner_token())?;
-    let client = Client::new(running.endpoints(), token.trim(), &read(config.ca_certificate())?)?;
+    let access = Access {
+        endpoints: running.endpoints().clone(),
+        token: read(config.owner_token())?.trim().to_owned(),
+        authority: read(config.ca_certificate())?,
+    };
+    let tour = Tour::begin(&access, &config.apps_domain, room.path()).await?;
+    let app = tour.app();
 
-    let app = format!("hello-{:06x}", uuid::Uuid::new_v4().as_u128() & 0xff_ffff);
     step("Creating an app");
-    client.post("/apps", &serde_json::json!({ "name": app })).await?;
+    tour.create().await?;
     say!("       {app}");
 
     step("git push");
-    let port = running.endpoints().api_tls.port();
-    let bundle = config.tls_dir().join("bundle.pem");
-    let sample = Sample::make(room.path(), &app, port, token.trim(), &bundle).await?;
     let started = Instant::now();
-    sample.push(Stdio::inherit()).await?;
+    tour.push(Stdio::inherit()).await?;
     say!("       in {:.1} s", started.elapsed().as_secs_f64());
 
-    let url = running.services.web_url(&app);
-    step(&format!("GET {url}"));
-    let router = loopback(running.endpoints().router);
-    let (status, body) = client::get_app(router, &app, &config.apps_domain).await?;
-    if status != 200 || !body.starts_with("Hello, world, from web.1") {
-        return Err(DemoError::Answer { status, body });
-    }
-    say!("       {status} {}", body.trim_end());
+    step(&format!("GET {}", running.services.web_url(app)));
+    say!("       200 {}", tour.request().await?.trim_end());
 
-    let command = format!("bash -c 'echo $DYNO on $(uname -s); exit {EXIT_STATUS}'");
-    step(&format!("heroku run -x -a {app} {command}"));
-    let (output, found) = oneoff::run(&client, &app, &command).await?;
+    step(&format!("heroku run -x -a {app} {}", Tour::command()));
+    let (output, status) = tour.run().await?;
     output.lines().for_each(|line| say!("       {line}"));
-    if found != Some(EXIT_STATUS) {
-        return Err(DemoError::ExitStatus { found });
-    }
-    say!("       exit status {EXIT_STATUS}");
+    say!("       exit status {status}");
 
     step(&format!("heroku logs -a {app}"));
-    for line in logs_with_request(&client, &app).await? {
+    for line in tour.logs().await? {
         say!("       {line}");
     }
-    Ok(app)
-}
-
-/// The last lines of the app, as soon as the router's line of our request is among them.
-async fn logs_with_request(client: &Client, app: &str) -> Result<Vec<String>, DemoError> {
-    let deadline = Instant::now() + LOG_PATIENCE;
-    while Instant::now() < deadline {
-        let session = serde_json::json!({ "lines": LOG_LINES, "tail": false });
-        let session = client.post(&format!("/apps/{app}/log-sessions"), &session).await?;
-        let url = session["logplex_url"].as_str().unwrap_or_default();
-        let text = client.get_text(url).await?;
-        if text.contains("heroku[router]") {
-            return Ok(text.lines().map(str::to_owned).collect());
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    Err(DemoError::Logs)
+    Ok(app.to_owned())
 }
 
 fn invite(running: &Running, app: &str) {

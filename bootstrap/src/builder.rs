@@ -1,0 +1,107 @@
+//! The executable that builds a stage, and what it is known by.
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Where the program is in a slug of Lathe.
+const IN_SLUG: &str = "app/target/release/lathe";
+/// Enough of a digest to tell executables apart.
+const SHORT: usize = 12;
+
+/// A `lathe`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Builder {
+    #[serde(skip)]
+    path: PathBuf,
+    /// SHA-256 of the file, in hexadecimal.
+    pub sha256: String,
+}
+
+/// Why there is no next builder.
+#[derive(Debug, thiserror::Error)]
+pub enum BuilderError {
+    #[error("the slug holds no {IN_SLUG}")]
+    Absent,
+    #[error("cannot read {}", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Builder {
+    pub(crate) fn at(path: &Path) -> Result<Self, BuilderError> {
+        let path = path.to_owned();
+        match digest(&path) {
+            Ok(sha256) => Ok(Self { path, sha256 }),
+            Err(source) => Err(BuilderError::Read { path, source }),
+        }
+    }
+
+    /// The program in an unpacked slug: a file, not a link to somebody else's.
+    pub(crate) fn in_slug(unpacked: &Path) -> Result<Self, BuilderError> {
+        let path = unpacked.join(IN_SLUG);
+        match path.symlink_metadata() {
+            Ok(about) if about.is_file() => Self::at(&path),
+            _ => Err(BuilderError::Absent),
+        }
+    }
+
+    pub(crate) fn short(&self) -> &str {
+        self.sha256.get(..SHORT).unwrap_or(&self.sha256)
+    }
+
+    /// A verb of it, for the platform on `data` with these settings.
+    pub(crate) fn verb(
+        &self,
+        data: &Path,
+        settings: &[(String, String)],
+        verb: &[&str],
+    ) -> Command {
+        let mut command = Command::new(&self.path);
+        command.arg("--data").arg(data);
+        for (key, value) in settings {
+            command.arg("--set").arg(format!("{key}={value}"));
+        }
+        command.args(verb);
+        command
+    }
+}
+
+fn digest(path: &Path) -> io::Result<String> {
+    let mut file = BufReader::new(File::open(path)?);
+    let mut digest = Sha256::new();
+    let mut piece = vec![0; 128 << 10];
+    loop {
+        let read = file.read(&mut piece)?;
+        if read == 0 {
+            let bytes = digest.finalize();
+            return Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect());
+        }
+        digest.update(piece.get(..read).unwrap_or_default());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slug_without_the_program_or_with_a_link_builds_nothing() {
+        let slug = tempfile::tempdir().unwrap();
+        assert!(matches!(Builder::in_slug(slug.path()), Err(BuilderError::Absent)));
+        let program = slug.path().join(IN_SLUG);
+        std::fs::create_dir_all(program.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink("/bin/true", &program).unwrap();
+        assert!(matches!(Builder::in_slug(slug.path()), Err(BuilderError::Absent)));
+        std::fs::remove_file(&program).unwrap();
+        std::fs::write(&program, "abc").unwrap();
+        // FIPS 180-2, appendix B.1.
+        assert_eq!(Builder::in_slug(slug.path()).unwrap().short(), "ba7816bf8f01");
+    }
+}

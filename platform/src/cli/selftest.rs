@@ -1,0 +1,99 @@
+//! `lathe selftest`: the quick part of the acceptance suite, against the platform of a data directory.
+
+use super::CliError;
+use super::env::Access;
+use super::error::explain;
+use super::runtime;
+use super::say::say;
+use super::tour::{Tour, TourError};
+use crate::config::Config;
+use clap::Args;
+use serde::Serialize;
+use std::io;
+use std::process::{ExitCode, Stdio};
+use std::time::Instant;
+
+#[derive(Debug, Args)]
+pub(super) struct Selftest {
+    /// Print what was checked as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Why the platform was not tested, or did not pass.
+#[derive(Debug, thiserror::Error)]
+pub enum SelftestError {
+    #[error("cannot make a directory for the test")]
+    Directory(#[source] io::Error),
+    #[error("the test could not begin")]
+    Begin(#[source] TourError),
+}
+
+impl SelftestError {
+    pub(super) fn remedy(&self) -> String {
+        match self {
+            Self::Directory(_) => "Check the free space below the temporary directory.".into(),
+            Self::Begin(error) => error.remedy(),
+        }
+    }
+}
+
+/// One thing a platform has to do.
+#[derive(Debug, Serialize)]
+struct Check {
+    what: &'static str,
+    passed: bool,
+    took_ms: u128,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    checks: Vec<Check>,
+}
+
+/// Ends at the first check that fails: the later ones stand on it.
+pub(super) fn selftest(config: &Config, how: &Selftest) -> Result<ExitCode, CliError> {
+    let access = Access::of(config)?;
+    let room = tempfile::Builder::new().prefix("lathe-selftest-").tempdir();
+    let room = room.map_err(SelftestError::Directory)?;
+    let checks = runtime()?.block_on(async {
+        let tour = Tour::begin(&access, &config.apps_domain, room.path()).await;
+        Ok::<_, SelftestError>(perform(&tour.map_err(SelftestError::Begin)?, !how.json).await)
+    })?;
+    let passed = checks.iter().all(|check| check.passed);
+    if how.json {
+        say!("{}", serde_json::json!(Report { checks }));
+    }
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn perform(tour: &Tour, aloud: bool) -> Vec<Check> {
+    let mut begun = Instant::now();
+    let mut checks = Vec::new();
+    // Whether to go on.
+    let mut note = |what, result: Result<(), TourError>| {
+        let check = Check { what, passed: result.is_ok(), took_ms: begun.elapsed().as_millis() };
+        if aloud {
+            let word = if check.passed { "passed" } else { "FAILED" };
+            say!("{word} {:>7} ms  {what}", check.took_ms);
+        }
+        if let Err(error) = result {
+            explain(&error, &error.remedy());
+        }
+        begun = Instant::now();
+        let passed = check.passed;
+        checks.push(check);
+        passed
+    };
+    // Each only if the one before has passed.
+    let _all_passed = note("an app is created", tour.create().await)
+        && note("a push is compiled and released", tour.push(Stdio::null()).await)
+        && note("its page is served", tour.request().await.map(drop))
+        && note("the request is in its logs", tour.logs().await.map(drop))
+        && note("a one-off's exit status is exact", tour.run().await.map(drop))
+        && note("a config var reaches the app", tour.configure().await)
+        && note("what does not boot never serves", tour.break_it().await)
+        && note("a rollback serves what was before", tour.roll_back().await)
+        && note("a destroyed app is gone", tour.destroy().await);
+    checks
+}
