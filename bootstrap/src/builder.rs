@@ -52,6 +52,11 @@ impl Builder {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn known_by(sha256: &str) -> Self {
+        Self { path: PathBuf::new(), sha256: sha256.to_owned() }
+    }
+
     pub(crate) fn short(&self) -> &str {
         self.sha256.get(..SHORT).unwrap_or(&self.sha256)
     }

@@ -70,3 +70,69 @@ impl fmt::Display for Verdict {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Builder, Surroundings};
+    use lathe_slug::{DiffId, Manifest, SlugId};
+
+    /// Stages by executable, slug and crates, each a letter or a number, and the verdict on them.
+    fn verdict(stages: &[(&str, u8, usize)]) -> Verdict {
+        let stages: Vec<Stage> = (1..)
+            .zip(stages)
+            .map(|(number, (builder, slug, crates))| Stage {
+                number,
+                built_by: Builder::known_by(builder),
+                begun_at: 0,
+                checks_passed: 9,
+                slug: Manifest {
+                    id: SlugId::from_digest([*slug; 32]),
+                    diff_id: DiffId::from_digest([*slug; 32]),
+                    bytes: 1,
+                    unpacked_bytes: 1,
+                    entries: 1,
+                },
+                crates_compiled: *crates,
+                build_ms: 1,
+                stage_ms: 1,
+                surroundings: Surroundings::default(),
+            })
+            .collect();
+        let pairs = stages.iter().zip(stages.iter().skip(1));
+        let comparisons: Vec<Comparison> = pairs
+            .map(|(left, right)| Comparison {
+                left: left.number,
+                right: right.number,
+                equal: left.slug.id == right.slug.id,
+                differences: Vec::new(),
+            })
+            .collect();
+        judge(&stages, &comparisons, true)
+    }
+
+    #[test]
+    fn equal_slugs_that_were_all_compiled_hold() {
+        assert_eq!(verdict(&[("a", 1, 4), ("b", 1, 4), ("b", 1, 4)]), Verdict::Identical);
+        assert_eq!(verdict(&[("a", 1, 4), ("b", 1, 4)]), Verdict::Identical);
+    }
+
+    #[test]
+    fn only_the_toolchain_outside_excuses_a_difference_and_only_of_the_first() {
+        let named = Verdict::IdenticalFromSecond { outside: "a".into(), inside: "b".into() };
+        assert!(named.holds());
+        assert_eq!(verdict(&[("a", 1, 4), ("b", 2, 4), ("c", 2, 4)]), named);
+        let differ = |left, right| Verdict::Different { left, right };
+        assert_eq!(verdict(&[("a", 1, 4), ("a", 2, 4), ("a", 2, 4)]), differ(1, 2));
+        assert_eq!(verdict(&[("a", 1, 4), ("b", 2, 4)]), differ(1, 2));
+        assert_eq!(verdict(&[("a", 1, 4), ("b", 1, 4), ("b", 2, 4)]), differ(2, 3));
+        assert_eq!(verdict(&[("a", 1, 4), ("b", 2, 4), ("b", 3, 4)]), differ(1, 2));
+    }
+
+    #[test]
+    fn a_stage_that_did_not_compile_compares_nothing() {
+        let cached = |stage, crates, expected| Verdict::NotCompiled { stage, crates, expected };
+        assert_eq!(verdict(&[("a", 1, 4), ("b", 1, 4), ("b", 1, 0)]), cached(3, 0, 4));
+        assert_eq!(verdict(&[("a", 1, 0), ("b", 1, 0)]), cached(1, 0, 1));
+    }
+}

@@ -8,6 +8,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// When a folder that is no repository was committed: the same commit whoever does it.
+const COMMITTED_AT: &str = "2011-09-20T10:30:00Z";
+
 /// Where the source comes from.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Origin {
@@ -63,25 +66,30 @@ impl Source {
             let mut command = Command::new("git");
             command.args(dir.iter().flat_map(|dir| ["-C".as_ref(), dir.as_os_str()]));
             command.args(arguments).env("GIT_TERMINAL_PROMPT", "0");
+            command
+                .envs(["GIT_AUTHOR_DATE", "GIT_COMMITTER_DATE"].map(|date| (date, COMMITTED_AT)));
             let said = run("git", command, stop, &mut |_| {})?;
             Ok::<_, SourceError>(String::from_utf8_lossy(&said).trim().to_owned())
         };
-        let repository = origin.repository.as_str();
-        let there = Path::new(repository);
-        let local = there.is_dir();
+        let local = Path::new(&origin.repository).canonicalize().ok().filter(|path| path.is_dir());
         let target = tree.display().to_string();
-        if local && !there.join(".git").exists() && !there.join("HEAD").exists() {
-            commit_folder(there, tree, &git)?;
-        } else {
-            git(None, &["clone", "--quiet", "--no-hardlinks", "--", repository, &target])?;
+        match &local {
+            Some(folder) if !folder.join(".git").exists() && !folder.join("HEAD").exists() => {
+                commit_folder(folder, tree, &git)?;
+            }
+            _ => {
+                let from = &origin.repository;
+                git(None, &["clone", "--quiet", "--no-hardlinks", "--", from, &target])?;
+            }
         }
         if let Some(reference) = &origin.reference {
             git(Some(tree), &["checkout", "--quiet", "--detach", reference, "--"])?;
         }
         let commit = git(Some(tree), &["rev-parse", "HEAD"])?;
-        let uncommitted = local
-            && there.join(".git").exists()
-            && !git(Some(there), &["status", "--porcelain"])?.is_empty();
+        let uncommitted = match local.filter(|folder| folder.join(".git").exists()) {
+            Some(folder) => !git(Some(&folder), &["status", "--porcelain"])?.is_empty(),
+            None => false,
+        };
         let lock = tree.join("Cargo.lock");
         let packages = match fs::read_to_string(&lock) {
             Ok(text) => Some(locked(&text)),

@@ -2,6 +2,7 @@
 
 use crate::progress::clock;
 use crate::report::{Report, Stage};
+use crate::surroundings::Surroundings;
 use std::fmt;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ impl fmt::Display for Report {
             "stage", "built by", "checks", "crates", "build", "bytes", "entries", "slug"
         )?;
         self.stages.iter().try_for_each(|stage| line(f, stage))?;
-        if self.stages.iter().any(|stage| stage.surroundings != Default::default()) {
+        if self.stages.iter().any(|stage| stage.surroundings != Surroundings::default()) {
             writeln!(f, "surroundings, each stage at its own time on a new disk:")?;
             for stage in &self.stages {
                 writeln!(f, "  {} at {}: {}", stage.number, stage.begun_at, stage.surroundings)?;

@@ -29,6 +29,7 @@ use crate::git::hook;
 use crate::host::instance::Dynos;
 use clap::{Parser, Subcommand};
 use lathe_dynos::native::spawner;
+use nix::sys::stat::{Mode, umask};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
@@ -182,6 +183,13 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
 /// How this program is called here: it need not be on `$PATH`.
 fn own_path() -> String {
     std::env::current_exe().map_or_else(|_| "lathe".into(), |path| path.display().to_string())
+}
+
+/// Dynos and builds run as users of their own and read what is laid out for them, whatever the umask of
+/// whoever started the platform. What only the platform may read is below its data directory, which
+/// is closed to others.
+fn readable_by_dynos() {
+    umask(Mode::from_bits_truncate(0o022));
 }
 
 /// Threads for the verbs that need them; no other verb has any.

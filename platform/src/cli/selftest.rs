@@ -9,8 +9,9 @@ use super::tour::{Tour, TourError};
 use crate::config::Config;
 use clap::Args;
 use serde::Serialize;
+use std::fs::File;
 use std::io;
-use std::process::{ExitCode, Stdio};
+use std::process::ExitCode;
 use std::time::Instant;
 
 #[derive(Debug, Args)]
@@ -58,7 +59,16 @@ pub(super) fn selftest(config: &Config, how: &Selftest) -> Result<ExitCode, CliE
     let room = room.map_err(SelftestError::Directory)?;
     let checks = runtime()?.block_on(async {
         let tour = Tour::begin(&access, &config.apps_domain, room.path()).await;
-        Ok::<_, SelftestError>(perform(&tour.map_err(SelftestError::Begin)?, !how.json).await)
+        let tour = tour.map_err(SelftestError::Begin)?;
+        // What git says is for people only when it does not do it.
+        let said = room.path().join("push.log");
+        let log = File::create(&said).map_err(SelftestError::Directory)?;
+        let checks = perform(&tour, log, !how.json).await;
+        if checks.iter().any(|check| !check.passed) {
+            let mut said = File::open(&said).map_err(SelftestError::Directory)?;
+            io::copy(&mut said, &mut io::stderr()).map_err(SelftestError::Directory)?;
+        }
+        Ok::<_, SelftestError>(checks)
     })?;
     let passed = checks.iter().all(|check| check.passed);
     if how.json {
@@ -67,7 +77,7 @@ pub(super) fn selftest(config: &Config, how: &Selftest) -> Result<ExitCode, CliE
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn perform(tour: &Tour, aloud: bool) -> Vec<Check> {
+async fn perform(tour: &Tour, said: File, aloud: bool) -> Vec<Check> {
     let mut begun = Instant::now();
     let mut checks = Vec::new();
     // Whether to go on.
@@ -87,7 +97,7 @@ async fn perform(tour: &Tour, aloud: bool) -> Vec<Check> {
     };
     // Each only if the one before has passed.
     let _all_passed = note("an app is created", tour.create().await)
-        && note("a push is compiled and released", tour.push(Stdio::null()).await)
+        && note("a push is compiled and released", tour.push(said.into()).await)
         && note("its page is served", tour.request().await.map(drop))
         && note("the request is in its logs", tour.logs().await.map(drop))
         && note("a one-off's exit status is exact", tour.run().await.map(drop))

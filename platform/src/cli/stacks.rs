@@ -27,6 +27,7 @@ pub(super) fn list(config: &Config) -> Result<(), CliError> {
 
 pub(super) fn build(config: &Config) -> Result<(), CliError> {
     say!("-----> Building the stacks in {}", stacks_dir(config));
+    super::readable_by_dynos();
     stack::renew(config, &mut |line| say!("       {line}"))?;
     say!("       Apps keep the stack they were compiled for until they are pushed again.");
     Ok(())

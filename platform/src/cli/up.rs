@@ -60,6 +60,7 @@ pub(super) fn prepare_host(no_install: bool) -> Result<(), PackagesError> {
 
 /// Brings the platform up and says what takes long.
 pub(super) async fn start(config: Config) -> Result<Running, UpVerbError> {
+    super::readable_by_dynos();
     Ok(roles::up(config, |line| eprintln!("       {line}")).await?)
 }
 
