@@ -86,7 +86,9 @@ fn digest(path: &Path) -> io::Result<String> {
         let read = file.read(&mut piece)?;
         if read == 0 {
             let bytes = digest.finalize();
-            return Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect());
+            return Ok(bytes
+                .iter()
+                .fold(String::new(), |text, byte| text + &format!("{byte:02x}")));
         }
         digest.update(piece.get(..read).unwrap_or_default());
     }

@@ -62,32 +62,20 @@ pub(crate) struct Source {
 
 impl Source {
     pub(crate) fn get(origin: &Origin, tree: &Path, stop: &Stop) -> Result<Self, SourceError> {
-        let git = |dir: Option<&Path>, arguments: &[&str]| {
-            let mut command = Command::new("git");
-            command.args(dir.iter().flat_map(|dir| ["-C".as_ref(), dir.as_os_str()]));
-            command.args(arguments).env("GIT_TERMINAL_PROMPT", "0");
-            command
-                .envs(["GIT_AUTHOR_DATE", "GIT_COMMITTER_DATE"].map(|date| (date, COMMITTED_AT)));
-            let said = run("git", command, stop, &mut |_| {})?;
-            Ok::<_, SourceError>(String::from_utf8_lossy(&said).trim().to_owned())
-        };
+        let git = Git { stop };
         let local = Path::new(&origin.repository).canonicalize().ok().filter(|path| path.is_dir());
-        let target = tree.display().to_string();
         match &local {
             Some(folder) if !folder.join(".git").exists() && !folder.join("HEAD").exists() => {
-                commit_folder(folder, tree, &git)?;
+                git.commit(folder, tree)?;
             }
-            _ => {
-                let from = &origin.repository;
-                git(None, &["clone", "--quiet", "--no-hardlinks", "--", from, &target])?;
-            }
+            _ => git.clone(&origin.repository, tree)?,
         }
         if let Some(reference) = &origin.reference {
-            git(Some(tree), &["checkout", "--quiet", "--detach", reference, "--"])?;
+            git.run(Some(tree), &["checkout", "--quiet", "--detach", reference, "--"])?;
         }
-        let commit = git(Some(tree), &["rev-parse", "HEAD"])?;
+        let commit = git.run(Some(tree), &["rev-parse", "HEAD"])?;
         let uncommitted = match local.filter(|folder| folder.join(".git").exists()) {
-            Some(folder) => !git(Some(&folder), &["status", "--porcelain"])?.is_empty(),
+            Some(folder) => !git.run(Some(&folder), &["status", "--porcelain"])?.is_empty(),
             None => false,
         };
         let lock = tree.join("Cargo.lock");
@@ -100,20 +88,39 @@ impl Source {
     }
 }
 
-/// A folder that is no repository becomes one, of a single commit that anybody would make alike.
-fn commit_folder(
-    from: &Path,
-    tree: &Path,
-    git: &dyn Fn(Option<&Path>, &[&str]) -> Result<String, SourceError>,
-) -> Result<(), SourceError> {
-    let target = tree.display().to_string();
-    let files = from.display().to_string();
-    git(None, &["init", "--quiet", "--initial-branch=main", "--", &target])?;
-    git(Some(tree), &["--work-tree", &files, "add", "--all"])?;
-    let identity = ["-c", "user.name=Lathe", "-c", "user.email=bootstrap@lathe.invalid"];
-    git(Some(tree), &[&identity[..], &["commit", "--quiet", "--message", "Source"]].concat())?;
-    git(Some(tree), &["checkout", "--quiet", "--force", "main"])?;
-    Ok(())
+/// The git of this machine, with the user's own configuration: only who may fetch knows how.
+struct Git<'a> {
+    stop: &'a Stop,
+}
+
+impl Git<'_> {
+    /// What it answers.
+    fn run(&self, dir: Option<&Path>, arguments: &[&str]) -> Result<String, SourceError> {
+        let mut command = Command::new("git");
+        command.args(dir.iter().flat_map(|dir| ["-C".as_ref(), dir.as_os_str()]));
+        command.args(arguments).env("GIT_TERMINAL_PROMPT", "0");
+        command.envs(["GIT_AUTHOR_DATE", "GIT_COMMITTER_DATE"].map(|date| (date, COMMITTED_AT)));
+        let said = run("git", command, self.stop, &mut |_| {})?;
+        Ok(String::from_utf8_lossy(&said).trim().to_owned())
+    }
+
+    fn clone(&self, from: &str, tree: &Path) -> Result<(), SourceError> {
+        let tree = tree.display().to_string();
+        self.run(None, &["clone", "--quiet", "--no-hardlinks", "--", from, &tree])?;
+        Ok(())
+    }
+
+    /// A folder that is no repository becomes one, of a single commit; it stays as it is itself.
+    fn commit(&self, folder: &Path, tree: &Path) -> Result<(), SourceError> {
+        let (files, target) = (folder.display().to_string(), tree.display().to_string());
+        self.run(None, &["init", "--quiet", "--initial-branch=main", "--", &target])?;
+        self.run(Some(tree), &["--work-tree", &files, "add", "--all"])?;
+        let identity = ["-c", "user.name=Lathe", "-c", "user.email=bootstrap@lathe.invalid"];
+        let commit = [&identity[..], &["commit", "--quiet", "--message", "Source"]].concat();
+        self.run(Some(tree), &commit)?;
+        self.run(Some(tree), &["checkout", "--quiet", "--force", "main"])?;
+        Ok(())
+    }
 }
 
 #[cfg(test)]

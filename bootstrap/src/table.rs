@@ -13,8 +13,8 @@ impl fmt::Display for Report {
         writeln!(f, "commit {}", self.commit)?;
         writeln!(
             f,
-            "{:<6} {:<13} {:>6} {:>7} {:>7} {:>10} {:>8}  {}",
-            "stage", "built by", "checks", "crates", "build", "bytes", "entries", "slug"
+            "{:<6} {:<13} {:>6} {:>7} {:>7} {:>10} {:>8}  slug",
+            "stage", "built by", "checks", "crates", "build", "bytes", "entries"
         )?;
         self.stages.iter().try_for_each(|stage| line(f, stage))?;
         if self.stages.iter().any(|stage| stage.surroundings != Surroundings::default()) {
