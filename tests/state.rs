@@ -2,7 +2,7 @@
 //! held by one platform at a time, and cleared of what belongs to nobody.
 //! The rows named are those of the project's table of faults.
 
-use lathe_tests::{Checkout, Disk, Platform, until};
+use lathe_tests::{Checkout, Disk, Platform, cgroups_of_pids, until};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -87,10 +87,10 @@ fn orphans_are_swept_at_start() {
 
     let id = "5ca1ab1e-0000-4000-8000-000000000000";
     let cell = platform.data().join("cell");
-    let group = format!("/sys/fs/cgroup/pids/lathe-{instance}/{id}");
+    let group = cgroups_of_pids().join(format!("lathe-{instance}/{id}"));
     fs::create_dir(&group).unwrap();
     let mut stray = Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap();
-    fs::write(Path::new(&group).join("cgroup.procs"), stray.id().to_string()).unwrap();
+    fs::write(group.join("cgroup.procs"), stray.id().to_string()).unwrap();
     let record = cell.join("dynos").join(id);
     fs::create_dir(&record).unwrap();
     let tree = cell.join("slugs/stray/app");
@@ -105,7 +105,7 @@ fn orphans_are_swept_at_start() {
 
     platform.up();
     until("the stray process is ended", BOUND, || stray.try_wait().unwrap());
-    for path in [Path::new(&group), &record, &tree, &repository] {
+    for path in [&group, &record, &tree, &repository] {
         until(&format!("{} is gone", path.display()), BOUND, || (!path.exists()).then_some(()));
     }
     let link = Path::new("/sys/class/net").join(link);

@@ -16,7 +16,7 @@ mod wait;
 pub use app::{Checkout, Pushed};
 pub use disk::Disk;
 pub use http::{Answer, get, request};
-pub use machine::{Dyno, Load, Tally, signal};
+pub use machine::{Dyno, Load, Tally, cgroups_of_pids, signal};
 pub use platform::{Platform, lathe, unique_network};
 pub use rendezvous::{OneOff, Session};
 pub use smart::{ZERO, basic, commands, noise, rest};

@@ -124,6 +124,12 @@ impl Platform {
     }
 }
 
+/// Where this machine limits processes: the one tree of control groups v2, or a tree of its own.
+pub fn cgroups_of_pids() -> PathBuf {
+    let root = Path::new("/sys/fs/cgroup");
+    if root.join("cgroup.controllers").exists() { root.into() } else { root.join("pids") }
+}
+
 fn dyno(dir: &Path) -> Option<Dyno> {
     let record: Value =
         serde_json::from_slice(&std::fs::read(dir.join("record.json")).ok()?).ok()?;

@@ -67,7 +67,11 @@ pub(super) fn install(config: &Config, flags: &Flags, print_only: bool) -> Resul
         say!("       systemd does not run here; the service starts where it does.");
         return Ok(());
     }
-    for arguments in [&["daemon-reload"][..], &["enable", "--now", "lathe.service"]] {
+    say!("       Starting it; the first time that makes the stacks, which takes minutes.");
+    // Not `enable --now`: where an older program of this name runs, this one shall take its place.
+    for arguments in
+        [&["daemon-reload"][..], &["enable", "lathe.service"], &["restart", "lathe.service"]]
+    {
         let mut command = Command::new("systemctl");
         command.args(arguments);
         tool::run("systemctl", command, &mut |line| say!("       {line}"))
