@@ -8,6 +8,7 @@ mod malformed;
 mod resources;
 mod secrets;
 mod shapes;
+mod slugs;
 mod tokens;
 
 use lathe_tests::{Answer, Platform, request, until};

@@ -15,6 +15,7 @@ mod say;
 mod selftest;
 mod settings;
 mod slug;
+mod slugs;
 mod stacks;
 mod stop;
 mod token;
@@ -105,6 +106,8 @@ enum Command {
     Bootstrap(bootstrap::Bootstrap),
     /// Check from outside that the platform of a data directory works; leaves nothing
     Selftest(selftest::Selftest),
+    /// List the slugs that are kept, and what holds each
+    Slugs,
     /// Measure, beside a limit and rivals of the same run
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -172,6 +175,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::ReleaseInputs(what) => inputs::show(&config, &what)?,
         Command::Bootstrap(what) => return bootstrap::bootstrap(&config, &flags, &what),
         Command::Selftest(how) => return selftest::selftest(&config, &how),
+        Command::Slugs => slugs::list(&config)?,
         Command::Settings => settings::list(&config),
         Command::Stacks => stacks::list(&config)?,
         Command::StacksBuild => stacks::build(&config)?,

@@ -96,6 +96,32 @@ pub fn digests_in_use(tx: &Tx<'_>) -> Result<BTreeSet<SlugId>, StateError> {
     Ok(digests.iter().filter_map(|text| text.parse().ok()).collect())
 }
 
+/// Who needs a blob, and as what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    pub digest: SlugId,
+    pub app: String,
+    /// Of a release; none while there is only the slug.
+    pub version: Option<u64>,
+    /// The release whose dynos run, or which is about to take over from it.
+    pub serves: bool,
+}
+
+/// Every reason to keep a blob: each release of each app, and slugs that wait for theirs.
+pub fn holders(tx: &Tx<'_>) -> Result<Vec<Holder>, StateError> {
+    let sql = "SELECT s.digest, a.name, r.version, r.version IN (a.current, a.candidate) \
+        FROM slugs s JOIN apps a ON a.id = s.app LEFT JOIN releases r ON r.slug = s.id \
+        WHERE s.digest IS NOT NULL ORDER BY a.name, r.version";
+    let mut statement = tx.sql.prepare(sql)?;
+    let rows = statement.query_map([], |row| {
+        let Some(digest) = digest(row, 0)? else { return Ok(None) };
+        let version = row.get::<_, Option<i64>>(2)?.and_then(|version| version.try_into().ok());
+        let serves = row.get::<_, Option<bool>>(3)?.unwrap_or(false);
+        Ok(Some(Holder { digest, app: row.get(1)?, version, serves }))
+    })?;
+    Ok(rows.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+}
+
 fn slug_of(row: &Row<'_>) -> rusqlite::Result<Slug> {
     Ok(Slug {
         id: row.get(0)?,

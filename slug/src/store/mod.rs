@@ -104,6 +104,12 @@ impl Store {
         Ok(Self { inner: Arc::new(Inner { dir, free_floor_bytes, limits, changing }) })
     }
 
+    /// A store that another process writes, to be read only.
+    pub fn attach(dir: impl Into<PathBuf>) -> Self {
+        let (dir, limits, changing) = (dir.into(), Limits::default(), Mutex::new(()));
+        Self { inner: Arc::new(Inner { dir, free_floor_bytes: u64::MAX, limits, changing }) }
+    }
+
     /// Stores what `reader` yields, once it has proved to be a slug that can be unpacked.
     pub fn put(&self, mut reader: impl Read) -> Result<Manifest, StoreError> {
         let mut incoming = self.begin()?;
