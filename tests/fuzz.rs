@@ -14,7 +14,9 @@ fn replay(target: &str, property: fn(&[u8])) {
     corpus.sort();
     assert!(!corpus.is_empty(), "{target} has no corpus");
     let corpus: Vec<Vec<u8>> = corpus.iter().map(|path| std::fs::read(path).unwrap()).collect();
-    corpus.iter().for_each(|bytes| property(bytes));
+    for bytes in &corpus {
+        property(bytes);
+    }
     for seed in 0..MUTATIONS {
         let mut random = Random(seed as u64);
         let mut bytes = corpus[seed % corpus.len()].clone();

@@ -12,6 +12,7 @@ mod push;
 mod reach;
 mod run;
 mod serve;
+mod slugs;
 mod state;
 mod survive;
 mod tidy;

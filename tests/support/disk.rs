@@ -31,6 +31,16 @@ impl Disk {
         Self::make(&std::env::temp_dir(), bytes, &["mkfs.xfs", "-q", "-f", "-m", "reflink=1"])
     }
 
+    /// An empty tmpfs of `bytes`.
+    pub fn tmpfs(bytes: u64) -> Self {
+        let dir = tempfile::Builder::new().prefix("lathe-disk-").tempdir().unwrap();
+        let disk = Self { image: PathBuf::new(), dir };
+        std::fs::create_dir(disk.path()).unwrap();
+        let size = format!("size={bytes}");
+        run(Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(disk.path()));
+        disk
+    }
+
     fn make(parent: &Path, bytes: u64, mkfs: &[&str]) -> Self {
         let dir = tempfile::Builder::new().prefix("lathe-disk-").tempdir_in(parent).unwrap();
         let image = dir.path().join("image");

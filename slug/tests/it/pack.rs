@@ -288,3 +288,17 @@ fn a_slug_too_large_is_said_to_be_as_large_as_it_is() {
     assert!(matches!(error, PackError::Limit(found) if found == wanted), "{error}");
     assert!(slug.len() as u64 <= limits.compressed_bytes_max);
 }
+
+/// What a file system knows of a file beyond its bytes and whether it is a program stays behind.
+#[test]
+fn holes_and_attributes_do_not_show() {
+    let temp = tempfile::tempdir().unwrap();
+    let (plain, odd) = (temp.path().join("plain"), temp.path().join("odd"));
+    build(&plain, describe([("a", file("x")), ("zeros", file(&"\0".repeat(1 << 20)))]).iter());
+    build(&odd, describe([("a", file("x"))]).iter());
+    File::create(odd.join("zeros")).unwrap().set_len(1 << 20).unwrap();
+    fs::set_permissions(odd.join("zeros"), fs::Permissions::from_mode(0o644)).unwrap();
+    let flags = rustix::fs::XattrFlags::empty();
+    rustix::fs::setxattr(odd.join("a"), "user.note", b"canary", flags).unwrap();
+    assert_eq!(packed(&plain).0, packed(&odd).0);
+}
