@@ -10,6 +10,7 @@ mod fuzz;
 mod heroku;
 mod push;
 mod reach;
+mod releases;
 mod run;
 mod serve;
 mod slugs;

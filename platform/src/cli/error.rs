@@ -8,6 +8,7 @@ use super::demo::DemoError;
 use super::env::EnvError;
 use super::inputs::InputsError;
 use super::install::InstallError;
+use super::release_diff::ReleaseDiffError;
 use super::selftest::SelftestError;
 use super::slug::SlugVerbError;
 use super::token::TokenError;
@@ -48,6 +49,8 @@ pub enum CliError {
     #[error(transparent)]
     Bootstrap(#[from] BootstrapError),
     #[error(transparent)]
+    ReleaseDiff(#[from] ReleaseDiffError),
+    #[error(transparent)]
     Selftest(#[from] SelftestError),
     #[error(transparent)]
     Demo(#[from] DemoError),
@@ -74,6 +77,7 @@ impl CliError {
             Self::Slug(error) => error.remedy(),
             Self::Bench(error) => error.remedy(),
             Self::Bootstrap(error) => error.remedy(),
+            Self::ReleaseDiff(error) => error.remedy(),
             Self::Selftest(error) => error.remedy(),
             Self::Demo(error) => error.remedy(),
             Self::Token(error) => error.remedy(),
@@ -101,6 +105,7 @@ impl CliError {
             Self::Compile(_)
             | Self::Bench(_)
             | Self::Bootstrap(_)
+            | Self::ReleaseDiff(_)
             | Self::Selftest(_)
             | Self::Demo(_)
             | Self::Inputs(_) => 1,

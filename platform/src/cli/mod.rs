@@ -11,6 +11,7 @@ mod env;
 mod error;
 mod inputs;
 mod install;
+mod release_diff;
 mod say;
 mod selftest;
 mod settings;
@@ -101,6 +102,9 @@ enum Command {
     /// Show what a release was made from: commit, lock files, buildpacks, stacks, toolchains
     #[command(name = "releases:inputs")]
     ReleaseInputs(inputs::ReleaseInputs),
+    /// Compare two releases: files, sizes, process types, names of config vars
+    #[command(name = "releases:diff")]
+    ReleaseDiff(release_diff::ReleaseDiff),
     /// Lathe compiled by Lathe
     #[command(subcommand)]
     Bootstrap(bootstrap::Bootstrap),
@@ -173,6 +177,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Compile(what) => return Ok(compile::compile(&config, &what)?),
         Command::Slug(what) => return Ok(slug::slug(&config, &what)?),
         Command::ReleaseInputs(what) => inputs::show(&config, &what)?,
+        Command::ReleaseDiff(what) => release_diff::show(&config, &what)?,
         Command::Bootstrap(what) => return bootstrap::bootstrap(&config, &flags, &what),
         Command::Selftest(how) => return selftest::selftest(&config, &how),
         Command::Slugs => slugs::list(&config)?,
