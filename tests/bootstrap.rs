@@ -3,10 +3,11 @@
 //! The workspace is not Lathe, but its slug holds the `lathe` that built it: so the executable in each
 //! slug builds the next, as it does when Lathe compiles itself.
 
-use lathe_tests::{host, lathe};
+use lathe_tests::{host, lathe, signal, until};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 fn fixture() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/bootstrap")
@@ -68,4 +69,31 @@ fn planted_differences_are_found_and_named() {
         assert!(line.contains("content differs") && line.contains(".rodata"), "{line}");
     }
     assert_eq!(report["comparisons"][0]["differences"].as_array().unwrap().len(), 2, "{report:#}");
+}
+
+#[test]
+fn a_check_that_is_stopped_leaves_nothing() {
+    host::needs(host::PLATFORM);
+    let room = tempfile::tempdir().unwrap();
+    let kept = room.path().join("kept");
+    let mut command = Command::new(lathe());
+    command.args(["bootstrap", "check", "--source"]).arg(fixture()).arg("--keep").arg(&kept);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    // The platform runs, and its build dyno is at work.
+    until("something is compiled", Duration::from_mins(15), || {
+        assert!(child.try_wait().unwrap().is_none(), "the check ended");
+        let transcript = std::fs::read_to_string(kept.join("stage-1/push.log")).ok()?;
+        transcript.contains("Compiling").then_some(())
+    });
+    signal(child.id(), "TERM");
+    let status = until("the check ends", Duration::from_mins(2), || child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(1));
+    let kept = kept.to_str().unwrap().to_owned();
+    until("everything it started is gone", Duration::from_secs(10), || {
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        let mut lines = processes.filter_map(|p| std::fs::read(p.path().join("cmdline")).ok());
+        let runs = lines.any(|line| String::from_utf8_lossy(&line).contains(&kept));
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+        (!runs && !mounts.contains(&kept)).then_some(())
+    });
 }

@@ -111,7 +111,7 @@ pub fn check(
         None
     };
 
-    let stages = Stages { plan, source: &source, slugs: &slugs };
+    let stages = Stages { plan, source: &source, downloads: downloads.as_ref(), slugs: &slugs };
     let stages = stages.build(stop, tell)?;
     tell_of(tell, Step::Comparing);
     let comparisons = compare(&stages, &slugs)?;
@@ -124,6 +124,7 @@ pub fn check(
 struct Stages<'a> {
     plan: &'a Plan,
     source: &'a Source,
+    downloads: Option<&'a Downloads>,
     slugs: &'a Store,
 }
 
@@ -186,6 +187,9 @@ impl Stages<'_> {
             settings.push(own(&format!("listen.{listener}"), "127.0.0.1:0".into()));
         }
         settings.push(own("build.timeout", BUILD_SECONDS_MAX.into()));
+        if let Some(Downloads { mirror }) = self.downloads {
+            settings.push(own("build.mirror", mirror.display().to_string()));
+        }
         if self.plan.plant && stage == self.plan.stages {
             settings.push(own(PLANTED.0, PLANTED.1.into()));
         }

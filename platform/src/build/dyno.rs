@@ -27,6 +27,10 @@ pub(super) const BUILDPACKS: &str = "/usr/share/lathe/buildpacks";
 pub(super) const REGISTRY: &str = "/usr/share/lathe/registry";
 const CA_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
 const RUST: &str = "/opt/rust";
+const MIRROR: &str = "/opt/mirror";
+
+/// The variable by which buildpacks know of downloads at hand.
+pub const MIRROR_VARIABLE: &str = "LATHE_MIRROR";
 
 /// Under the hidden name by which `lathe` starts the compiler; see `cli`.
 const WORKER: &str = "compile-worker";
@@ -113,6 +117,7 @@ impl Plan<'_> {
         mounts.extend(build.ca_bundle.as_deref().map(|bundle| read_only(bundle, CA_BUNDLE)));
         mounts.extend(build.registry.as_deref().map(|dir| read_only(dir, REGISTRY)));
         mounts.extend(build.rust_toolchain.as_deref().map(|tools| read_only(tools, RUST)));
+        mounts.extend(build.mirror.as_deref().map(|mirror| read_only(mirror, MIRROR)));
         mounts
     }
 }
@@ -126,6 +131,9 @@ pub(super) fn environment(config: &Config) -> BTreeMap<String, String> {
     }
     if build.rust_toolchain.is_some() {
         environment.insert("PATH".into(), format!("{}:{RUST}/bin", lathe_compiler::PATH));
+    }
+    if build.mirror.is_some() {
+        environment.insert(MIRROR_VARIABLE.into(), MIRROR.into());
     }
     environment.extend(build.env.clone());
     environment

@@ -15,7 +15,7 @@ mod verdict;
 pub mod worker;
 
 pub use bundle::{BundleError, lay_out as lay_out_buildpacks};
-pub use dyno::{CA_VARIABLES, cache_of};
+pub use dyno::{CA_VARIABLES, MIRROR_VARIABLE, cache_of};
 pub use error::BuildError;
 pub use transcript::{Follower, Transcripts};
 

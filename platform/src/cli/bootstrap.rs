@@ -85,6 +85,7 @@ pub(super) fn bootstrap(
 ) -> Result<ExitCode, CliError> {
     let Bootstrap::Check(how) = what;
     up::prepare_host(false)?;
+    super::readable_by_dynos();
     let temporary = tempfile::Builder::new().prefix("lathe-bootstrap-").tempdir();
     let temporary = temporary.map_err(BootstrapError::Room)?;
     let room = match &how.keep {

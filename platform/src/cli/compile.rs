@@ -113,6 +113,10 @@ fn host_environment(config: &Config) -> BTreeMap<String, String> {
         let path = format!("{}:{}/bin", lathe_compiler::PATH, toolchain.display());
         environment.entry("PATH".into()).or_insert(path);
     }
+    if let Some(mirror) = &config.build.mirror {
+        let mirror = mirror.display().to_string();
+        environment.entry(build::MIRROR_VARIABLE.into()).or_insert(mirror);
+    }
     environment
 }
 

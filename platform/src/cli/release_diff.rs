@@ -143,7 +143,9 @@ fn show_files(slugs: &Store, left: &Release, right: &Release) -> Result<(), Rele
     let more = files.len() > FILES_MAX;
     files.truncate(FILES_MAX);
     say!("=== files: {}{}", if more { "more than " } else { "" }, count(files.len()));
-    files.iter().for_each(|difference| say!("{difference}"));
+    for difference in &files {
+        say!("{difference}");
+    }
     Ok(())
 }
 

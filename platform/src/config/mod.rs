@@ -89,6 +89,8 @@ pub struct Build {
     pub env: BTreeMap<String, String>,
     /// A Rust toolchain of the host, mounted read-only.
     pub rust_toolchain: Option<PathBuf>,
+    /// Downloads at hand: the file a build would get from `https://HOST/PATH` as `HOST/PATH`.
+    pub mirror: Option<PathBuf>,
     /// Buildpacks asked in this order when an app names none; empty: the bundled order.
     pub buildpacks: Vec<String>,
     /// The operator's buildpacks and names for buildpacks, mounted read-only.
@@ -267,6 +269,7 @@ impl Config {
                 ca_bundle: around.ca_bundle(),
                 env: BTreeMap::new(),
                 rust_toolchain: around.rust_toolchain(),
+                mirror: None,
                 buildpacks: Vec::new(),
                 registry: None,
                 fetch_timeout: Duration::from_secs(90),

@@ -137,6 +137,12 @@ pub const SETTINGS: &[Setting] = &[
         maybe_path
     ),
     setting!(
+        "build.mirror",
+        "folder of downloads for builds, each as HOST/PATH of its URL; none: all from the network",
+        c.build.mirror = value::existing,
+        maybe_path
+    ),
+    setting!(
         "build.buildpacks",
         "buildpacks tried when an app names none; empty: all",
         c.build.buildpacks = list,
