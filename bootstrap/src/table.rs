@@ -32,7 +32,7 @@ impl fmt::Display for Report {
         }
         if let (Some(bare), Some(overhead)) = (self.bare_ms, self.overhead_percent()) {
             let bare = clock(Duration::from_millis(bare));
-            writeln!(f, "cargo alone {bare}; a push takes {overhead:+.1} % of that more")?;
+            writeln!(f, "cargo alone {bare}; on average a push takes {overhead:+.1} %")?;
         }
         if self.planted {
             writeln!(f, "a difference was planted in the last stage: it has to be found")?;
