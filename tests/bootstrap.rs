@@ -31,7 +31,7 @@ fn every_stage_is_built_by_the_slug_before_and_all_slugs_are_the_same() {
     let (output, report) = check(&fixture(), &["--stages", "3", "--perturb"]);
     let table = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{table}");
-    assert_eq!(report["verdict"]["verdict"], "identical", "{report:#}");
+    assert_eq!(report["verdict"]["result"], "identical", "{report:#}");
     let stages = report["stages"].as_array().unwrap();
     assert_eq!(stages.len(), 3);
     for stage in stages {
@@ -60,7 +60,7 @@ fn planted_differences_are_found_and_named() {
 
     let (output, report) = check(&source, &["--stages", "2", "--plant"]);
     assert_eq!(output.status.code(), Some(1), "{report:#}");
-    assert_eq!(report["verdict"]["verdict"], "different", "{report:#}");
+    assert_eq!(report["verdict"]["result"], "different", "{report:#}");
     let table = String::from_utf8_lossy(&output.stdout);
     // The time is in the one; the path of the registry's crate, below CARGO_HOME, in the other.
     for program in ["target/release/clock", "target/release/greet"] {

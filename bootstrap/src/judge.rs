@@ -6,7 +6,7 @@ use std::fmt;
 
 /// The end of a check.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-#[serde(tag = "verdict", rename_all = "snake_case")]
+#[serde(tag = "result", rename_all = "snake_case")]
 pub enum Verdict {
     /// Every slug is the same, bit for bit.
     Identical,
