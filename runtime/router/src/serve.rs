@@ -25,18 +25,28 @@ use tokio::time::Sleep;
 /// After the machine refused a connection (no descriptors, no memory): time for others to end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// A client whom the end finds silent has this long, from its arrival, to say what it wants: it was
+/// let in, and a door that closes on it would lose its request.
+const FIRST_WORD: Duration = Duration::from_secs(1);
+
 /// How far the end has come; every connection watches it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Stop {
     Serve,
-    /// Finish what is in flight, take nothing new.
+    /// Finish what is in flight, take no second request.
     Drain,
+    /// Tunnels end now: they would go on for as long as they may.
+    Close,
     /// The grace is over.
     Force,
 }
 
 /// Routes requests from `listener` until `shutdown`, then lets requests in flight finish within
 /// the configured grace. `tables` carries complete tables; only a higher generation applies.
+///
+/// While those finish, however long they take, new clients are served beside them. Then nothing is
+/// accepted any more: where somebody else holds the listening socket too, clients wait in its
+/// queue for whoever accepts next, and only as long as the last short requests take.
 pub async fn run(
     listener: TcpListener,
     tables: watch::Receiver<Arc<Routes>>,
@@ -52,46 +62,79 @@ pub async fn run(
         dice: Dice::new(seed),
         logs,
     });
-    let mut follow = pin!(board::follow(board, tables, Arc::clone(&config)));
-    let (stop, stopping) = watch::channel(Stop::Serve);
-    let mut connections = JoinSet::new();
-    let accepted = tokio::select! {
-        accepted = accept_all(&listener, &router, &mut connections, &stopping) => accepted,
-        _ = shutdown => Ok(()),
-        () = &mut follow => Ok(()),
-    };
-    drop(listener);
-    stop.send_replace(Stop::Drain);
+    let places = Arc::new(Semaphore::new(config.max_connections));
+    let follow = board::follow(board, tables, Arc::clone(&config));
     tokio::select! {
-        () = join_all(&mut connections) => {}
-        () = tokio::time::sleep(config.shutdown_grace) => {}
-        () = &mut follow => {}
+        ended = serve(listener, &router, shutdown) => ended,
+        () = follow => Ok(()),
     }
-    stop.send_replace(Stop::Force);
-    join_all(&mut connections).await;
-    accepted
 }
 
-/// Ends only with an error no waiting can mend.
-async fn accept_all(
-    listener: &TcpListener,
+async fn serve(
+    listener: TcpListener,
     router: &Arc<Router>,
-    connections: &mut JoinSet<()>,
-    stopping: &watch::Receiver<Stop>,
+    shutdown: impl Future,
 ) -> Result<(), RouterError> {
     let places = Arc::new(Semaphore::new(router.config.max_connections));
-    loop {
-        tokio::select! {
-            accepted = accept(listener, &places) => match accepted {
-                Ok(Some((place, stream, client))) => {
-                    let talk = converse(Arc::clone(router), stream, client, place, stopping.clone());
-                    connections.spawn(talk);
-                }
-                Ok(None) => {}
-                Err(source) => return Err(RouterError::Accept { source }),
-            },
-            Some(ended) = connections.join_next() => report(ended),
+    let grace = router.config.shutdown_grace;
+    let (mut early, mut late) = (Shift::new(Stop::Serve), Shift::new(Stop::Drain));
+    tokio::select! {
+        accepted = early.accept_all(&listener, router, &places) => accepted?,
+        _ = shutdown => {}
+    }
+    early.stop.send_replace(Stop::Drain);
+    tokio::select! {
+        accepted = late.accept_all(&listener, router, &places) => accepted?,
+        () = early.end(grace) => {}
+    }
+    drop(listener);
+    late.stop.send_replace(Stop::Close);
+    late.end(grace).await;
+    Ok(())
+}
+
+/// Connections that were accepted in the same state of the router, and end together.
+#[derive(Debug)]
+struct Shift {
+    connections: JoinSet<()>,
+    stop: watch::Sender<Stop>,
+}
+
+impl Shift {
+    fn new(state: Stop) -> Self {
+        Self { connections: JoinSet::new(), stop: watch::Sender::new(state) }
+    }
+
+    /// Ends only with an error no waiting can mend.
+    async fn accept_all(
+        &mut self,
+        listener: &TcpListener,
+        router: &Arc<Router>,
+        places: &Arc<Semaphore>,
+    ) -> Result<(), RouterError> {
+        loop {
+            tokio::select! {
+                accepted = accept(listener, places) => match accepted {
+                    Ok(Some((place, stream, client))) => {
+                        let mut stopping = self.stop.subscribe();
+                        // A connection is told of the state into which it comes, too.
+                        stopping.mark_changed();
+                        let talk = converse(Arc::clone(router), stream, client, place, stopping);
+                        self.connections.spawn(talk);
+                    }
+                    Ok(None) => {}
+                    Err(source) => return Err(RouterError::Accept { source }),
+                },
+                Some(ended) = self.connections.join_next() => report(ended),
+            }
         }
+    }
+
+    /// Waits for the connections to end, and when the grace is over ends them.
+    async fn end(&mut self, grace: Duration) {
+        drop(tokio::time::timeout(grace, join_all(&mut self.connections)).await);
+        self.stop.send_replace(Stop::Force);
+        join_all(&mut self.connections).await;
     }
 }
 
@@ -163,6 +206,8 @@ async fn converse(
     let wire = Wire::new(stream, Arc::clone(&session));
     let mut connection = pin!(http.serve_connection(TokioIo::new(wire), service).with_upgrades());
     let mut alarm = Alarm::new(Instant::now() + config.silent_timeout);
+    let first_word = Instant::now() + FIRST_WORD;
+    let mut leaving = false;
     loop {
         tokio::select! {
             biased;
@@ -176,17 +221,27 @@ async fn converse(
             },
             stop = next(&mut stopping) => match stop {
                 Stop::Serve => {}
-                Stop::Drain => connection.as_mut().graceful_shutdown(),
+                Stop::Drain | Stop::Close => leaving = true,
                 Stop::Force => return session.mark_forced(),
             },
+            () = heard_or(&session, first_word), if leaving => {
+                leaving = false;
+                connection.as_mut().graceful_shutdown();
+            }
         }
     }
     if let Some(tunnel) = session.take_tunnel() {
         tokio::select! {
             () = tunnel.run() => {}
-            () = forced(&mut stopping, &session) => {}
+            () = closed(&mut stopping, &session) => {}
         }
     }
+}
+
+/// Waits for the client's first byte, if it has not come yet, and no longer than until `at`.
+async fn heard_or(session: &Session, at: Instant) {
+    // Either way it is over with waiting.
+    drop(tokio::time::timeout_at(at.into(), session.heard()).await);
 }
 
 /// The next state of the end. A router that is gone altogether counts as forced.
@@ -198,8 +253,8 @@ async fn next(stopping: &mut watch::Receiver<Stop>) -> Stop {
 }
 
 /// Marks the session before the tunnel is dropped, which then logs why.
-async fn forced(stopping: &mut watch::Receiver<Stop>, session: &Session) {
-    while *stopping.borrow() != Stop::Force && next(stopping).await != Stop::Force {}
+async fn closed(stopping: &mut watch::Receiver<Stop>, session: &Session) {
+    while *stopping.borrow() < Stop::Close && next(stopping).await < Stop::Close {}
     session.mark_forced();
 }
 

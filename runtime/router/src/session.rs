@@ -6,12 +6,15 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+use tokio::sync::Notify;
 
 /// Shared by the socket, the requests and the connection's own task.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) client: SocketAddr,
     phase: Mutex<Phase>,
+    /// Told with the first byte; only the connection's own task waits for it.
+    first_byte: Notify,
     tunnel: Mutex<Option<Tunnel>>,
     /// The connection ends because the client stopped reading.
     stalled: AtomicBool,
@@ -53,6 +56,10 @@ impl Phase {
         Self { state: State::Silent(now), write_blocked: None }
     }
 
+    fn is_silent(self) -> bool {
+        matches!(self.state, State::Silent(_))
+    }
+
     /// Bytes came in.
     fn read(self, now: Instant) -> Self {
         match self.state {
@@ -79,6 +86,7 @@ impl Session {
         Self {
             client,
             phase: Mutex::new(Phase::new(now)),
+            first_byte: Notify::new(),
             tunnel: Mutex::default(),
             stalled: AtomicBool::default(),
             forced: AtomicBool::default(),
@@ -91,7 +99,17 @@ impl Session {
 
     pub(crate) fn bytes_read(&self, now: Instant) {
         let mut phase = lock(&self.phase);
+        if phase.is_silent() {
+            self.first_byte.notify_one();
+        }
         *phase = phase.read(now);
+    }
+
+    /// Waits until the client has sent anything at all.
+    pub(crate) async fn heard(&self) {
+        while self.phase().is_silent() {
+            self.first_byte.notified().await;
+        }
     }
 
     pub(crate) fn write_blocked(&self, now: Instant) {

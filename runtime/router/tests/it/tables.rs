@@ -155,6 +155,39 @@ async fn an_ending_router_finishes_what_it_has() {
     assert!(world.line().await.starts_with("at=info"));
 }
 
+/// A client that was let in is served, also when it has said nothing yet; and while something long
+/// goes on, so is whoever comes.
+#[tokio::test]
+async fn an_ending_router_drops_nobody_it_has_accepted() {
+    let dyno = Dyno::saying("web.1", OK).await;
+    let slow = Dyno::new("web.1", |mut client| async move {
+        client.head().await;
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        client.send(OK).await;
+    })
+    .await;
+    for busy in [false, true] {
+        let target = if busy { &slow } else { &dyno };
+        let mut world = World::new(quick(), &[target]).await;
+        let mut fresh = world.connect().await;
+        let mut long = world.connect().await;
+        // Accepted in order: with this answer the silent one is in, too.
+        assert!(world.exchange(GET).await.ends_with("ok"));
+        if busy {
+            long.send(GET).await;
+        }
+        world.stop();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        if busy {
+            assert!(world.exchange(GET).await.ends_with("ok"), "a new one beside the long one");
+        }
+        fresh.send(GET).await;
+        assert!(fresh.rest().await.ends_with("ok"), "busy: {busy}");
+        drop(long);
+        world.ended().await;
+    }
+}
+
 #[tokio::test]
 async fn what_outlasts_the_grace_is_cut_and_counted() {
     let endless = Dyno::new("web.1", |mut client| async move {
