@@ -1,10 +1,12 @@
 //! What goes on when processes die: the platform's, the spawner's, the dynos', the machine's.
 //! The rows named are those of the project's table of faults.
 
-use lathe_tests::{Answer, Checkout, Dyno, Load, Platform, request, signal, until};
+use lathe_tests::{Checkout, Dyno, Load, Platform, request_on, signal, until};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 const BOUND: Duration = Duration::from_secs(20);
@@ -389,46 +391,115 @@ fn a_damaged_slug_is_not_run() {
     assert_eq!(platform.app("damaged", "/").status, 200);
 }
 
-/// A request on a connection of its own: none when nobody listens, status 0 when somebody did and
-/// yet there was no answer.
-fn through(router: SocketAddr, path: &str) -> Option<Answer> {
-    drop(TcpStream::connect(router).ok()?);
-    let lost = || Answer { status: 0, headers: BTreeMap::new(), body: String::new() };
-    Some(request(router, "GET", "upgrade.localhost", path, &[], b"").unwrap_or_else(lost))
+/// What became of a request on a connection of its own.
+#[derive(Clone, Copy, Debug)]
+struct Visit {
+    began: Instant,
+    took: Duration,
+    end: End,
 }
 
-/// An upgrade: told to stop, and started again. What was asked before is answered, the dynos never
-/// stop, and only while nobody listens new connections are refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum End {
+    Answered(u16),
+    Refused,
+    /// Somebody listened, and yet there was no answer.
+    Lost,
+}
+
+fn visit(router: SocketAddr, path: &str) -> Visit {
+    let began = Instant::now();
+    let end = match TcpStream::connect(router) {
+        Err(_) => End::Refused,
+        Ok(stream) => {
+            let answer = request_on(stream, "GET", "upgrade.localhost", path, &[], b"");
+            answer.map_or(End::Lost, |answer| End::Answered(answer.status))
+        }
+    };
+    Visit { began, took: began.elapsed(), end }
+}
+
+/// Visitors, several at a time, each on a connection of its own, until `told`.
+fn visitors(router: SocketAddr, told: &Arc<AtomicBool>) -> Vec<JoinHandle<Vec<Visit>>> {
+    let come = |told: Arc<AtomicBool>| {
+        std::thread::spawn(move || {
+            let mut visits = Vec::new();
+            while !told.load(Ordering::Relaxed) {
+                visits.push(visit(router, "/"));
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            visits
+        })
+    };
+    (0..4).map(|_| come(Arc::clone(told))).collect()
+}
+
+/// An upgrade: told to stop, or killed, and started again. Nobody who comes is refused, whenever
+/// he comes; what was asked before is answered, but of a platform that was killed; and the dynos
+/// never stop.
 #[test]
-fn an_upgrade_ends_no_request_that_was_begun() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let mut platform = Platform::start_with(&[&format!("listen.router={port}")]);
+fn an_upgrade_never_blinks() {
+    let mut platform = Platform::start();
     deploy(&platform, "upgrade", "web: python3 web.py\n", &[]);
     let before = platform.dynos();
     let router = platform.address("router");
-    assert_eq!(through(router, "/").unwrap().status, 200);
-    let slow = std::thread::spawn(move || through(router, "/slow/2").unwrap().status);
-    std::thread::sleep(Duration::from_millis(500));
-    let load = Load::start(move || through(router, "/"));
-    std::thread::sleep(Duration::from_secs(1));
-    let began = Instant::now();
-    platform.stop();
-    let stopped = began.elapsed();
-    platform.up();
-    let up = began.elapsed();
-    assert_eq!(platform.app("upgrade", "/").status, 200);
-    std::thread::sleep(Duration::from_millis(500));
-    let tally = load.end();
-    let lost = tally.failed.iter().filter(|(_, status)| status.is_some()).count();
-    eprintln!(
-        "upgrade: stopped after {stopped:?}, up after {up:?}; {} answered, {} refused, {lost} \
-         lost, longest gap {:?}",
-        tally.answered,
-        tally.failed.len() - lost,
-        tally.gap
-    );
-    assert_eq!(slow.join().unwrap(), 200);
+    assert_eq!(visit(router, "/").end, End::Answered(200));
+    for killed in [false, true] {
+        let slow = std::thread::spawn(move || visit(router, "/slow/2"));
+        let stop = Arc::default();
+        let visitors = visitors(router, &stop);
+        std::thread::sleep(Duration::from_secs(1));
+        let began = Instant::now();
+        if killed {
+            platform.kill();
+        } else {
+            platform.stop();
+        }
+        let gone = Instant::now();
+        platform.up();
+        let up = Instant::now();
+        std::thread::sleep(Duration::from_millis(500));
+        stop.store(true, Ordering::Relaxed);
+        let visits: Vec<Visit> = visitors.into_iter().flat_map(|one| one.join().unwrap()).collect();
+        let mut gap: Vec<Duration> = visits
+            .iter()
+            .filter(|v| v.began + v.took > began && v.began < up)
+            .map(|v| v.took)
+            .collect();
+        gap.sort_unstable();
+        eprintln!(
+            "killed: {killed}; down after {:?}, up after {:?}; {} visits, {} of them meanwhile: \
+             median {:?}, p99 {:?}, longest {:?}",
+            gone - began,
+            up - began,
+            visits.len(),
+            gap.len(),
+            gap[gap.len() / 2],
+            gap[gap.len() * 99 / 100],
+            gap[gap.len() - 1]
+        );
+        // Whom a killed platform had let in it can answer no more; one visitor of each thread.
+        let excused = |v: &Visit| killed && v.began < gone && v.end == End::Lost;
+        let failed: Vec<_> =
+            visits.iter().filter(|v| v.end != End::Answered(200) && !excused(v)).collect();
+        assert!(failed.is_empty(), "killed: {killed}; {failed:?}");
+        let slow = slow.join().unwrap();
+        assert!(slow.end == End::Answered(200) || excused(&slow), "{slow:?}");
+    }
     assert_eq!(platform.dynos(), before);
-    // One that connects in the very moment in which the door closes cannot be told from the rest.
-    assert!(lost <= 1 && tally.gap < Duration::from_secs(5), "{tally:?}");
+
+    // Nobody waits for a platform that was stopped for good.
+    platform.stop_for_good();
+    until("new ones are refused", BOUND, || (visit(router, "/").end == End::Refused).then_some(()));
+    platform.up();
+    assert_eq!(platform.app("upgrade", "/").status, 200);
+
+    // A door that is configured elsewhere is shut where it was.
+    let was = platform.address("router");
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    platform.set(&format!("listen.router={port}"));
+    platform.stop();
+    platform.up();
+    assert_eq!(visit(was, "/").end, End::Refused);
+    assert_eq!(visit(port, "/").end, End::Answered(200));
 }

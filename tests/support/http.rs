@@ -30,7 +30,18 @@ pub fn request(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> Option<Answer> {
-    let mut stream = TcpStream::connect(address).ok()?;
+    request_on(TcpStream::connect(address).ok()?, method, host, path, headers, body)
+}
+
+/// The same on a connection that there is.
+pub fn request_on(
+    mut stream: TcpStream,
+    method: &str,
+    host: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Option<Answer> {
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
     if !body.is_empty() {

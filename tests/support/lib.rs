@@ -15,7 +15,7 @@ mod wait;
 
 pub use app::{Checkout, Pushed};
 pub use disk::Disk;
-pub use http::{Answer, get, request};
+pub use http::{Answer, get, request, request_on};
 pub use machine::{Dyno, Load, Tally, cgroups_of_pids, signal};
 pub use platform::{Platform, lathe, unique_network};
 pub use rendezvous::{OneOff, Session};

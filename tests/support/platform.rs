@@ -185,6 +185,16 @@ impl Platform {
         signal(child.id(), "TERM");
         until("lathe up ends after SIGTERM", STOP_BOUND, || child.try_wait().unwrap());
     }
+
+    /// `lathe stop`: nobody is to come after it; dynos live on.
+    pub fn stop_for_good(&mut self) {
+        let mut child = self.child.take().expect("it is up");
+        // It is our child, and goes only when we have asked for its status.
+        let reaped = std::thread::spawn(move || child.wait());
+        let stopped = self.command().arg("stop").output().unwrap();
+        assert!(stopped.status.success(), "{}", String::from_utf8_lossy(&stopped.stderr));
+        reaped.join().unwrap().unwrap();
+    }
 }
 
 impl Drop for Platform {

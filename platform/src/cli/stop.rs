@@ -17,7 +17,11 @@ pub(super) fn stop(config: &Config, dynos: Dynos) -> Result<(), CliError> {
         Err(InstanceError::NotRunning { .. }) if dynos == Dynos::End && config.data.exists() => {
             runtime()?.block_on(roles::end_dynos(config)).map_err(UpVerbError::Up)?;
         }
-        stopped => stopped?,
+        stopped => {
+            // Nobody is to wait at the door of a platform that is not to come.
+            runtime()?.block_on(roles::let_go(config)).map_err(UpVerbError::Up)?;
+            stopped?;
+        }
     }
     match dynos {
         Dynos::Stay => say!("Stopped. The dynos go on serving; `lathe up` adopts them."),

@@ -12,7 +12,7 @@ use lathe_dynos::native::{NativeConfig, OpenSlug};
 use lathe_dynos::restart::Backoff;
 use lathe_dynos::spec::{Desired, Observed};
 use sha2::{Digest, Sha256};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -39,7 +39,7 @@ pub(super) fn start(
     stop_dynos: watch::Receiver<bool>,
 ) -> Result<Role, StateError> {
     let config = cell::Config {
-        dir: services.config.data.join("cell"),
+        dir: engine_dir(&services.config),
         seal: Arc::new(StateKey(Secrets::of(&services.config.data)?)),
         backoff: Backoff::default(),
         clock: Clock::default(),
@@ -52,6 +52,11 @@ pub(super) fn start(
         };
         cell::run(config, engine, desired, observed, logs, shutdown).await;
     }))
+}
+
+/// What the cell and its engine keep.
+pub(super) fn engine_dir(config: &Config) -> PathBuf {
+    config.data.join("cell")
 }
 
 /// The engine of this data directory. Its short name is made from the directory, so that two

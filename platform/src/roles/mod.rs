@@ -4,6 +4,7 @@ mod api;
 mod cell;
 mod drains;
 mod housekeeping;
+mod listeners;
 mod owner;
 mod reserve;
 mod router;
@@ -20,13 +21,14 @@ use crate::state::{StateError, Store};
 use crate::tls::{ServerTls, TlsError};
 use jiff::Timestamp;
 use lathe_dynos::cell::Stop;
+use lathe_dynos::containers::Containers;
 use lathe_dynos::native::{NativeEngine, OpenError};
 use lathe_dynos::oneoff::OneOffs;
 use lathe_dynos::spec::Observed;
+use listeners::Listeners;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -145,27 +147,29 @@ pub async fn up(
     }
     prepare_data(&config)?;
     let lock = DataLock::take(&config.data)?;
+    // A platform that was killed has left its own.
+    Endpoints::remove(&config);
     let lathe = std::env::current_exe().map_err(UpError::Executable)?;
     let store = Store::open(&config.data)?;
     owner::ensure(&store, &config).await?;
     let stacks = ensure_stacks(config.clone(), progress).await?;
     let tls = Arc::new(ServerTls::open(&config, Timestamp::now())?);
     let slugs = Arc::new(open_slugs(&config)?);
-    let listeners = Listeners::bind(&config).await?;
-    let endpoints = listeners
-        .endpoints(&config)
-        .map_err(|source| UpError::Data { path: config.data.join("run"), source })?;
+    let engine =
+        NativeEngine::open(cell::engine_config(&config, &lathe)?, cell::slug_opener(&slugs));
+    let engine = Arc::new(engine.await?);
+    let listeners = match Listeners::open(&config, &engine).await {
+        Ok(listeners) => listeners,
+        Err(error) => return Err(abandon(&engine, error).await),
+    };
 
     let mut roles = Vec::new();
     let (logs, lines) = lathe_logs::channel(LOG_QUEUE_MAX);
     let (hub, role) = drains::start(&config, &store, lines);
     roles.extend(role);
-    let engine = Arc::new(
-        NativeEngine::open(cell::engine_config(&config, &lathe)?, cell::slug_opener(&slugs))
-            .await?,
-    );
     let oneoffs = Arc::new(OneOffs::new(engine.clone(), logs.clone()));
     let (observed_out, observed) = watch::channel(Arc::new(Observed::default()));
+    let endpoints = listeners.endpoints;
     let services =
         Services { config, endpoints, store, slugs, engine, oneoffs, logs, hub, stacks, observed };
 
@@ -187,7 +191,20 @@ pub async fn up(
     }));
     roles.push(housekeeping::start(&services, &tls));
     roles.extend(api::start(&services, listeners.doors, &tls).await?);
+    let running = services.config.data.join("run");
+    let written = services.endpoints.write(&services.config);
+    written.map_err(|source| UpError::Data { path: running, source })?;
     Ok(Running { services, roles, stop_dynos, _lock: lock })
+}
+
+/// An engine that holds no dyno is closed again when the platform does not come up.
+async fn abandon(engine: &NativeEngine, error: UpError) -> UpError {
+    if engine.list().await.is_ok_and(|dynos| dynos.is_empty())
+        && let Err(error) = engine.close(true).await
+    {
+        tracing::error!(error = &error as &dyn std::error::Error, "the engine did not close");
+    }
+    error
 }
 
 impl Running {
@@ -223,6 +240,13 @@ fn open_slugs(config: &Config) -> Result<lathe_slug::Store, UpError> {
         .map_err(UpError::Slugs)
 }
 
+/// Has the listening sockets closed that are kept for the next platform: none is to come.
+pub async fn let_go(config: &Config) -> Result<(), UpError> {
+    let dir = cell::engine_dir(config);
+    let gone = lathe_dynos::native::let_go(&dir).await;
+    gone.map_err(|source| UpError::Data { path: dir, source })
+}
+
 /// Whether the cell leaves its dynos or ends them, decided at the moment it is told to stop.
 fn stop_of(stop_dynos: &watch::Receiver<bool>) -> Stop {
     if *stop_dynos.borrow() { Stop::StopDynos } else { Stop::LeaveDynos }
@@ -247,40 +271,4 @@ async fn ensure_stacks(
 ) -> Result<Arc<stack::Stacks>, UpError> {
     let made = tokio::task::spawn_blocking(move || stack::ensure(&config, &mut progress));
     Ok(Arc::new(made.await.map_err(|_| UpError::Interrupted)??))
-}
-
-/// Every socket, bound before anything is started: a taken port stops nothing half-way.
-struct Listeners {
-    router: TcpListener,
-    doors: api::Doors,
-}
-
-impl Listeners {
-    async fn bind(config: &Config) -> Result<Self, UpError> {
-        let listen = &config.listen;
-        Ok(Self {
-            router: bind("router", listen.router).await?,
-            doors: api::Doors {
-                tls: bind("api_tls", listen.api_tls).await?,
-                plain: bind("api_plain", listen.api_plain).await?,
-                rendezvous: bind("rendezvous", listen.rendezvous).await?,
-            },
-        })
-    }
-
-    fn endpoints(&self, config: &Config) -> std::io::Result<Endpoints> {
-        let endpoints = Endpoints {
-            api_tls: self.doors.tls.local_addr()?,
-            api_plain: self.doors.plain.local_addr()?,
-            rendezvous: self.doors.rendezvous.local_addr()?,
-            router: self.router.local_addr()?,
-        };
-        endpoints.write(config)?;
-        Ok(endpoints)
-    }
-}
-
-async fn bind(name: &'static str, address: std::net::SocketAddr) -> Result<TcpListener, UpError> {
-    let bound = TcpListener::bind(address).await;
-    bound.map_err(|source| UpError::Listen { name, address, source })
 }

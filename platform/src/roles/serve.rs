@@ -18,6 +18,8 @@ const CONNECTIONS_MAX: usize = 1024;
 /// `axum::serve` has no such limit and would wait for a slow client for ever.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection that was accepted a moment before the stop may still say what it wants.
+const FIRST_WORD: Duration = Duration::from_secs(1);
 /// How long requests may go on after the stop was asked for.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// After a failed accept (out of descriptors), before the next.
@@ -97,9 +99,14 @@ async fn speak(
         .header_read_timeout(HEADER_TIMEOUT)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
     tokio::pin!(http);
+    let first_word = tokio::time::sleep(FIRST_WORD);
+    let leave = async {
+        stop.cancelled().await;
+        first_word.await;
+    };
     let ended = tokio::select! {
         ended = &mut http => ended,
-        () = stop.cancelled() => {
+        () = leave => {
             http.as_mut().graceful_shutdown();
             http.await
         }

@@ -20,5 +20,7 @@ mod mounts;
 mod network;
 #[path = "native/slugs.rs"]
 mod slugs;
+#[path = "native/sockets.rs"]
+mod sockets;
 #[path = "native/terminal.rs"]
 mod terminal;

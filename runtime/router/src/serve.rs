@@ -62,7 +62,6 @@ pub async fn run(
         dice: Dice::new(seed),
         logs,
     });
-    let places = Arc::new(Semaphore::new(config.max_connections));
     let follow = board::follow(board, tables, Arc::clone(&config));
     tokio::select! {
         ended = serve(listener, &router, shutdown) => ended,

@@ -5,6 +5,7 @@ use super::link::Link;
 use super::open::{self, NativeConfig, OpenError};
 use super::record::{Files, Record};
 use super::slugs::Slugs;
+use super::sockets::KeptSocket;
 use super::wire::{Answer, Failure, Order};
 use super::{ports, starting};
 use crate::containers::{
@@ -49,6 +50,7 @@ pub(super) struct Shared {
     pub(super) dynos: Mutex<BTreeMap<DynoId, Dyno>>,
     pub(super) last_address: Mutex<Ipv4Addr>,
     pub(super) link: watch::Sender<Option<Arc<Link>>>,
+    pub(super) kept: Mutex<Vec<KeptSocket>>,
     pub(super) exits: broadcast::Sender<Exited>,
 }
 
@@ -79,6 +81,10 @@ impl Drop for NativeEngine {
 impl NativeEngine {
     pub(super) fn new(shared: Arc<Shared>, keeper: JoinHandle<()>, lock: File) -> Self {
         Self { shared, keeper, _lock: lock }
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// Closes the engine. With `stop_dynos` nothing is left on the machine but unpacked slugs:

@@ -1,9 +1,9 @@
 //! Keeps a spawner at the engine's side: finds it, starts it, replaces it when it has died.
 
 use super::engine::Shared;
-use super::exits;
 use super::link::Link;
 use super::wire::{Message, Order, VERSION};
+use super::{exits, sockets};
 use crate::spec::DynoId;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -28,11 +28,7 @@ pub(super) fn log(dir: &Path) -> PathBuf {
 /// Listens to the spawner at `link`, and to each that replaces it, until the engine is closed.
 pub(super) async fn keep(shared: Arc<Shared>, mut link: Arc<Link>) {
     loop {
-        while let Some(message) = link.listen().await {
-            if let Message::Exited { dyno, status } = message {
-                exits::note(&shared, dyno, status);
-            }
-        }
+        heed(&shared, &link).await;
         link.close();
         shared.link.send_replace(None);
         tracing::warn!("the spawner is gone; starting another");
@@ -49,6 +45,15 @@ pub(super) async fn keep(shared: Arc<Shared>, mut link: Arc<Link>) {
     }
 }
 
+/// Hears what the spawner tells, to its end.
+async fn heed(shared: &Arc<Shared>, link: &Link) {
+    while let Some(message) = link.listen().await {
+        if let Message::Exited { dyno, status } = message {
+            exits::note(shared, dyno, status);
+        }
+    }
+}
+
 /// Connects to the spawner, and settles what happened while nobody listened.
 pub(super) async fn join(shared: &Arc<Shared>) -> io::Result<Arc<Link>> {
     loop {
@@ -62,6 +67,13 @@ pub(super) async fn join(shared: &Arc<Shared>) -> io::Result<Arc<Link>> {
                 Some(_) => {}
                 None => return Err(io::ErrorKind::ConnectionAborted.into()),
             }
+        }
+        let settled = tokio::select! {
+            settled = sockets::settle(shared, &link, version) => settled,
+            () = heed(shared, &link) => return Err(io::ErrorKind::ConnectionAborted.into()),
+        };
+        if let Err(failure) = settled {
+            tracing::error!(error = %failure.error(), step = failure.step, "no sockets are kept");
         }
         if version != VERSION {
             // It hands over by dying: the next one adopts what runs.

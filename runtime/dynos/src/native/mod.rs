@@ -31,15 +31,16 @@ mod record;
 mod rootfs;
 mod seccomp;
 mod slugs;
+mod sockets;
 pub mod spawner;
 mod starting;
 mod strays;
 mod stream;
 mod syscalls;
-mod watches;
 mod wire;
 
 pub use address::{Network, ParseNetworkError};
 pub use engine::NativeEngine;
 pub use open::{NativeConfig, OpenError};
 pub use slugs::OpenSlug;
+pub use sockets::{KeptSocket, let_go};

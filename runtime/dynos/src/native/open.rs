@@ -170,6 +170,7 @@ fn prepare(config: NativeConfig, slugs: OpenSlug) -> Result<(Shared, File), Open
         resolv_conf,
         dynos: Mutex::new(dynos),
         link: watch::Sender::new(None),
+        kept: Mutex::default(),
         exits: broadcast::Sender::new(EXITS_KEPT),
         config,
     };

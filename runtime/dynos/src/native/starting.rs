@@ -65,7 +65,7 @@ async fn launch(
     let pid = match answer {
         Answer::Started { pid } => pid,
         Answer::Failed(failure) => return Err(failed(failure)),
-        Answer::Output { .. } | Answer::Done | Answer::Unknown => {
+        Answer::Output { .. } | Answer::Kept(_) | Answer::Done | Answer::Unknown => {
             return Err(refused("understand the spawner", libc::EPROTO));
         }
     };

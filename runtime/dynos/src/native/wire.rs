@@ -12,7 +12,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Raised when a message changes its meaning: an engine replaces a spawner of another version,
 /// and the new one adopts what runs.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
+
+/// From this version on a spawner keeps sockets. `Hello`, `Kept`, `Retire` and their answers never
+/// change their form again: by them every later engine takes over from every earlier spawner.
+pub(super) const KEEPS_SOCKETS: u32 = 2;
 
 /// The most descriptors one message carries.
 pub(super) const FDS_MAX: usize = 32;
@@ -36,6 +40,11 @@ pub(super) enum Order {
     /// Sends a signal to the container's first process, which passes it on to all others.
     Signal(DynoId, i32),
     Forget(DynoId),
+    /// Keeps sockets for the next engine, by these names; descriptors: one each. They replace
+    /// whatever was kept, and are closed when the engine is gone and none comes for a while.
+    Keep(Vec<String>),
+    /// Hands out what is kept.
+    Kept,
     /// The spawner ends. What runs keeps running.
     Retire,
 }
@@ -77,6 +86,8 @@ pub(super) enum Answer {
     Output {
         dropped_bytes: u64,
     },
+    /// Descriptors: one each.
+    Kept(Vec<String>),
     Done,
     Unknown,
 }

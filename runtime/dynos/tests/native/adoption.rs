@@ -6,7 +6,7 @@ use lathe_dynos::native::NativeEngine;
 use std::fs;
 
 /// The process of the spawner that serves the world's directory.
-fn spawner(world: &World) -> Option<i32> {
+pub(crate) fn spawner(world: &World) -> Option<i32> {
     let dir = world.config.dir.to_str().unwrap().to_owned();
     fs::read_dir("/proc").unwrap().find_map(|entry| {
         let path = entry.unwrap().path();
@@ -22,7 +22,7 @@ fn spawner(world: &World) -> Option<i32> {
     })
 }
 
-fn kill_spawner(world: &World) {
+pub(crate) fn kill_spawner(world: &World) {
     let pid = nix::unistd::Pid::from_raw(spawner(world).unwrap());
     nix::sys::signal::kill(pid, Signal::SIGKILL).unwrap();
 }
@@ -36,7 +36,7 @@ async fn ready(started: &Started) {
     wait_for("a trap that is set", || fs::exists(&path).unwrap()).await;
 }
 
-async fn reopen(world: World) -> World {
+pub(crate) async fn reopen(world: World) -> World {
     let World { engine, config, stack, dir, .. } = world;
     drop(engine);
     let engine = NativeEngine::open(config.clone(), no_slugs()).await.unwrap();
