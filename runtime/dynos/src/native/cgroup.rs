@@ -6,7 +6,7 @@ use crate::containers::Usage;
 use crate::spec::DynoId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
@@ -17,6 +17,9 @@ const PERIOD_US: u32 = 100_000;
 /// How long the kernel may take to empty a killed group.
 const REMOVE_TRIES: u32 = 250;
 const REMOVE_PAUSE: Duration = Duration::from_millis(20);
+
+/// More than any table has.
+const TABLE_BYTES: usize = 8192;
 
 /// The controllers a dyno needs.
 const CONTROLLERS: [&str; 4] = ["cpu", "cpuacct", "memory", "pids"];
@@ -126,6 +129,15 @@ impl Mounts {
     }
 }
 
+/// How a dyno has fared, as its groups tell it at the end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Met {
+    pub(super) memory_peak_bytes: u64,
+    pub(super) oom_kills: u64,
+    /// Processes it could not start.
+    pub(super) pids_denied: u64,
+}
+
 /// The groups of one dyno.
 #[derive(Debug)]
 pub(super) struct Group {
@@ -162,12 +174,29 @@ impl Group {
         Ok(())
     }
 
+    /// What the dyno has met with; zero for what cannot be read any more.
+    pub(super) fn met(&self) -> Met {
+        let (peak, events) = if self.v2 {
+            ("memory.peak", "memory.events")
+        } else {
+            ("memory.max_usage_in_bytes", "memory.oom_control")
+        };
+        Met {
+            memory_peak_bytes: self.number("memory", peak),
+            oom_kills: field(&self.table("memory", events), "oom_kill"),
+            pids_denied: field(&self.table("pids", "pids.events"), "max"),
+        }
+    }
+
     /// What the dyno uses; zero for what cannot be read any more.
     pub(super) fn usage(&self) -> Usage {
         let pids = self.number("pids", "pids.current");
+        let Met { memory_peak_bytes, oom_kills, pids_denied } = self.met();
         let mut usage = Usage {
             pids: u32::try_from(pids).unwrap_or(u32::MAX),
-            pids_denied: field(&self.table("pids", "pids.events"), "max"),
+            pids_denied,
+            memory_peak_bytes,
+            oom_kills,
             cpu_cgroup: self.path("cpu").map(Path::to_owned),
             ..Usage::default()
         };
@@ -176,17 +205,13 @@ impl Group {
             usage.memory_rss_bytes = field(&memory, "anon");
             usage.memory_cache_bytes = field(&memory, "file");
             usage.memory_swap_bytes = self.number("memory", "memory.swap.current");
-            usage.memory_peak_bytes = self.number("memory", "memory.peak");
             usage.cpu_ns = field(&self.table("cpu", "cpu.stat"), "usage_usec") * 1000;
-            usage.oom_kills = field(&self.table("memory", "memory.events"), "oom_kill");
         } else {
             let memory = self.table("memory", "memory.stat");
             usage.memory_rss_bytes = field(&memory, "total_rss");
             usage.memory_cache_bytes = field(&memory, "total_cache");
             usage.memory_swap_bytes = field(&memory, "total_swap");
-            usage.memory_peak_bytes = self.number("memory", "memory.max_usage_in_bytes");
             usage.cpu_ns = self.number("cpuacct", "cpuacct.usage");
-            usage.oom_kills = field(&self.table("memory", "memory.oom_control"), "oom_kill");
         }
         usage
     }
@@ -208,7 +233,13 @@ impl Group {
 
     fn table(&self, controller: &str, file: &str) -> String {
         let path = self.path(controller).map(|group| group.join(file));
-        path.and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default()
+        // With room for all of it: the kernel tells no size, and makes the table for each read.
+        let mut table = String::with_capacity(TABLE_BYTES);
+        let file = path.and_then(|path| fs::File::open(path).ok());
+        match file.map(|mut file| file.read_to_string(&mut table)) {
+            Some(Ok(_)) => table,
+            Some(Err(_)) | None => String::new(),
+        }
     }
 
     fn number(&self, controller: &str, file: &str) -> u64 {

@@ -1,10 +1,9 @@
 //! The life of a container's first process, from its birth in new namespaces to its exit.
 
-use super::netlink::Netlink;
-use super::network::{self, Plan};
 use super::record::{Record, Streams};
 use super::wire::{self, Failure, Report};
 use super::{confine, launch, rootfs, syscalls};
+use nix::sched::CloneFlags;
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid};
@@ -30,8 +29,8 @@ pub(super) struct Inherited {
     /// Read ends of stdout and stderr, held so that a dead spawner breaks no pipe.
     pub(super) output: Vec<OwnedFd>,
     pub(super) extra: Vec<OwnedFd>,
-    /// A route socket of the host's network namespace.
-    pub(super) host: Netlink,
+    /// Its network namespace.
+    pub(super) network: OwnedFd,
 }
 
 /// Where a new spawner finds the output pipes of a container it did not start: descriptors of
@@ -81,8 +80,8 @@ fn start(
     // What the container finds in its files is for its user to read, not to write.
     rustix::process::umask(Mode::from_bits_truncate(0o022));
     join_cgroups(record)?;
-    let plan = Plan { link: &record.link, address: record.address, gateway: record.gateway };
-    network::connect(&plan, &inherited.host)?;
+    nix::sched::setns(&inherited.network, CloneFlags::CLONE_NEWNET)
+        .map_err(Failure::at("enter network"))?;
     rootfs::build(record, scratch)?;
     if let Streams::Terminal { rows, columns } = record.streams {
         inherited.stdio = open_terminal(record.spec.uid, rows, columns, &inherited.report)?;
@@ -117,8 +116,7 @@ fn join_cgroups(record: &Record) -> Result<(), Failure> {
             .and_then(|mut file| file.write_all(b"0"))
             .map_err(Failure::at(format!("join {}", directory.display())))?;
     }
-    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP)
-        .map_err(Failure::at("unshare control groups"))
+    nix::sched::unshare(CloneFlags::CLONE_NEWCGROUP).map_err(Failure::at("unshare control groups"))
 }
 
 /// Opens a terminal of the container's own; its master goes to the spawner.

@@ -2,6 +2,7 @@
 
 use super::cgroup::Cgroups;
 use super::link::Link;
+use super::networks::Networks;
 use super::open::{self, NativeConfig, OpenError};
 use super::record::{Files, Record};
 use super::slugs::Slugs;
@@ -17,7 +18,6 @@ use rustix::termios::Winsize;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -34,7 +34,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct NativeEngine {
     shared: Arc<Shared>,
-    keeper: JoinHandle<()>,
+    /// What keeps the spawner, and what keeps networks ready.
+    keepers: [JoinHandle<()>; 2],
     /// Not shared: the next engine may open as soon as this one is dropped, whatever task of it
     /// has yet to notice.
     _lock: File,
@@ -48,7 +49,7 @@ pub(super) struct Shared {
     pub(super) slugs: Slugs,
     pub(super) resolv_conf: String,
     pub(super) dynos: Mutex<BTreeMap<DynoId, Dyno>>,
-    pub(super) last_address: Mutex<Ipv4Addr>,
+    pub(super) networks: Networks,
     pub(super) link: watch::Sender<Option<Arc<Link>>>,
     pub(super) kept: Mutex<Vec<KeptSocket>>,
     pub(super) exits: broadcast::Sender<Exited>,
@@ -69,18 +70,20 @@ pub(super) struct Dyno {
 pub(super) enum State {
     Starting,
     Running,
+    /// It has ended, and that is not on record yet.
+    Ending,
     Ended(Ended),
 }
 
 impl Drop for NativeEngine {
     fn drop(&mut self) {
-        self.keeper.abort();
+        self.keepers.iter().for_each(JoinHandle::abort);
     }
 }
 
 impl NativeEngine {
-    pub(super) fn new(shared: Arc<Shared>, keeper: JoinHandle<()>, lock: File) -> Self {
-        Self { shared, keeper, _lock: lock }
+    pub(super) fn new(shared: Arc<Shared>, keepers: [JoinHandle<()>; 2], lock: File) -> Self {
+        Self { shared, keepers, _lock: lock }
     }
 
     pub(super) fn shared(&self) -> &Shared {
@@ -106,11 +109,12 @@ impl NativeEngine {
         }
         // The keeper goes when it has found the spawner: one that nobody found could not be ended.
         let link = self.shared.link().await;
-        self.keeper.abort();
-        // It may be at work at this moment, and would replace the spawner that ends.
-        while !self.keeper.is_finished() {
+        self.keepers.iter().for_each(JoinHandle::abort);
+        // One may be at work at this moment, and would replace the spawner that ends.
+        while !self.keepers.iter().all(JoinHandle::is_finished) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
+        self.shared.networks.close();
         if let Ok(link) = link {
             let listening = Arc::clone(&link);
             let listener = tokio::spawn(async move { while listening.listen().await.is_some() {} });
@@ -195,8 +199,8 @@ impl Containers for NativeEngine {
     }
 
     async fn forget(&self, id: DynoId) -> Result<(), EngineError> {
-        let pid = self.shared.pid(id)?;
-        if pid.is_some() {
+        let state = self.shared.dynos().get(&id).ok_or(EngineError::Unknown(id))?.state;
+        if matches!(state, State::Running | State::Ending) {
             let source = io::Error::from_raw_os_error(libc::EBUSY);
             return Err(EngineError::Failed { id, step: "forget".to_owned(), source });
         }
@@ -240,7 +244,9 @@ impl Containers for NativeEngine {
     async fn usage(&self, id: DynoId) -> Result<Usage, EngineError> {
         let ended = match self.shared.dynos().get(&id).ok_or(EngineError::Unknown(id))?.state {
             State::Ended(ended) => ended,
-            State::Starting | State::Running => return Ok(self.shared.cgroups.of(id).usage()),
+            State::Starting | State::Running | State::Ending => {
+                return Ok(self.shared.cgroups.of(id).usage());
+            }
         };
         Ok(Usage { memory_peak_bytes: ended.memory_peak_bytes, ..Usage::default() })
     }
@@ -250,7 +256,7 @@ impl Dyno {
     fn known(&self, id: DynoId) -> Known {
         let ended = match self.state {
             State::Ended(ended) => Some(ended),
-            State::Starting | State::Running => None,
+            State::Starting | State::Running | State::Ending => None,
         };
         Known {
             id,

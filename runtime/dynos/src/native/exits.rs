@@ -24,26 +24,30 @@ pub(super) fn note_lost(shared: &Arc<Shared>, dyno: DynoId) {
 
 fn settle(shared: &Shared, dyno: DynoId, status: u8) {
     let group = shared.cgroups.of(dyno);
-    let usage = group.usage();
+    let met = group.met();
     let ended = Ended {
         status,
-        oom_killed: usage.oom_kills > 0,
-        pids_denied: usage.pids_denied > 0,
-        memory_peak_bytes: usage.memory_peak_bytes,
+        oom_killed: met.oom_kills > 0,
+        pids_denied: met.pids_denied > 0,
+        memory_peak_bytes: met.memory_peak_bytes,
         at_ms: now_ms(),
     };
     let slug = {
         let mut dynos = shared.dynos();
         let Some(dyno) = dynos.get_mut(&dyno) else { return };
-        if matches!(dyno.state, State::Ended(_)) {
+        if matches!(dyno.state, State::Ending | State::Ended(_)) {
             return;
         }
-        dyno.state = State::Ended(ended);
+        // Whoever sees it ended may forget it at once, with all its files.
+        dyno.state = State::Ending;
         dyno.terminal = None;
         dyno.record.spec.slug.map(|slug| (slug, dyno.record.spec.uid))
     };
     if let Err(error) = Files::of(&shared.config.dir, dyno).write_end(&ended) {
         tracing::error!(%error, %dyno, "the end of a dyno cannot be recorded");
+    }
+    if let Some(dyno) = shared.dynos().get_mut(&dyno) {
+        dyno.state = State::Ended(ended);
     }
     // Without a receiver nobody wants to know now; `list` knows later.
     drop(shared.exits.send(Exited { id: dyno, ended }));

@@ -25,6 +25,7 @@ mod launch;
 mod link;
 mod netlink;
 mod network;
+mod networks;
 mod open;
 mod ports;
 mod record;

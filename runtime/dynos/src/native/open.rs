@@ -4,6 +4,8 @@ use super::address::Network;
 use super::cgroup::Cgroups;
 use super::engine::{Dyno, NativeEngine, Shared, State};
 use super::firewall::Rules;
+use super::network::Plan;
+use super::networks::{self, Networks};
 use super::record::Files;
 use super::slugs::{OpenSlug, Slugs};
 use super::{firewall, keeper, strays};
@@ -105,9 +107,11 @@ impl NativeConfig {
         format!("l{}-", self.instance)
     }
 
-    /// The host's end of the cable to `address`: at most 15 bytes, as the kernel wants.
-    pub(super) fn link(&self, address: Ipv4Addr) -> String {
-        format!("{}{:x}", self.links(), self.network.offset(address))
+    /// The cable to `address`. The name of the host's end has at most 15 bytes, as the kernel
+    /// wants.
+    pub(super) fn plan(&self, address: Ipv4Addr) -> Plan {
+        let link = format!("{}{:x}", self.links(), self.network.offset(address));
+        Plan { link, address, gateway: self.network.gateway() }
     }
 }
 
@@ -125,7 +129,8 @@ impl NativeEngine {
             })?;
         shared.link.send_replace(Some(Arc::clone(&link)));
         let keeper = tokio::spawn(keeper::keep(Arc::clone(&shared), link));
-        Ok(Self::new(shared, keeper, lock))
+        let networks = tokio::spawn(networks::keep_ready(Arc::clone(&shared)));
+        Ok(Self::new(shared, [keeper, networks], lock))
     }
 }
 
@@ -164,7 +169,7 @@ fn prepare(config: NativeConfig, slugs: OpenSlug) -> Result<(Shared, File), Open
     let newest = dynos.values().max_by_key(|dyno| dyno.record.started_ms);
     let last_address = newest.map_or(config.network.gateway(), |dyno| dyno.record.address);
     let shared = Shared {
-        last_address: Mutex::new(last_address),
+        networks: Networks::new(last_address),
         cgroups,
         slugs,
         resolv_conf,

@@ -23,7 +23,6 @@ pub(super) struct Record {
     /// The unpacked slug, the directory that holds `app`.
     pub(super) slug: Option<PathBuf>,
     pub(super) address: Ipv4Addr,
-    pub(super) gateway: Ipv4Addr,
     /// Name of the host's end of the network link.
     pub(super) link: String,
     pub(super) cgroup: Membership,
@@ -72,8 +71,9 @@ impl Files {
     /// Fails with `AlreadyExists` when the dyno has been started before.
     pub(super) fn create(&self, record: &Record) -> io::Result<()> {
         fs::create_dir(&self.0)?;
-        self.write("exit", b"")?;
-        self.write("record.json", &serde_json::to_vec(record)?)
+        self.create_new("exit")?;
+        // Half written it is of no dyno that was started: the spawner reads it before.
+        self.create_new("record.json")?.write_all(&serde_json::to_vec(record)?)
     }
 
     pub(super) fn remove(&self) -> io::Result<()> {
@@ -128,6 +128,10 @@ impl Files {
 
     pub(super) fn end(&self) -> Option<Ended> {
         serde_json::from_slice(&fs::read(self.0.join("end.json")).ok()?).ok()
+    }
+
+    fn create_new(&self, name: &str) -> io::Result<File> {
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.0.join(name))
     }
 
     /// Whole or not at all, but not synced: a reboot ends every dyno anyway.

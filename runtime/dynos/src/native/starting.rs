@@ -3,16 +3,16 @@
 use super::engine::{Dyno, Shared, State};
 use super::exits::now_ms;
 use super::image;
+use super::networks::Ready;
 use super::record::{Files, Membership, Record, Streams};
 use super::wire::{Answer, FDS_MAX, Failure, Order};
 use crate::containers::{MountSource, Start, StartError, Started, Stdio};
 use crate::spec::DynoId;
-use std::collections::BTreeSet;
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 /// The whole start; runs to its end even when the caller has stopped waiting.
 pub(super) async fn start(shared: Arc<Shared>, start: Start) -> Result<Started, StartError> {
@@ -33,14 +33,14 @@ pub(super) async fn start(shared: Arc<Shared>, start: Start) -> Result<Started, 
         streams,
         slug: None,
         address: Ipv4Addr::UNSPECIFIED,
-        gateway: shared.config.network.gateway(),
         link: String::new(),
         cgroup: Membership::default(),
         resolv_conf: shared.resolv_conf.clone(),
         started_ms: now_ms(),
     };
-    let record = shared.reserve(record)?;
-    let launched = launch(&shared, record, &fds).await;
+    let (record, network) = shared.reserve(record)?;
+    let launched = launch(&shared, record, network, fds).await;
+    shared.networks.refill();
     if launched.is_err() {
         // Killing what may run and waiting for it is nothing for an asynchronous task.
         drop(tokio::task::spawn_blocking(move || shared.unprepare(id)).await);
@@ -51,17 +51,19 @@ pub(super) async fn start(shared: Arc<Shared>, start: Start) -> Result<Started, 
 async fn launch(
     shared: &Arc<Shared>,
     record: Record,
-    fds: &[OwnedFd],
+    network: Ready,
+    stdio: Vec<OwnedFd>,
 ) -> Result<Started, StartError> {
     let (id, address) = (record.id, record.address);
     let preparing = Arc::clone(shared);
-    tokio::task::spawn_blocking(move || preparing.prepare(record))
+    let network = tokio::task::spawn_blocking(move || preparing.prepare(record, network))
         .await
         .unwrap_or_else(|_| Err(refused("prepare", libc::EIO)))?;
     let link = shared.link().await?;
+    let fds: Vec<OwnedFd> = std::iter::once(network).chain(stdio).collect();
     let failed =
         |failure: Failure| StartError::Step { source: failure.error(), step: failure.step };
-    let (answer, mut fds) = link.ask(Order::Start(id), fds).await.map_err(failed)?;
+    let (answer, mut fds) = link.ask(Order::Start(id), &fds).await.map_err(failed)?;
     let pid = match answer {
         Answer::Started { pid } => pid,
         Answer::Failed(failure) => return Err(failed(failure)),
@@ -83,27 +85,26 @@ async fn launch(
 }
 
 impl Shared {
-    /// Takes a place and an address for a new dyno.
-    fn reserve(&self, mut record: Record) -> Result<Record, StartError> {
+    /// Takes a place and a network for a new dyno.
+    fn reserve(&self, mut record: Record) -> Result<(Record, Ready), StartError> {
         let mut dynos = self.dynos();
         if dynos.contains_key(&record.id) {
             return Err(StartError::Repeated(record.id));
         }
-        let taken: BTreeSet<Ipv4Addr> = dynos.values().map(|dyno| dyno.record.address).collect();
-        let mut last = self.last_address.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(address) = self.config.network.next(*last, &taken) else {
+        let taken = dynos.values().map(|dyno| dyno.record.address).collect();
+        let Some(network) = self.networks.take(taken, &self.config) else {
             return Err(refused("take an address", libc::EADDRNOTAVAIL));
         };
-        *last = address;
-        record.address = address;
-        record.link = self.config.link(address);
+        record.address = network.plan.address;
+        record.link.clone_from(&network.plan.link);
         let dyno = Dyno { record: record.clone(), pid: 0, state: State::Starting, terminal: None };
         dynos.insert(record.id, dyno);
-        Ok(record)
+        Ok((record, network))
     }
 
-    /// Everything that is made outside of the container, on the disk and in the control groups.
-    fn prepare(&self, mut record: Record) -> Result<(), StartError> {
+    /// Everything that is made outside of the container: on the disk, in the control groups, and
+    /// its network.
+    fn prepare(&self, mut record: Record, network: Ready) -> Result<OwnedFd, StartError> {
         if let Some(slug) = record.spec.slug {
             record.slug = Some(self.slugs.take((slug, record.spec.uid))?);
             // At once, so that it is given back whatever happens next.
@@ -119,7 +120,9 @@ impl Shared {
         record.cgroup = group.create(&record.spec.class).map_err(step("make control groups"))?;
         Files::of(&self.config.dir, record.id).create(&record).map_err(step("write record"))?;
         self.replace(&record);
-        Ok(())
+        let failed =
+            |failure: Failure| StartError::Step { source: failure.error(), step: failure.step };
+        network.make().map_err(failed)
     }
 
     fn replace(&self, record: &Record) {
@@ -148,7 +151,8 @@ fn check(start: &Start) -> Result<(), StartError> {
     if start.spec.uid == 0 {
         return Err(refused("run as root", libc::EPERM));
     }
-    if start.extra_fds.len() + 3 > FDS_MAX {
+    // Beside its own ones: the network and the standard ones.
+    if start.extra_fds.len() + 4 > FDS_MAX {
         return Err(refused("pass descriptors", libc::E2BIG));
     }
     let absolute = |path: &Path| path.is_absolute();

@@ -50,7 +50,8 @@ pub(super) fn remove_links(prefix: &str, kept: &BTreeSet<&str>) -> io::Result<()
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
             other => other?,
         }
-        tracing::warn!(name, "a stray network link was removed");
+        // Also one that an engine which was killed had made ahead.
+        tracing::info!(name, "a network link that no dyno has was removed");
     }
     Ok(())
 }

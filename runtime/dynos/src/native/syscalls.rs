@@ -15,7 +15,7 @@ pub(super) enum Cloned {
     Child,
 }
 
-/// A child in new namespaces, on cgroup v2 born inside its group.
+/// A child in new namespaces but for its network, which it enters itself; on cgroup v2 born inside its group.
 ///
 /// Only for a single-threaded process: the child may then allocate and run any code.
 pub(super) fn clone_container(cgroup: Option<BorrowedFd<'_>>) -> nix::Result<Cloned> {
@@ -23,7 +23,6 @@ pub(super) fn clone_container(cgroup: Option<BorrowedFd<'_>>) -> nix::Result<Clo
         | libc::CLONE_NEWPID
         | libc::CLONE_NEWUTS
         | libc::CLONE_NEWIPC
-        | libc::CLONE_NEWNET
         | libc::CLONE_PIDFD;
     let mut pidfd: RawFd = -1;
     // SAFETY: all-zero bytes are a valid `clone_args`, which is plain integers.

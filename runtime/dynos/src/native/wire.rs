@@ -32,8 +32,8 @@ pub(super) struct Request {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Order {
-    /// Starts what the dyno's record says. Descriptors: the three of `Stdio::Given`, then the
-    /// extra ones.
+    /// Starts what the dyno's record says. Descriptors: its network, the three of `Stdio::Given`,
+    /// then the extra ones.
     Start(DynoId),
     /// Hands out the read ends of the output pipes; from now on the engine reads them.
     Output(DynoId),

@@ -3,7 +3,6 @@
 use super::held::{Held, Starting};
 use super::{Source, Spawner};
 use crate::native::container::{self, Inherited};
-use crate::native::netlink::Netlink;
 use crate::native::record::{Files, Record, Streams};
 use crate::native::stream::Stream;
 use crate::native::syscalls::{self, Cloned};
@@ -26,6 +25,10 @@ impl Spawner {
     ) -> Result<(), Failure> {
         let files = Files::of(&self.dir, dyno);
         let record = files.record().map_err(Failure::at("read record"))?;
+        if fds.is_empty() {
+            return Err(Failure { step: "take network".to_owned(), errno: libc::EBADF });
+        }
+        let network = fds.remove(0);
         let mut output = None;
         let (mut stdio, mut kept) = (Vec::new(), Vec::new());
         match record.streams {
@@ -58,7 +61,7 @@ impl Spawner {
             stdio,
             output: kept,
             extra: fds,
-            host: Netlink::open().map_err(Failure::at("open route socket"))?,
+            network,
         };
         let (pid, process) = clone(&record, inherited, &self.dir)?;
         let known = files
