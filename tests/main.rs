@@ -17,3 +17,4 @@ mod slugs;
 mod state;
 mod survive;
 mod tidy;
+mod upgrade;

@@ -1,9 +1,10 @@
 //! Dynos outlive the engine and the spawner.
 
-use super::world::{World, no_slugs, wait_for};
+use super::world::{PATIENCE, World, no_slugs, wait_for};
 use lathe_dynos::containers::{Containers, Signal, Started};
-use lathe_dynos::native::NativeEngine;
+use lathe_dynos::native::{NativeConfig, NativeEngine, OpenError};
 use std::fs;
+use std::time::Duration;
 
 /// The process of the spawner that serves the world's directory.
 pub(crate) fn spawner(world: &World) -> Option<i32> {
@@ -36,10 +37,25 @@ async fn ready(started: &Started) {
     wait_for("a trap that is set", || fs::exists(&path).unwrap()).await;
 }
 
+/// The next engine, after one that was dropped.
+pub(crate) async fn open(config: &NativeConfig) -> NativeEngine {
+    let opened = async {
+        loop {
+            match NativeEngine::open(config.clone(), no_slugs()).await {
+                // A program that another test is just starting has a copy of the lock, too, until
+                // it is executed.
+                Err(OpenError::Busy(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
+                opened => return opened.unwrap(),
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, opened).await.unwrap()
+}
+
 pub(crate) async fn reopen(world: World) -> World {
     let World { engine, config, stack, dir, .. } = world;
     drop(engine);
-    let engine = NativeEngine::open(config.clone(), no_slugs()).await.unwrap();
+    let engine = open(&config).await;
     World::of(engine, config, stack, dir)
 }
 
@@ -70,7 +86,7 @@ async fn an_end_while_no_engine_runs_is_known_afterwards() {
     let World { engine, config, stack, dir, .. } = world;
     drop(engine);
     wait_for("the end", || !fs::exists(format!("/proc/{}/ns/pid", started.pid)).unwrap()).await;
-    let engine = NativeEngine::open(config.clone(), no_slugs()).await.unwrap();
+    let engine = open(&config).await;
     let world = World::of(engine, config, stack, dir);
     assert_eq!(world.end(id).await.status, 7);
     assert_eq!(world.output(id).await, "said\n");

@@ -1,7 +1,7 @@
 //! Sockets that the spawner keeps: for the next engine, over its own death and its replacement.
 
-use super::adoption::{kill_spawner, reopen, spawner};
-use super::world::{World, no_slugs, wait_for};
+use super::adoption::{kill_spawner, open, reopen, spawner};
+use super::world::{World, wait_for};
 use lathe_dynos::native::{KeptSocket, NativeEngine, let_go};
 use rustix::net::{
     AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
@@ -46,7 +46,7 @@ async fn a_socket_outlives_the_engine_and_the_spawner() {
     let World { engine, config, stack, dir, .. } = world;
     drop(engine);
     say(address, "while there is no engine");
-    let engine = NativeEngine::open(config.clone(), no_slugs()).await.unwrap();
+    let engine = open(&config).await;
     hears(&engine, "while there is no engine");
 
     let world = World::of(engine, config, stack, dir);
@@ -67,7 +67,7 @@ async fn a_socket_outlives_the_engine_and_the_spawner() {
     say(other, "");
     let_go(&config.dir).await.unwrap();
     wait_for("the door to be shut", || TcpStream::connect(other).is_err()).await;
-    let engine = NativeEngine::open(config.clone(), no_slugs()).await.unwrap();
+    let engine = open(&config).await;
     assert!(names(&engine).is_empty());
     let world = World::of(engine, config, stack, dir);
     let (last, socket) = door();
@@ -140,7 +140,7 @@ async fn a_spawner_of_another_version_hands_over() {
             let dir = config.dir.clone();
             move || serve_as(version, &listener, &dir, &socket)
         });
-        let engine = NativeEngine::open(config.clone(), no_slugs()).await.unwrap();
+        let engine = open(&config).await;
         assert_eq!(serving.join().unwrap(), expected);
         // The new spawner has it, or nobody has.
         let world = reopen(World::of(engine, config, stack, dir)).await;
