@@ -203,7 +203,7 @@ fn an_interrupted_push_leaves_no_build() {
     let (one, two) = (nap(1), nap(2));
     let files = building(&format!("echo begun\nsleep {one} &\nsleep {two}"));
     let checkout = Checkout::new(&platform, "gone", &borrowed(&files));
-    let mut push = checkout.git_command(&["push", "lathe", "main"]);
+    let mut push = interruptible(&checkout.git_command(&["push", "lathe", "main"]));
     let mut push = std::os::unix::process::CommandExt::process_group(&mut push, 0)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -234,6 +234,23 @@ fn an_interrupted_push_leaves_no_build() {
 
     checkout.commit(&[("bin/compile", "#!/bin/sh\n")]);
     checkout.push().accepted();
+}
+
+/// The same command where Ctrl-C works: a shell that runs the tests in the background has them, and
+/// whatever they start, ignore it.
+fn interruptible(git: &std::process::Command) -> std::process::Command {
+    let mut command = std::process::Command::new("env");
+    command.arg("--default-signal=INT").arg(git.get_program()).args(git.get_args());
+    for (name, value) in git.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    if let Some(dir) = git.get_current_dir() {
+        command.current_dir(dir);
+    }
+    command
 }
 
 /// Seconds to sleep that tell this run's sleepers from every other's.

@@ -36,7 +36,8 @@ use tokio_util::sync::CancellationToken;
 /// Lines that may wait for the log hub.
 const LOG_QUEUE_MAX: usize = 65_536;
 /// A role that has not ended by then is left behind; what it holds is the kernel's to take back.
-const STOP_MAX: Duration = Duration::from_secs(45);
+/// The router may take its grace twice: for the requests it had, and for those let in meanwhile.
+const STOP_MAX: Duration = Duration::from_secs(70);
 
 /// Why the platform did not come up.
 #[derive(Debug, thiserror::Error)]
