@@ -19,6 +19,14 @@ async fn a_dyno_starts_speaks_ends_and_is_forgotten() {
 }
 
 #[tokio::test]
+async fn output_can_be_opened_by_name() {
+    let world = World::new().await;
+    let (text, ended) = world.run("echo out > /dev/stdout; echo err > /dev/stderr").await;
+    assert_eq!((text.as_str(), ended.status), ("out\nerr\n", 0));
+    world.close().await;
+}
+
+#[tokio::test]
 async fn every_status_comes_back_as_it_was() {
     let world = World::new().await;
     for status in [0, 1, 2, 126, 127, 128, 143, 200, 255] {

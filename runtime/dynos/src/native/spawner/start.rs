@@ -8,7 +8,7 @@ use crate::native::stream::Stream;
 use crate::native::syscalls::{self, Cloned};
 use crate::native::wire::{self, Answer, Failure, Message, Report};
 use crate::spec::DynoId;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Signal, WaitId, WaitIdOptions};
 use std::fs::File;
@@ -48,6 +48,7 @@ impl Spawner {
             }
             Streams::Terminal { .. } => {}
         }
+        give_pipes(&stdio, record.spec.uid).map_err(Failure::at("give output pipes away"))?;
         let (report, inside) = rustix::net::socketpair(
             AddressFamily::UNIX,
             SocketType::SEQPACKET,
@@ -115,6 +116,18 @@ impl Spawner {
         let fds: Vec<&OwnedFd> = starting.terminal.iter().collect();
         self.tell(&Message::Reply { number, answer }, &fds);
     }
+}
+
+/// Makes pipes the dyno's own: programs open `/dev/stdout` and `/dev/stderr` by name, and the kernel
+/// asks then whose they are.
+fn give_pipes(files: &[OwnedFd], uid: u32) -> io::Result<()> {
+    for file in files {
+        let kind = rustix::fs::fstat(file)?.st_mode;
+        if FileType::from_raw_mode(kind) == FileType::Fifo {
+            std::os::unix::fs::fchown(file, Some(uid), Some(uid))?;
+        }
+    }
+    Ok(())
 }
 
 fn clone(record: &Record, inherited: Inherited, dir: &Path) -> Result<(u32, OwnedFd), Failure> {
