@@ -1,5 +1,8 @@
 //! The forms in which programs print a value: as it is, and the ways it is commonly encoded.
 
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+
 /// Every form of `value` that may turn up in a text, in no order.
 pub(crate) fn forms(value: &str) -> Vec<Vec<u8>> {
     let bytes = value.as_bytes();
@@ -65,26 +68,10 @@ fn base64_forms(value: &[u8]) -> impl Iterator<Item = Vec<u8>> {
         text.extend_from_slice(value);
         let start = (before * 8).div_ceil(6);
         let end = text.len() * 8 / 6;
-        [b"+/", b"-_"]
-            .into_iter()
-            .filter_map(move |last| base64(&text, *last).get(start..end).map(<[u8]>::to_vec))
+        [STANDARD_NO_PAD, URL_SAFE_NO_PAD].into_iter().filter_map(move |alphabet| {
+            alphabet.encode(&text).as_bytes().get(start..end).map(<[u8]>::to_vec)
+        })
     })
-}
-
-/// RFC 4648, sections 4 and 5, without padding; `last` are the two digits in which those differ.
-fn base64(bytes: &[u8], last: [u8; 2]) -> Vec<u8> {
-    const DIGITS: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-    let digit = |sextet: u32| {
-        let index = (sextet & 63) as usize;
-        DIGITS.get(index).copied().unwrap_or_else(|| last[index - DIGITS.len()])
-    };
-    let mut out = Vec::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let word = chunk.iter().fold(0u32, |word, byte| word << 8 | u32::from(*byte));
-        let word = word << (8 * (3 - chunk.len()));
-        out.extend((0..=chunk.len()).map(|sextet| digit(word >> (18 - 6 * sextet))));
-    }
-    out
 }
 
 #[cfg(test)]
