@@ -6,6 +6,7 @@ use crate::program::Ending;
 use crate::site::{Folders, Site};
 use crate::source::read_small;
 use crate::transcript::{Transcript, plain};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 const DETECT_TIMEOUT: Duration = Duration::from_mins(1);
@@ -26,7 +27,7 @@ pub(crate) fn choose(site: &Site<'_>, out: &mut Transcript) -> Result<Vec<Chosen
     let catalogue = catalogue(site)?;
     let Some(given) = given(site)? else {
         out.step("Determining which buildpack to use for this app");
-        return first_to_detect(site, &catalogue).map(|chosen| vec![chosen]);
+        return first_to_detect(site, &catalogue);
     };
     list(&given, out);
     given
@@ -96,17 +97,43 @@ pub(crate) fn app(
     }
 }
 
-fn first_to_detect(site: &Site<'_>, catalogue: &Catalogue) -> Result<Chosen, CompileError> {
-    for (index, name) in catalogue.order().iter().enumerate() {
-        let reference: Reference = name.parse().map_err(CompileError::Reference)?;
-        let pack = fetch(&reference, catalogue, &site.buildpack_dir(index), &site.errand())
-            .map_err(|source| CompileError::Fetch { name: name.clone(), source })?
-            .check()?;
-        if let Detected::Yes(app) = detect(site, &pack)? {
-            return Ok(Chosen { pack, app: Some(app) });
+/// The first group of which every buildpack knows the app. Each is asked once, however many groups
+/// it is in.
+fn first_to_detect(site: &Site<'_>, catalogue: &Catalogue) -> Result<Vec<Chosen>, CompileError> {
+    let order = catalogue.order();
+    let mut answers: BTreeMap<&str, Option<Chosen>> = BTreeMap::new();
+    for group in catalogue.groups() {
+        let mut chosen = Vec::new();
+        for name in group {
+            if !answers.contains_key(name.as_str()) {
+                let index = order.iter().position(|known| known == name).unwrap_or_default();
+                answers.insert(name, ask(site, catalogue, name, index)?);
+            }
+            let Some(one) = &answers[name.as_str()] else { break };
+            chosen.push(one.clone());
+        }
+        if chosen.len() == group.len() {
+            return Ok(chosen);
         }
     }
-    Err(CompileError::NoneDetected { tried: catalogue.order().join(", ") })
+    Err(CompileError::NoneDetected { tried: order.join(", ") })
+}
+
+/// The buildpack of this name, if it knows the app.
+fn ask(
+    site: &Site<'_>,
+    catalogue: &Catalogue,
+    name: &str,
+    index: usize,
+) -> Result<Option<Chosen>, CompileError> {
+    let reference: Reference = name.parse().map_err(CompileError::Reference)?;
+    let pack = fetch(&reference, catalogue, &site.buildpack_dir(index), &site.errand())
+        .map_err(|source| CompileError::Fetch { name: name.to_owned(), source })?
+        .check()?;
+    Ok(match detect(site, &pack)? {
+        Detected::Yes(app) => Some(Chosen { pack, app: Some(app) }),
+        Detected::No(_) => None,
+    })
 }
 
 enum Detected {

@@ -36,6 +36,9 @@ pub(crate) fn process_types(
     if !defaults.is_empty() {
         out.detail(&format!("Default types for buildpack -> {}", names(&defaults)));
     }
+    if declared.is_empty() && defaults.is_empty() {
+        out.error("Nothing can be started: say in a Procfile how, as in `web: command`.");
+    }
     declared.into_iter().chain(defaults).collect()
 }
 

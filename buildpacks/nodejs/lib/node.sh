@@ -31,12 +31,11 @@ official_node() {
     name=node-v$1-linux-$ARCH
     url=https://nodejs.org/dist/v$1
     rm -rf "$2" && mkdir -p "$2"
-    sums=$(curl -fsS --connect-timeout 3 --max-time 10 "$url/SHASUMS256.txt" 2> /dev/null) || return 1
+    sums=$(fetch_text "$url/SHASUMS256.txt") || return 1
     sum=$(echo "$sums" | sed -n "s/  $name.tar.gz\$//p")
     [ -n "$sum" ] || return 1
     echo "       Downloading from nodejs.org"
-    curl -fsS --max-time 120 -o "$2.tgz" "$url/$name.tar.gz" || return 1
-    echo "$sum  $2.tgz" | sha256sum --check --quiet || fail "The download of Node.js is damaged."
+    fetch_checked "$url/$name.tar.gz" "$2.tgz" "$sum" || return 1
     tar -xzf "$2.tgz" --strip-components=1 --no-same-owner -C "$2"
     rm -rf "$2.tgz" "$2/share" "$2"/*.md
 }

@@ -5,6 +5,10 @@
 choose_manager() {
     pinned=$(field packageManager)
     pinned=${pinned%%+*}
+    for name in yarn pnpm; do
+        asked=$(field "engines.$name")
+        [ -n "$pinned" ] || [ -z "$asked" ] || pinned=$name@$asked
+    done
     case $pinned in
     yarn@1.*) MANAGER=yarn ;;
     yarn@*) MANAGER=berry ;;
@@ -50,7 +54,7 @@ install_dependencies() {
     pnpm) run pnpm install --frozen-lockfile --prod=false --store-dir "$CACHE_DIR/pnpm" ;;
     npm)
         if [ -f package-lock.json ] || [ -f npm-shrinkwrap.json ]; then
-            run npm ci --include=dev
+            run npm ci --include=dev --prefer-offline
         else
             echo "       No package-lock.json: what is installed may differ from one push to the next"
             run npm install --include=dev --no-package-lock
@@ -99,5 +103,5 @@ forget_times() {
 
 warn_without_start() {
     [ -f Procfile ] || has_script start || [ -f server.js ] ||
-        echo " !     There is no Procfile, no start script and no server.js: nothing can be started."
+        warn "There is no Procfile, no start script and no server.js: nothing can be started."
 }

@@ -14,6 +14,24 @@ tool() {
     echo "$dir/bin"
 }
 
+# What was installed for the same requirements and the same Python comes from the cache; whatever
+# installs then finds nothing left to do. An environment has the same path in every build.
+restore_packages() {
+    requirements=$("$PYTHON_HOME/bin/python" --version && find . -maxdepth 2 -type f -not -path './.heroku/*' \
+        \( -name '*.txt' -o -name '*.lock' -o -name Pipfile -o -name pyproject.toml \) -exec sha256sum {} + | LC_ALL=C sort)
+    [ "$(cat "$CACHE_DIR/python/requirements" 2> /dev/null)" = "$requirements" ] || return 0
+    rm -rf "$BUILD_DIR/.heroku/python"
+    cp -a "$CACHE_DIR/python/environment" "$BUILD_DIR/.heroku/python"
+}
+
+keep_packages() {
+    [ "$(cat "$CACHE_DIR/python/requirements" 2> /dev/null)" != "$requirements" ] || return 0
+    rm -rf "$CACHE_DIR/python"
+    mkdir -p "$CACHE_DIR/python"
+    cp -a "$BUILD_DIR/.heroku/python" "$CACHE_DIR/python/environment"
+    echo "$requirements" > "$CACHE_DIR/python/requirements"
+}
+
 pip() { "$PYTHON_HOME/bin/python" -m pip "$@"; }
 
 install_packages() {

@@ -13,6 +13,14 @@ choose_python() {
     elif [ -f runtime.txt ]; then
         asked_in=runtime.txt
         PYTHON_WANTED=$(tr -d '[:space:]' < runtime.txt)
+    elif [ -f Pipfile.lock ]; then
+        asked_in=Pipfile.lock
+        PYTHON_WANTED=$(python3 -c '
+import json
+requires = json.load(open("Pipfile.lock"))["_meta"].get("requires", {})
+print(requires.get("python_full_version") or requires.get("python_version") or "")
+' 2> /dev/null) || fail "Pipfile.lock cannot be read." "Run pipenv lock and commit it."
+        [ -n "$PYTHON_WANTED" ] || asked_in=
     fi
     PYTHON_WANTED=${PYTHON_WANTED#python-}
     [ -z "$asked_in" ] || echo "$PYTHON_WANTED" | grep -Eqx '3\.[0-9]{1,2}(\.[0-9]{1,2})?' ||
@@ -36,6 +44,8 @@ place_python() {
 standalone_python() {
     step "Installing Python $PYTHON_WANTED"
     uv=$(tool uv "$UV_VERSION")/uv
+    at_hand=${LATHE_MIRROR:-/nonexistent}/github.com/astral-sh/python-build-standalone/releases/download
+    [ ! -d "$at_hand" ] || export UV_PYTHON_INSTALL_MIRROR="file://$at_hand"
     if ! UV_HTTP_TIMEOUT=20 UV_CACHE_DIR="$CACHE_DIR/uv" UV_PYTHON_INSTALL_DIR="$CACHE_DIR/pythons" \
         timeout 180 "$uv" python install --no-bin "$PYTHON_WANTED" 2> "$CACHE_DIR/uv.log"; then
         tail -n 2 "$CACHE_DIR/uv.log" | indent

@@ -5,7 +5,7 @@
 wanted_channel() {
     for file in rust-toolchain.toml rust-toolchain; do
         [ -f "$file" ] || continue
-        channel=$(sed -n 's/^[[:space:]]*channel[[:space:]]*=[[:space:]]*"\([^"]*\)".*/\1/p' "$file" | head -n 1)
+        channel=$(sed -n 's/^[[:space:]]*channel[[:space:]]*=[[:space:]]*["'"'"']\([^"'"'"']*\)["'"'"'].*/\1/p' "$file" | head -n 1)
         [ -n "$channel" ] || grep -q '=' "$file" || channel=$(head -n 1 "$file" | tr -d '[:space:]')
         echo "$channel"
         return
@@ -40,15 +40,19 @@ rustup_toolchain() {
     expr "x$1" : 'x[a-z0-9.-]*$' > /dev/null || fail "'$1' is no Rust toolchain."
     export RUSTUP_HOME="$CACHE_DIR/rustup" PATH="$CARGO_HOME/bin:$PATH"
     unset RUSTUP_TOOLCHAIN
-    installer=$(mktemp)
+    # rustup is many programs in one, and goes by the name it is called by.
+    installer=$(mktemp -d)/rustup-init
     url=https://static.rust-lang.org/rustup/dist/$(uname -m)-unknown-linux-gnu/rustup-init
+    # Where toolchains are at hand, rustup itself looks there only.
+    at_hand=${LATHE_MIRROR:-/nonexistent}/static.rust-lang.org
+    [ ! -d "$at_hand" ] || export RUSTUP_DIST_SERVER="file://$at_hand"
     if [ -x "$CARGO_HOME/bin/rustup" ] || {
-        curl -fsS --connect-timeout 5 --max-time 60 -o "$installer" "$url" 2> /dev/null && chmod +x "$installer" &&
+        sum=$(fetch_text "$url.sha256") && fetch_checked "$url" "$installer" "${sum%% *}" && chmod +x "$installer" &&
             run "$installer" -y --no-modify-path --profile minimal --default-toolchain none
     }; then
-        run rustup toolchain install --profile minimal "$1" && rm -f "$installer" && return 0
+        run rustup toolchain install --profile minimal "$1" && rm -rf "${installer%/*}" && return 0
     fi
-    rm -f "$installer"
+    rm -rf "${installer%/*}"
     fail "Rust $1 is not available here; the build has Rust ${2:-none}." \
         "Ask for ${2:-another version} in rust-toolchain.toml, or make static.rust-lang.org reachable."
 }

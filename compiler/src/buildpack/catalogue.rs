@@ -6,13 +6,13 @@ use crate::source::read_small;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// The built-in folder has `order`, one name a line, and `aliases`: two words a line, a known name
-/// and what it means. The operator's folder may have `aliases` too, which count first; there a
+/// The built-in folder has `order`, in each line the names of what builds an app together, and
+/// `aliases`: two words a line, a known name and what it means. The operator's folder may have `aliases` too, which count first; there a
 /// name may mean any reference, and `./x` what lies in that folder.
 #[derive(Clone, Debug)]
 pub struct Catalogue {
     builtin: PathBuf,
-    order: Vec<String>,
+    groups: Vec<Vec<String>>,
     aliases: BTreeMap<String, Reference>,
 }
 
@@ -23,7 +23,6 @@ impl Catalogue {
         registry: Option<&Path>,
         asked: &[String],
     ) -> Result<Self, CompileError> {
-        let known = words(&builtin.join("order"))?.into_iter().filter_map(|l| l.into_iter().next());
         let mut aliases = BTreeMap::new();
         for dir in std::iter::once(builtin).chain(registry) {
             for line in words(&dir.join("aliases"))? {
@@ -35,18 +34,32 @@ impl Catalogue {
                 aliases.insert(name, means.parse().map_err(CompileError::Reference)?);
             }
         }
-        let order = if asked.is_empty() { known.collect() } else { asked.to_vec() };
-        Ok(Self { builtin: builtin.to_owned(), order, aliases })
+        let groups = match asked {
+            [] => words(&builtin.join("order"))?,
+            _ => asked.iter().map(|name| vec![name.clone()]).collect(),
+        };
+        Ok(Self { builtin: builtin.to_owned(), groups, aliases })
     }
 
-    /// Names in the order of detection.
-    pub(crate) fn order(&self) -> &[String] {
-        &self.order
+    /// In the order of detection: buildpacks that fit an app together or not at all.
+    pub(crate) fn groups(&self) -> &[Vec<String>] {
+        &self.groups
+    }
+
+    /// Every name of a group once, in the order of detection.
+    pub(crate) fn order(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = Vec::new();
+        for name in self.groups.iter().flatten() {
+            if !names.contains(&name.as_str()) {
+                names.push(name);
+            }
+        }
+        names
     }
 
     /// All names, those of other people included.
     pub fn names(&self) -> Vec<&str> {
-        let all = self.order.iter().chain(self.aliases.keys()).map(String::as_str);
+        let all = self.order().into_iter().chain(self.aliases.keys().map(String::as_str));
         all.collect::<BTreeSet<_>>().into_iter().collect()
     }
 

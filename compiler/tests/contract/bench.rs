@@ -7,6 +7,7 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -64,7 +65,11 @@ impl Bench {
     /// An app of `buildpacks/`, built by what is built in, with the ways out of this machine.
     pub(crate) fn fixture(name: &str) -> (Self, Job) {
         let bench = Self { room: tempfile::tempdir().unwrap() };
-        let buildpacks = Path::new(env!("CARGO_MANIFEST_DIR")).join("../buildpacks");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../buildpacks");
+        // As the platform lays them out: what several share is a link here, and a file of each there.
+        let buildpacks = bench.path("buildpacks");
+        let copied = Command::new("cp").arg("-RL").args([&source, &buildpacks]).status();
+        assert!(copied.unwrap().success());
         copy_tree(&buildpacks.join(name), &bench.path("build")).unwrap();
         let mut job = bench.job(&[]);
         job.builtin_dir = buildpacks;

@@ -1,0 +1,2 @@
+// Package library has nothing to start.
+package library

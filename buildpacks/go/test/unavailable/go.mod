@@ -1,0 +1,3 @@
+module example.com/unavailable
+
+go 1.999

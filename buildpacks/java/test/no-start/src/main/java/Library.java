@@ -1,0 +1,3 @@
+/** Nothing to start. */
+final class Library {
+}
