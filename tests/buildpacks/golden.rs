@@ -8,11 +8,12 @@ const ANYTHING: &str = "…";
 /// Where the buildpack has had its say, and the compiler goes on or explains a failure.
 const ENDS: [&str; 2] = ["-----> Compressing", " !     failed to compile"];
 
-/// What the build said up to the buildpack's end, without git's marks.
+/// What the buildpacks said, without git's marks.
 pub(super) fn transcript(of_git: &str) -> String {
     let said = of_git.lines().filter_map(|line| line.strip_prefix("remote:"));
     let said = said.map(|line| line.strip_prefix(' ').unwrap_or(line).trim_end());
-    let building = said.take_while(|line| !ENDS.iter().any(|end| line.starts_with(end)));
+    let building = said.skip_while(|line| !line.ends_with(" app detected"));
+    let building = building.take_while(|line| !ENDS.iter().any(|end| line.starts_with(end)));
     building.collect::<Vec<_>>().join("\n") + "\n"
 }
 

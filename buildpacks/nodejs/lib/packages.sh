@@ -100,8 +100,3 @@ forget_times() {
             -e 's/\("lastValidatedTimestamp": *\)[0-9]*/\10/' "$notes"
     done
 }
-
-warn_without_start() {
-    [ -f Procfile ] || has_script start || [ -f server.js ] ||
-        warn "There is no Procfile, no start script and no server.js: nothing can be started."
-}
