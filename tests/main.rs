@@ -5,6 +5,7 @@ mod api;
 mod bootstrap;
 mod build;
 mod buildpacks;
+mod credit;
 mod durable;
 mod fuzz;
 mod heroku;

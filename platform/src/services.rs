@@ -6,6 +6,8 @@ use crate::stack::{self, Stacks};
 use crate::state::Store;
 use bytes::Bytes;
 use jiff::Timestamp;
+use lathe_dynos::class::Capacity;
+use lathe_dynos::governor::Governor;
 use lathe_dynos::native::NativeEngine;
 use lathe_dynos::oneoff::OneOffs;
 use lathe_dynos::spec::Observed;
@@ -18,10 +20,14 @@ use tokio::sync::watch;
 #[derive(Clone, Debug)]
 pub struct Services {
     pub config: Arc<Config>,
+    /// What this machine may promise to dynos.
+    pub capacity: Capacity,
     pub endpoints: Endpoints,
     pub store: Store,
     pub slugs: Arc<lathe_slug::Store>,
     pub engine: Arc<NativeEngine>,
+    /// CPU credits of the dynos.
+    pub governor: Governor,
     pub oneoffs: Arc<OneOffs<NativeEngine>>,
     /// The way in for log lines.
     pub logs: lathe_logs::Sender,

@@ -15,6 +15,8 @@ enum Of {
     App,
     /// The owner alone.
     Owner,
+    /// Whoever runs the platform.
+    Operator,
     /// Whoever has the secret of the URL; without it, nothing is there.
     Secret,
     /// Nobody: the endpoint is not served.
@@ -46,6 +48,10 @@ const ROUTES: &[(&str, &str, Of, u16, &str)] = &[
     ("GET", "/spaces", Of::Account, 200, ""),
     ("GET", "/stacks", Of::Account, 200, ""),
     ("GET", "/regions", Of::Account, 200, ""),
+    ("GET", "/governor", Of::Operator, 200, ""),
+    ("PATCH", "/governor", Of::Operator, 200, r#"{"mode": "observe"}"#),
+    ("GET", "/governor/report", Of::Operator, 200, ""),
+    ("GET", "/metrics", Of::Operator, 200, ""),
     ("PATCH", "/batch", Of::Nobody, 404, ""),
     ("GET", "/apps", Of::Account, 200, ""),
     ("POST", "/apps", Of::Account, 201, ""),
@@ -82,6 +88,7 @@ const ROUTES: &[(&str, &str, Of, u16, &str)] = &[
     ("PATCH", "/apps/{app}/formation/{type}", Of::App, 200, ""),
     ("DELETE", "/apps/{app}/formations/{type}", Of::App, 202, ""),
     ("POST", "/apps/{app}/formations/{type}/actions/stop", Of::App, 202, ""),
+    ("GET", "/apps/{app}/cpu", Of::App, 200, ""),
     ("GET", "/apps/{app}/dynos", Of::App, 200, ""),
     ("POST", "/apps/{app}/dynos", Of::App, 201, r#"{"command": "true"}"#),
     ("DELETE", "/apps/{app}/dynos", Of::App, 202, ""),
@@ -118,7 +125,7 @@ fn expected(of: Of, status: u16, who: &str) -> u16 {
         (Of::Secret | Of::Nobody | Of::Anybody, _) => status,
         (_, "none" | "bad") => 401,
         (Of::App | Of::Owner, "foreign") => 404,
-        (Of::Owner, "collaborator") => 403,
+        (Of::Owner, "collaborator") | (Of::Operator, "foreign" | "collaborator") => 403,
         _ => status,
     }
 }

@@ -19,6 +19,14 @@ pub(super) struct Caller {
 }
 
 impl Caller {
+    /// What only whoever runs the platform may do.
+    pub(super) fn operator(&self, action: &str) -> Result<(), ApiError> {
+        if self.account.email == accounts::OPERATOR {
+            return Ok(());
+        }
+        Err(ApiError::forbidden(format!("You cannot {action}: only the operator can.")))
+    }
+
     /// Whether a path's `{user}` is who asks.
     pub(super) fn is(&self, user: &str) -> Result<(), ApiError> {
         let known = ["~", &self.account.id, &self.account.email].contains(&user);

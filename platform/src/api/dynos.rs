@@ -8,7 +8,7 @@ use super::error::ApiError;
 use super::formation::named;
 use crate::attach::{self, Detached};
 use crate::control::running::{self, Dyno};
-use crate::control::wanted;
+use crate::control::{room, wanted};
 use crate::state::formation::Restart;
 use crate::state::model::{App, OneOff, Release};
 use crate::state::oneoffs::{self, NewOneOff};
@@ -17,7 +17,6 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use lathe_dynos::class::Class;
 use lathe_dynos::spec::{DynoId, DynoSpec};
 use lathe_logs::Source;
 use serde::de::Error as _;
@@ -224,12 +223,14 @@ async fn record(
         .write(move |tx| {
             let app = state::apps::by_id(tx, &app)?;
             let release = serving(tx, &app)?;
-            let size = named(run.size.as_deref().unwrap_or(SIZE_DEFAULT))?;
+            let classes = &services.config.classes;
+            let class = named(classes, run.size.as_deref().unwrap_or(SIZE_DEFAULT))?;
+            room::one_more(&services.capacity, room::promised(tx, classes)?, &class)?;
             let new = NewOneOff {
                 id: id.to_string(),
                 process_type: run.process_type.unwrap_or_else(|| "run".into()),
                 command: run.command.clone(),
-                size: size.clone(),
+                size: class.name.clone(),
                 release: release.version,
                 attached: run.attach,
                 account,
@@ -237,7 +238,6 @@ async fn record(
             let seed = u32::try_from(id.0.as_u128() & 0xffff).unwrap_or(0);
             let one_off = oneoffs::create(tx, &app.id, &new, seed)?;
             let command = wanted::expand(&run.command, &release);
-            let class = Class::named(&size).ok_or(StateError::NotFound("dyno size"))?;
             let root = |stack: &str| services.stack_root(stack);
             let spec = wanted::spec(&app, &release, one_off.name.clone(), command, class, &root);
             let mut spec = spec.ok_or_else(|| {

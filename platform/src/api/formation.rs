@@ -5,11 +5,13 @@ use super::body::Body;
 use super::context::Context;
 use super::error::ApiError;
 use super::{apps, catalogue};
+use crate::control::room;
+use crate::services::Services;
 use crate::state::model::{App, Formation, Slug};
 use crate::state::{StateError, Tx, formation, releases};
 use axum::Json;
 use axum::extract::State;
-use lathe_dynos::class::Class;
+use lathe_dynos::class::{Class, Classes};
 use lathe_logs::Source;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -97,11 +99,13 @@ async fn change(
     updates: Vec<Update>,
 ) -> Result<(), ApiError> {
     let app = access.app.id.clone();
+    let services = context.services.clone();
     let scaled = context
         .services
         .store
         .write(move |tx| {
-            updates.iter().map(|update| apply(tx, &app, update)).collect::<Result<Vec<_>, _>>()
+            let scaled = updates.iter().map(|update| apply(tx, &app, update, &services));
+            scaled.collect::<Result<Vec<_>, _>>()
         })
         .await?;
     let line = format!("Scaled to {} by user {}", scaled.join(" "), access.account.email);
@@ -110,7 +114,13 @@ async fn change(
 }
 
 /// Gives `web@2:Standard-1X`.
-fn apply(tx: &Tx<'_>, app: &str, update: &Update) -> Result<String, StateError> {
+fn apply(
+    tx: &Tx<'_>,
+    app: &str,
+    update: &Update,
+    services: &Services,
+) -> Result<String, StateError> {
+    let classes = &services.config.classes;
     let name = update.process_type.clone().unwrap_or_default();
     let before = formation::of_type(tx, app, &name)?.ok_or(StateError::NotFound("process type"))?;
     let quantity = match &update.quantity {
@@ -121,17 +131,22 @@ fn apply(tx: &Tx<'_>, app: &str, update: &Update) -> Result<String, StateError> 
         })?,
     };
     let size = match &update.size {
-        None => before.size,
-        Some(Size::Name(size) | Size::Object { name: size }) => named(size)?,
+        None => before.size.clone(),
+        Some(Size::Name(size) | Size::Object { name: size }) => named(classes, size)?.name,
     };
     formation::scale(tx, app, &before.process_type, quantity, &size)?;
+    if let Some(class) = classes.named(&size) {
+        let had = classes.named(&before.size);
+        let promised = room::promised(tx, classes)?;
+        let before = (&before, had.as_ref());
+        room::grown(&services.capacity, promised, before, (quantity, &class))?;
+    }
     Ok(format!("{}@{quantity}:{size}", before.process_type))
 }
 
-/// The canonical name of a size that dynos of an app may have.
-pub(super) fn named(size: &str) -> Result<String, StateError> {
-    let class = Class::named(size).filter(|class| class.name != "build");
-    class.map(|class| class.name).ok_or_else(|| {
+/// The class of that name, if dynos of an app may have it.
+pub(super) fn named(classes: &Classes, size: &str) -> Result<Class, StateError> {
+    classes.named(size).filter(Class::is_for_apps).ok_or_else(|| {
         StateError::Refused(format!("{size:?} is not a dyno size; try standard-1x or standard-2x"))
     })
 }
@@ -180,7 +195,8 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(quantity(3, text), expected, "{text}");
         }
-        assert_eq!(named("standard-2x").unwrap(), "Standard-2X");
-        assert!(named("build").is_err() && named("huge").is_err());
+        let classes = Classes::standard();
+        assert_eq!(named(&classes, "standard-2x").unwrap().name, "Standard-2X");
+        assert!(named(&classes, "build").is_err() && named(&classes, "huge").is_err());
     }
 }

@@ -11,6 +11,7 @@ mod catalogue;
 mod collaborators;
 mod config_vars;
 mod context;
+mod credits;
 mod domains;
 mod dynos;
 mod envelope;
@@ -22,6 +23,7 @@ mod log_drains;
 mod log_sessions;
 mod oauth;
 mod page;
+mod prometheus;
 mod range;
 mod rate;
 mod releases;
@@ -93,6 +95,7 @@ fn run_routes() -> Router<Context> {
         .route("/apps/{app}/formation/{type}", get(formation::show).patch(formation::update))
         .route("/apps/{app}/formations/{type}", delete(dynos::restart_type))
         .route("/apps/{app}/formations/{type}/actions/stop", post(dynos::restart_type))
+        .route("/apps/{app}/cpu", get(credits::of_app))
         .route("/apps/{app}/dynos", get(dynos::list).post(dynos::run).delete(dynos::restart_all))
         .route("/apps/{app}/dynos/{dyno}", get(dynos::show).delete(dynos::restart))
         .route("/apps/{app}/dynos/{dyno}/actions/stop", post(dynos::restart))
@@ -124,5 +127,8 @@ fn catalogue_routes() -> Router<Context> {
         .route("/spaces", get(unsupported::none))
         .route("/stacks", get(catalogue::stacks))
         .route("/regions", get(catalogue::regions))
+        .route("/governor", get(credits::settings).patch(credits::change))
+        .route("/governor/report", get(credits::report))
+        .route("/metrics", get(credits::metrics))
         .route("/batch", patch(unsupported::unknown))
 }

@@ -65,12 +65,7 @@ pub(super) struct Plan<'a> {
 }
 
 impl Plan<'_> {
-    fn start(&self, id: DynoId, theirs: Theirs) -> Start {
-        let class = Class {
-            memory_bytes: self.config.build.memory_bytes,
-            pids_max: self.config.build.pids,
-            ..class()
-        };
+    fn start(&self, id: DynoId, class: Class, theirs: Theirs) -> Start {
         let spec = DynoSpec {
             app: AppId::new(self.app),
             name: "build.1".into(),
@@ -92,6 +87,15 @@ impl Plan<'_> {
             extra_fds: vec![slug, outcome],
             argv: Some(vec![LATHE.into(), WORKER.into()]),
         }
+    }
+
+    /// The configured one; none when it is not there any more.
+    fn class(&self) -> Option<Class> {
+        let build = &self.config.build;
+        let class = self.config.classes.named(&build.class)?;
+        let of_apps = class.is_for_apps();
+        let own = Class { memory_bytes: build.memory_bytes, pids_max: build.pids, ..class.clone() };
+        Some(if of_apps { class } else { own })
     }
 
     fn mounts(&self) -> Vec<Mount> {
@@ -142,18 +146,6 @@ pub(super) fn environment(config: &Config) -> BTreeMap<String, String> {
 /// The disk that an app's builds have to themselves, kept from one to the next.
 pub fn cache_of(data: &Path, app: &str) -> PathBuf {
     data.join("cache").join(format!("{app}.img"))
-}
-
-fn class() -> Class {
-    // The table has it; what stands in is what it holds.
-    Class::named("build").unwrap_or_else(|| Class {
-        name: "build".into(),
-        memory_bytes: 4 << 30,
-        cpu_shares: 1024,
-        cpu_millis_max: None,
-        pids_max: 4096,
-        disk_bytes: 2 << 30,
-    })
 }
 
 /// Our ends of a build's pipes.
@@ -224,7 +216,8 @@ async fn try_start(engine: &impl Containers, plan: &Plan<'_>) -> Result<(Dyno, E
     let id = DynoId::random();
     // Before the start, so that no end is missed.
     let exits = engine.events();
-    engine.start(plan.start(id, theirs)).await.map_err(BuildError::Start)?;
+    let class = plan.class().ok_or_else(|| BuildError::Class(plan.config.build.class.clone()))?;
+    engine.start(plan.start(id, class, theirs)).await.map_err(BuildError::Start)?;
     Ok((Dyno { id, exits }, ends))
 }
 

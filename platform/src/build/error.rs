@@ -23,6 +23,8 @@ pub enum BuildError {
     Job(#[source] WireError),
     #[error("the build's pipes could not be made")]
     Pipe(#[source] io::Error),
+    #[error("there is no dyno class {0} for builds")]
+    Class(String),
     #[error("the build dyno could not be started")]
     Start(#[source] StartError),
     #[error("the build dyno could not be watched")]
@@ -68,6 +70,10 @@ impl BuildError {
                 "The source archive cannot be read: it has to be a gzip tar.",
                 "Make it with `tar czf` and try again.",
             ]),
+            Self::Start(StartError::NoRoom(shortage)) => vec![
+                format!("The build cannot start: {shortage}."),
+                "Scale something down, or push again when less is running.".into(),
+            ],
             Self::Cancelled => lines(&["The build was cancelled, nothing of it was released."]),
             Self::TimedOut { limit } => vec![
                 format!("Compile exceeded {} (build.timeout).", span(*limit)),
@@ -107,6 +113,7 @@ impl BuildError {
                 text
             }
             Self::Begin(_)
+            | Self::Class(_)
             | Self::Job(_)
             | Self::Pipe(_)
             | Self::Start(_)

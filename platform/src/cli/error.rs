@@ -2,6 +2,7 @@
 
 use super::bench::BenchError;
 use super::bootstrap::BootstrapError;
+use super::client::ClientError;
 use super::compile::CompileVerbError;
 use super::connect::ConnectError;
 use super::demo::DemoError;
@@ -59,6 +60,8 @@ pub enum CliError {
     #[error(transparent)]
     Up(#[from] UpVerbError),
     #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
     Spawner(#[from] SpawnerError),
 }
 
@@ -82,6 +85,9 @@ impl CliError {
             Self::Demo(error) => error.remedy(),
             Self::Token(error) => error.remedy(),
             Self::Up(error) => error.remedy(),
+            Self::Client(_) => {
+                "The answer says what is wrong; `lathe doctor` checks the machine.".into()
+            }
             Self::Spawner(_) => "The platform starts it again by itself.".into(),
         }
     }
@@ -94,7 +100,11 @@ impl CliError {
             | Self::Packages(PackagesError::NotRoot { .. })
             | Self::Install(InstallError::NotRoot)
             | Self::Env(EnvError::Read { .. }) => 77,
-            Self::Env(_) | Self::Instance(_) | Self::Connect(_) | Self::Token(_) => 69,
+            Self::Env(_)
+            | Self::Instance(_)
+            | Self::Connect(_)
+            | Self::Token(_)
+            | Self::Client(_) => 69,
             // As of diff(1), which says with 1 that there are differences.
             Self::Slug(_) => 2,
             Self::Stack(_)

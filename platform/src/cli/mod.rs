@@ -5,6 +5,7 @@ mod bootstrap;
 mod client;
 mod compile;
 mod connect;
+mod cpu;
 mod demo;
 mod doctor;
 mod env;
@@ -112,6 +113,14 @@ enum Command {
     Selftest(selftest::Selftest),
     /// List the slugs that are kept, and what holds each
     Slugs,
+    /// CPU credits: balances of an app's dynos, or the governor's settings
+    Cpu(cpu::Show),
+    /// Apps that would have been throttled for most of the last 24 hours, and what would do
+    #[command(name = "cpu:report")]
+    CpuReport,
+    /// Say whose CPU credits are enforced, observed or neither
+    #[command(name = "cpu:set")]
+    CpuSet(cpu::Set),
     /// Measure, beside a limit and rivals of the same run
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -181,6 +190,9 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Bootstrap(what) => return bootstrap::bootstrap(&config, &flags, &what),
         Command::Selftest(how) => return selftest::selftest(&config, &how),
         Command::Slugs => slugs::list(&config)?,
+        Command::Cpu(what) => cpu::show(&config, &what)?,
+        Command::CpuReport => cpu::report(&config)?,
+        Command::CpuSet(what) => cpu::set(&config, &what)?,
         Command::Settings => settings::list(&config),
         Command::Stacks => stacks::list(&config)?,
         Command::StacksBuild => stacks::build(&config)?,

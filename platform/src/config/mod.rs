@@ -4,6 +4,7 @@
 //! the environment (`LATHE_LISTEN_ROUTER` for `listen.router`), the file (`<data>/lathe.toml` or
 //! `--config FILE`), the default. [`settings::SETTINGS`] is the complete list.
 
+mod classes;
 pub mod settings;
 pub mod surroundings;
 mod value;
@@ -11,6 +12,7 @@ mod value;
 pub use settings::SETTINGS;
 pub use surroundings::Surroundings;
 
+use lathe_dynos::class::{Classes, Policy};
 use lathe_dynos::native::Network;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -33,6 +35,13 @@ pub struct Config {
     pub stacks: Stacks,
     pub build: Build,
     pub dynos: Patience,
+    /// Those of the table, and the operator's own.
+    pub classes: Classes,
+    /// The class of a release phase's dyno.
+    pub release_class: String,
+    /// How much of the machine may be promised to dynos.
+    pub room: Policy,
+    pub governor: Governor,
     pub push: Push,
     /// What slugs, source archives and archives of buildpacks may hold.
     pub archives: lathe_slug::Limits,
@@ -79,6 +88,8 @@ pub struct Stacks {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Build {
     pub timeout: Duration,
+    /// Of its dyno; memory and processes below are those of the class `build`.
+    pub class: String,
     pub memory_bytes: u64,
     pub pids: u32,
     pub disk_bytes: u64,
@@ -117,6 +128,14 @@ impl Patience {
         stop_grace: Duration::from_secs(30),
         release_timeout: Duration::from_hours(1),
     };
+}
+
+/// How CPU credits are watched.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Governor {
+    /// The load average of a minute, in hundredths for each CPU, at which a step of a roll-out is
+    /// taken back.
+    pub load_percent: u32,
 }
 
 /// Limits on what a client may send.
@@ -176,6 +195,14 @@ pub enum ConfigError {
         #[source]
         source: std::io::Error,
     },
+    #[error("a dyno class in {} is not usable", path.display())]
+    Class {
+        path: PathBuf,
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+    #[error("the setting {name} names the dyno class {class}, which does not exist")]
+    NoClass { name: &'static str, class: String },
     #[error("the configuration file {} is not TOML", path.display())]
     Syntax {
         path: PathBuf,
@@ -194,7 +221,10 @@ impl ConfigError {
             }
             Self::Shape { name, .. } => format!("Write {name} = \"…\"; see `lathe settings`."),
             Self::Read { .. } => "Check the path and that you may read it.".into(),
-            Self::Syntax { .. } => "Mend the line that is named.".into(),
+            Self::Syntax { .. } | Self::Class { .. } => "Mend the line that is named.".into(),
+            Self::NoClass { .. } => {
+                "Name one such as standard-1x, or add it as [classes.NAME] to the file.".into()
+            }
         }
     }
 }
@@ -234,6 +264,7 @@ impl Config {
             config.data.clone_from(data);
         }
         settings::apply_flags(&mut config, &flags.set)?;
+        settings::check_classes(&config)?;
         Ok(config)
     }
 
@@ -262,6 +293,7 @@ impl Config {
             },
             build: Build {
                 timeout: Duration::from_mins(15),
+                class: "build".into(),
                 memory_bytes: 4 << 30,
                 pids: 4096,
                 disk_bytes: 8 << 30,
@@ -275,6 +307,10 @@ impl Config {
                 fetch_timeout: Duration::from_secs(90),
             },
             dynos: Patience::HEROKU,
+            classes: Classes::standard(),
+            release_class: "Standard-1X".into(),
+            room: Policy { memory_percent: 200, cpu_percent: 1600, shared_cpus: 0 },
+            governor: Governor { load_percent: 800 },
             push: Push { max_bytes: 500 * 1000 * 1000, idle: Duration::from_mins(1) },
             archives: lathe_slug::Limits::default(),
             log: "warn".into(),

@@ -1,6 +1,6 @@
 //! The table of settings, and how file, environment and flags are applied through it.
 
-use super::{Config, ConfigError, Origin, value};
+use super::{Config, ConfigError, Origin, classes, value};
 use lathe_logs::drain::Network;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -115,6 +115,7 @@ pub const SETTINGS: &[Setting] = &[
         c.build.timeout = value::seconds,
         seconds
     ),
+    setting!("build.class", "dyno class of a build", c.build.class = value::class, text),
     setting!("build.memory", "memory of a build", c.build.memory_bytes = value::bytes, text),
     setting!("build.pids", "processes and threads of a build", c.build.pids = pids, text),
     setting!("build.disk", "disk a build may write", c.build.disk_bytes = value::bytes, text),
@@ -178,6 +179,36 @@ pub const SETTINGS: &[Setting] = &[
         c.dynos.release_timeout = value::seconds,
         seconds
     ),
+    setting!(
+        "dynos.release_class",
+        "dyno class of the release phase",
+        c.release_class = value::class,
+        text
+    ),
+    setting!(
+        "dynos.memory_percent",
+        "percent of the machine's memory that may be promised to dynos",
+        c.room.memory_percent = percent,
+        text
+    ),
+    setting!(
+        "dynos.cpu_percent",
+        "percent of the machine's CPUs that may be promised to dynos",
+        c.room.cpu_percent = percent,
+        text
+    ),
+    setting!(
+        "dynos.shared_cpus",
+        "CPUs that no dyno may have to itself",
+        c.room.shared_cpus = cpus,
+        text
+    ),
+    setting!(
+        "governor.load_percent",
+        "load for each CPU, in hundredths, at which enforced CPU credits are taken back",
+        c.governor.load_percent = percent,
+        text
+    ),
     setting!("push.max", "largest push or source archive", c.push.max_bytes = value::bytes, text),
     setting!(
         "archive.compressed",
@@ -233,14 +264,29 @@ const BUILD_ENV_VARIABLE: &str = "LATHE_BUILD_ENV_";
 pub(super) fn apply_file(config: &mut Config, file: &Path) -> Result<(), ConfigError> {
     let read = |source| ConfigError::Read { path: file.to_path_buf(), source };
     let text = std::fs::read_to_string(file).map_err(read)?;
-    let table: toml::Table = toml::from_str(&text).map_err(|source| ConfigError::Syntax {
+    let mut table: toml::Table = toml::from_str(&text).map_err(|source| ConfigError::Syntax {
         path: file.to_path_buf(),
         source: Box::new(source),
     })?;
+    classes::read(&text, &mut config.classes)
+        .map_err(|source| ConfigError::Class { path: file.to_owned(), source: Box::new(source) })?;
+    table.remove("classes");
     let origin = Origin::File(file.to_path_buf());
     let mut pairs = Vec::new();
     flatten("", &table, &origin, &mut pairs)?;
     pairs.iter().try_for_each(|(key, value)| apply(config, key, value, &origin))
+}
+
+/// Whether the classes that are named exist: any source may name them, only a file can add them.
+pub(super) fn check_classes(config: &Config) -> Result<(), ConfigError> {
+    let named =
+        [("build.class", &config.build.class), ("dynos.release_class", &config.release_class)];
+    for (name, class) in named {
+        if config.classes.named(class).is_none() {
+            return Err(ConfigError::NoClass { name, class: class.clone() });
+        }
+    }
+    Ok(())
 }
 
 /// Variables that begin with `LATHE_` and are no setting are left alone: they are somebody else's
@@ -352,6 +398,14 @@ fn scalar(value: &toml::Value) -> Option<String> {
 fn log(text: &str) -> Result<String, String> {
     let remedy = |error| format!("{error}; write a level, or crate=level pairs and commas.");
     EnvFilter::try_new(text).map(|filter| filter.to_string()).map_err(remedy)
+}
+
+fn percent(text: &str) -> Result<u32, String> {
+    value::count(text, &(1..=1_000_000))
+}
+
+fn cpus(text: &str) -> Result<u32, String> {
+    value::count(text, &(0..=4096))
 }
 
 fn pids(text: &str) -> Result<u32, String> {

@@ -85,6 +85,11 @@ where
     text.parse().ok().filter(|number| allowed.contains(number)).ok_or_else(remedy)
 }
 
+/// The name of a dyno class; whether there is one is seen when all sources have been read.
+pub(super) fn class(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("Write the name of a dyno class.".into()) } else { Ok(text.into()) }
+}
+
 pub(super) fn directory(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() {
         return Err("Write a path.".into());

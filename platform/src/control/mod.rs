@@ -6,6 +6,7 @@
 mod explain;
 mod phase;
 pub mod plan;
+pub mod room;
 pub mod running;
 mod said;
 pub mod slots;
@@ -125,6 +126,7 @@ impl Control {
             busy: &(self.wires.busy)(),
             apps_domain: &self.services.config.apps_domain,
             patience: self.services.config.dynos,
+            classes: &self.services.config.classes,
             now_ms: u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0),
         };
         plan(&facts, &|stack| self.services.stack_root(stack))

@@ -14,7 +14,6 @@ use lathe_dynos::spec::{DynoId, DynoSpec};
 use std::time::Duration;
 
 const TYPE: &str = "release";
-const SIZE: &str = "Standard-1X";
 /// While the state's disk fails.
 const RECORD_RETRY: Duration = Duration::from_secs(2);
 /// Of what it printed, this many lines are kept with the release.
@@ -82,7 +81,8 @@ async fn attempt(
     Ok(match ended {
         Some(Ended { status: 0, .. }) => Ok(()),
         Some(Ended { oom_killed: true, .. }) => {
-            Err(format!("the release command used more memory than {SIZE} has"))
+            let class = &services.config.release_class;
+            Err(format!("the release command used more memory than {class} has"))
         }
         Some(ended) => {
             Err(format!("the release command exited with status {}\n{output}", ended.status))
@@ -108,10 +108,12 @@ async fn prepare(
             let release = releases::by_version(tx, &app, version)?;
             let app = apps::by_id(tx, &app)?;
             let command = release.slug.as_ref().and_then(|slug| slug.command(TYPE));
-            let (Some(command), Some(class)) = (command, Class::named(SIZE)) else {
+            let (Some(command), Some(class)) =
+                (command, roots.config.classes.named(&roots.config.release_class))
+            else {
                 return Ok(None);
             };
-            let new = new_one_off(id, &release, command);
+            let new = new_one_off(id, &release, command, &class);
             let row = oneoffs::create(tx, &app.id, &new, version)?;
             let command = command.to_owned();
             let root = |stack: &str| roots.stack_root(stack);
@@ -121,12 +123,12 @@ async fn prepare(
         .await
 }
 
-fn new_one_off(id: DynoId, release: &Release, command: &str) -> NewOneOff {
+fn new_one_off(id: DynoId, release: &Release, command: &str, class: &Class) -> NewOneOff {
     NewOneOff {
         id: id.to_string(),
         process_type: TYPE.into(),
         command: command.to_owned(),
-        size: SIZE.into(),
+        size: class.name.clone(),
         release: release.version,
         attached: false,
         account: release.account.id.clone(),

@@ -8,6 +8,7 @@ use super::verdict::{Verdict, verdict};
 use super::wanted::{self, StackRoot};
 use crate::config::Patience;
 use crate::state::model::{Phase, Release};
+use lathe_dynos::class::Classes;
 use lathe_dynos::spec::{Desired, DynoState, End, Observed, ObservedDyno, Slot, Wanted};
 use lathe_logs::AppId;
 use lathe_router::{AppRoute, Availability, Routes, Target};
@@ -33,6 +34,7 @@ pub struct Facts<'a> {
     pub busy: &'a BTreeSet<String>,
     pub apps_domain: &'a str,
     pub patience: Patience,
+    pub classes: &'a Classes,
     pub now_ms: u64,
 }
 
@@ -65,7 +67,7 @@ impl Plan {
 pub fn plan(facts: &Facts<'_>, stack_root: StackRoot<'_>) -> Plan {
     let mut plan = Plan::default();
     for state in &facts.snapshot.apps {
-        plan.dynos.extend(wanted::of_app(state, facts.patience, stack_root));
+        plan.dynos.extend(wanted::of_app(state, facts.patience, facts.classes, stack_root));
         plan.turns.extend(turn(state, facts.observed));
         let id = AppId::new(&state.app.id);
         let names = state.domains.iter().map(|domain| domain.hostname.clone());

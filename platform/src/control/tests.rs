@@ -7,6 +7,7 @@ use super::wanted;
 use crate::config::Patience;
 use crate::state::model::{Account, App, Config, Formation, Phase, Release, ReleaseStatus, Slug};
 use jiff::Timestamp;
+use lathe_dynos::class::Classes;
 use lathe_dynos::spec::{Desired, DynoId, DynoState, End, EndCause, Observed, ObservedDyno};
 use lathe_logs::AppId;
 use lathe_router::{AppRoute, Availability};
@@ -135,8 +136,9 @@ fn decide(
     waited_ms: u64,
 ) -> Plan {
     let root = |_: &str| Some(PathBuf::from("/stack"));
-    let previous =
-        before.map(|before| wanted::of_app(before, Patience::HEROKU, &root)).unwrap_or_default();
+    let previous = before
+        .map(|before| wanted::of_app(before, Patience::HEROKU, &Classes::standard(), &root))
+        .unwrap_or_default();
     let since = NOW_MS - waited_ms;
     let draining = seen.dynos.keys().map(|slot| (slot.clone(), since)).collect();
     let ids = seen.dynos.values().filter_map(|dyno| dyno.id).map(|id| id.to_string());
@@ -149,6 +151,7 @@ fn decide(
         busy: &busy,
         apps_domain: "localhost",
         patience: Patience::HEROKU,
+        classes: &Classes::standard(),
         now_ms: NOW_MS,
     };
     plan(&facts, &root)
@@ -295,7 +298,7 @@ proptest! {
         let seen = observed(&dynos);
         let plan = decide(&state, Some(&before), &seen, busy, waited_ms);
         let root = |_: &str| Some(PathBuf::from("/stack"));
-        let asked = wanted::of_app(&state, Patience::HEROKU, &root);
+        let asked = wanted::of_app(&state, Patience::HEROKU, &Classes::standard(), &root);
         for (slot, wanted) in &asked {
             prop_assert_eq!(plan.dynos.get(slot), Some(wanted));
         }

@@ -4,7 +4,7 @@ use super::slots::Place;
 use super::snapshot::AppState;
 use crate::config::Patience;
 use crate::state::model::{App, Phase, Release};
-use lathe_dynos::class::Class;
+use lathe_dynos::class::{Class, Classes};
 use lathe_dynos::spec::{DynoSpec, Slot, Wanted};
 use lathe_logs::AppId;
 use std::collections::BTreeMap;
@@ -17,6 +17,7 @@ pub type StackRoot<'a> = &'a dyn Fn(&str) -> Option<PathBuf>;
 pub fn of_app(
     state: &AppState,
     patience: Patience,
+    classes: &Classes,
     stack_root: StackRoot<'_>,
 ) -> BTreeMap<Slot, Wanted> {
     let booting = state.candidate.iter().filter(|release| release.phase == Phase::Booting);
@@ -24,7 +25,7 @@ pub fn of_app(
         .current
         .iter()
         .chain(booting)
-        .flat_map(|release| of_release(state, release, patience, stack_root))
+        .flat_map(|release| of_release(state, release, patience, classes, stack_root))
         .collect()
 }
 
@@ -33,6 +34,7 @@ pub fn of_release(
     state: &AppState,
     release: &Release,
     patience: Patience,
+    classes: &Classes,
     stack_root: StackRoot<'_>,
 ) -> Vec<(Slot, Wanted)> {
     places(state, release)
@@ -46,7 +48,7 @@ pub fn of_release(
                 release,
                 place.dyno_name(),
                 command.to_owned(),
-                Class::named(&formation.size)?,
+                classes.named(&formation.size)?,
                 stack_root,
             )?;
             let port = place.is_web().then(|| place.port());

@@ -72,7 +72,7 @@ impl Facts {
     }
 }
 
-fn read(path: &str) -> String {
+pub(super) fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
 
@@ -128,7 +128,7 @@ fn try_overlay() -> Trial {
     attempt(&["--mount"], &["mount", "-t", "overlay", "-o", &layers, "overlay", &at("target")])
 }
 
-fn memory_bytes(meminfo: &str) -> u64 {
+pub(super) fn memory_bytes(meminfo: &str) -> u64 {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"));
     let kibibytes = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
     kibibytes.unwrap_or(0) * 1024

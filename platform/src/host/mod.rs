@@ -5,4 +5,5 @@ mod facts;
 pub mod instance;
 pub mod notify;
 pub mod packages;
+pub mod size;
 pub mod tool;

@@ -2,6 +2,7 @@
 
 use super::{Role, UpError, stop_of};
 use crate::config::Config;
+use crate::host::size;
 use crate::services::Services;
 use crate::state::StateError;
 use crate::state::secrets::Secrets;
@@ -75,6 +76,7 @@ pub(super) fn engine_config(config: &Config, lathe: &Path) -> Result<NativeConfi
         lathe: lathe.to_owned(),
         resolv_conf: None,
         limits: config.archives,
+        capacity: size::capacity(config.room),
     })
 }
 

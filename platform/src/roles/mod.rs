@@ -3,6 +3,7 @@
 mod api;
 mod cell;
 mod drains;
+mod governor;
 mod housekeeping;
 mod listeners;
 mod owner;
@@ -14,6 +15,7 @@ use crate::config::Config;
 use crate::control;
 use crate::endpoints::Endpoints;
 use crate::git::GitError;
+use crate::host::size;
 use crate::services::Services;
 use crate::stack::{self, StackError};
 use crate::state::lock::DataLock;
@@ -65,6 +67,8 @@ pub enum UpError {
         #[source]
         source: std::io::Error,
     },
+    #[error("the governor's thread could not be started")]
+    Governor(#[source] std::io::Error),
     #[error("git cannot be served")]
     Git(#[from] GitError),
     #[error("this program cannot find its own file")]
@@ -168,11 +172,25 @@ pub async fn up(
     let (logs, lines) = lathe_logs::channel(LOG_QUEUE_MAX);
     let (hub, role) = drains::start(&config, &store, lines);
     roles.extend(role);
+    let (governor, role) = governor::start(&config, &engine, &logs)?;
+    roles.push(role);
     let oneoffs = Arc::new(OneOffs::new(engine.clone(), logs.clone()));
     let (observed_out, observed) = watch::channel(Arc::new(Observed::default()));
     let endpoints = listeners.endpoints;
-    let services =
-        Services { config, endpoints, store, slugs, engine, oneoffs, logs, hub, stacks, observed };
+    let services = Services {
+        capacity: size::capacity(config.room),
+        config,
+        endpoints,
+        store,
+        slugs,
+        engine,
+        governor,
+        oneoffs,
+        logs,
+        hub,
+        stacks,
+        observed,
+    };
 
     let (stop_dynos, stop_watch) = watch::channel(false);
     let (desired_out, desired) = watch::channel(Arc::default());

@@ -48,6 +48,15 @@ pub fn all(tx: &Tx<'_>, app: &str) -> Result<Vec<Formation>, StateError> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// How many dynos of each size the formations of all apps have.
+pub fn sizes(tx: &Tx<'_>) -> Result<Vec<(String, u32)>, StateError> {
+    let mut statement = tx
+        .sql
+        .prepare("SELECT size, SUM(quantity) FROM formation WHERE quantity > 0 GROUP BY size")?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// Sets quantity and size of one type. Another size means other dynos.
 pub fn scale(
     tx: &Tx<'_>,

@@ -1,6 +1,8 @@
 //! The seam between the cell and whatever makes containers: native, docker or the fake.
 
+use crate::class::{Class, Shortage};
 use crate::spec::{DynoId, DynoSpec};
+use lathe_logs::AppId;
 use lathe_slug::SlugId;
 pub use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
@@ -71,6 +73,30 @@ pub trait Containers: Send + Sync + 'static {
         }
     }
 
+    /// The containers that run; cheap enough to be asked many times a second.
+    fn running(&self) -> impl Future<Output = Result<Vec<DynoId>, EngineError>> + Send {
+        async {
+            let known = self.list().await?;
+            Ok(known.iter().filter(|known| known.ended.is_none()).map(|known| known.id).collect())
+        }
+    }
+
+    /// What a governor has to know of a container that runs. An engine whose containers nobody can
+    /// govern knows none.
+    fn governed(&self, id: DynoId) -> impl Future<Output = Result<Governed, EngineError>> + Send {
+        async move { Err(EngineError::Unknown(id)) }
+    }
+
+    /// What is to be done about a container within a second of our end, whatever that is; none:
+    /// nothing.
+    fn when_gone(
+        &self,
+        _id: DynoId,
+        _will: Option<LastWill>,
+    ) -> impl Future<Output = Result<(), EngineError>> + Send {
+        async { Ok(()) }
+    }
+
     /// What the container uses now.
     fn usage(&self, id: DynoId) -> impl Future<Output = Result<Usage, EngineError>> + Send;
 }
@@ -97,6 +123,8 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    #[error(transparent)]
+    NoRoom(#[from] Shortage),
     #[error(transparent)]
     Engine(#[from] EngineError),
 }
@@ -147,8 +175,34 @@ pub struct Usage {
     /// Processes and threads that its limit did not allow.
     #[serde(default)]
     pub pids_denied: u64,
-    /// The directory in which a governor finds `cpu.cfs_quota_us` (v1) or `cpu.max` (v2).
-    pub cpu_cgroup: Option<PathBuf>,
+}
+
+/// A container as a governor sees it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Governed {
+    pub app: AppId,
+    /// `web.1`.
+    pub name: String,
+    pub class: Class,
+    pub group: CpuGroup,
+    /// `cpu.pressure` of the container, where the kernel has one.
+    pub pressure: Option<PathBuf>,
+}
+
+/// Where the kernel counts and caps a container's CPU time.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum CpuGroup {
+    /// The directories of `cpu.cfs_quota_us` and of `cpuacct.usage`.
+    V1 { cpu: PathBuf, cpuacct: PathBuf },
+    /// The directory of `cpu.max` and `cpu.stat`.
+    V2(PathBuf),
+}
+
+/// One write into one of the kernel's files.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LastWill {
+    pub path: PathBuf,
+    pub text: String,
 }
 
 /// What to start, beyond the dyno itself: where its bytes go and what else it may see.

@@ -362,10 +362,14 @@ pub fn spec(name: &str) -> DynoSpec {
     let class = Class {
         name: "fake".to_owned(),
         memory_bytes: 512 << 20,
+        swap_bytes: 0,
         cpu_shares: 1024,
         cpu_millis_max: None,
+        credit: None,
+        own_cpus: 0,
         pids_max: 256,
         disk_bytes: 1 << 20,
+        price_cents: None,
     };
     DynoSpec {
         app: AppId::new("app"),

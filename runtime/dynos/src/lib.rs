@@ -7,6 +7,7 @@ pub mod clock;
 pub mod containers;
 pub mod converge;
 pub mod fake;
+pub mod governor;
 pub mod native;
 pub mod oneoff;
 mod output;

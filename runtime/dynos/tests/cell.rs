@@ -113,7 +113,7 @@ fn text_of(line: &Line) -> String {
 impl Machine {
     async fn new() -> Self {
         let World { engine, config, stack, dir, .. } = World::new().await;
-        Self { engine: Arc::new(engine), config, stack, dir }
+        Self { engine, config, stack, dir }
     }
 
     /// Names of web dynos begin with `web`; they get a port.

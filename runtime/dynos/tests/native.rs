@@ -6,6 +6,8 @@ mod world;
 
 #[path = "native/adoption.rs"]
 mod adoption;
+#[path = "native/credit.rs"]
+mod credit;
 #[path = "native/crowd.rs"]
 mod crowd;
 #[path = "native/escape.rs"]

@@ -3,7 +3,7 @@
 use super::figures::{Memory, Sample, milliseconds, quantile, sorted};
 use super::ready::Ready;
 use super::{BenchError, groups, probe};
-use lathe_dynos::class::Class;
+use lathe_dynos::class::{Capacity, Class, Classes};
 use lathe_dynos::containers::{Containers, Start, Stdio};
 use lathe_dynos::native::{NativeConfig, NativeEngine, Network};
 use lathe_dynos::spec::{DynoId, DynoSpec};
@@ -86,13 +86,14 @@ impl Native {
             lathe: std::env::current_exe().map_err(BenchError::at("find this program"))?,
             resolv_conf: None,
             limits: lathe_slug::UnpackLimits::default(),
+            capacity: Capacity::UNLIMITED,
         };
         let archive = ready.slug.archive.clone();
         let open = move |_| -> std::io::Result<Box<dyn std::io::Read + Send>> {
             Ok(Box::new(Cursor::new(archive.clone())))
         };
         let engine = NativeEngine::open(config, Box::new(open)).await?;
-        let class = Class::named(SIZE).ok_or_else(|| BenchError::Step {
+        let class = Classes::standard().named(SIZE).ok_or_else(|| BenchError::Step {
             step: format!("find the size {SIZE}"),
             source: std::io::ErrorKind::NotFound.into(),
         })?;

@@ -1,8 +1,8 @@
 //! The control groups of dynos: made, read and removed in version 1 and version 2 alike.
 
 use super::record::Membership;
-use crate::class::Class;
-use crate::containers::Usage;
+use crate::class::{Class, SHARES_OF_CPU};
+use crate::containers::{CpuGroup, Usage};
 use crate::spec::DynoId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -100,13 +100,13 @@ impl Cgroups {
 
 /// The hierarchies of a machine, as `/proc/self/mounts` lists them.
 #[derive(PartialEq, Eq, Debug, Default)]
-struct Mounts {
-    v1: BTreeMap<String, PathBuf>,
-    unified: Option<PathBuf>,
+pub(super) struct Mounts {
+    pub(super) v1: BTreeMap<String, PathBuf>,
+    pub(super) unified: Option<PathBuf>,
 }
 
 impl Mounts {
-    fn parse(text: &str) -> Self {
+    pub(super) fn parse(text: &str) -> Self {
         let mut mounts = Self::default();
         for line in text.lines() {
             let mut fields = line.split(' ');
@@ -197,7 +197,6 @@ impl Group {
             pids_denied,
             memory_peak_bytes,
             oom_kills,
-            cpu_cgroup: self.path("cpu").map(Path::to_owned),
             ..Usage::default()
         };
         if self.v2 {
@@ -214,6 +213,20 @@ impl Group {
             usage.cpu_ns = self.number("cpuacct", "cpuacct.usage");
         }
         usage
+    }
+
+    /// Where its CPU time is counted and capped.
+    pub(super) fn cpu(&self) -> Option<CpuGroup> {
+        if self.v2 {
+            return self.unified.clone().map(CpuGroup::V2);
+        }
+        let of = |controller| self.controllers.get(controller).cloned();
+        Some(CpuGroup::V1 { cpu: of("cpu")?, cpuacct: of("cpuacct")? })
+    }
+
+    /// The unified hierarchy counts who waits for a CPU even when it limits nothing.
+    pub(super) fn pressure(&self) -> Option<PathBuf> {
+        self.unified.as_ref().map(|group| group.join("cpu.pressure")).filter(|file| file.exists())
     }
 
     /// Kills whatever is in the groups and removes them.
@@ -269,9 +282,10 @@ impl Limit {
 /// In the order in which the kernel takes them: memory with swap is never less than memory.
 fn limits_v1(class: &Class) -> Vec<Limit> {
     let quota = class.cpu_millis_max.map_or(-1, |cap| i64::from(quota(cap)));
+    let with_swap = class.memory_bytes.saturating_add(class.swap_bytes);
     vec![
         Limit::new("memory", "memory.limit_in_bytes", &class.memory_bytes),
-        Limit::of_swap("memory.memsw.limit_in_bytes", &class.memory_bytes),
+        Limit::of_swap("memory.memsw.limit_in_bytes", &with_swap),
         Limit::new("pids", "pids.max", &class.pids_max),
         Limit::new("cpu", "cpu.shares", &class.cpu_shares),
         Limit::new("cpu", "cpu.cfs_quota_us", &quota),
@@ -283,7 +297,7 @@ fn limits_v2(class: &Class) -> Vec<Limit> {
     let quota = class.cpu_millis_max.map_or("max".to_owned(), |cap| quota(cap).to_string());
     vec![
         Limit::new("memory", "memory.max", &class.memory_bytes),
-        Limit::of_swap("memory.swap.max", &0),
+        Limit::of_swap("memory.swap.max", &class.swap_bytes),
         Limit::new("pids", "pids.max", &class.pids_max),
         Limit::new("cpu", "cpu.weight", &weight(class.cpu_shares)),
         Limit::new("cpu", "cpu.max", &format!("{quota} {PERIOD_US}")),
@@ -296,10 +310,10 @@ fn field(table: &str, name: &str) -> u64 {
     table.lines().find_map(value).unwrap_or(0)
 }
 
-/// Version 2's weight for version 1's shares, linear as in runc and systemd:
-/// 2..=262144 becomes 1..=10000.
-fn weight(shares: u32) -> u64 {
-    1 + (u64::from(shares.clamp(2, 262_144)) - 2) * 9999 / 262_142
+/// Version 2's weight for version 1's shares: the default of one (100) for that of the other (1024),
+/// so that small classes keep their proportions.
+fn weight(shares: u32) -> u32 {
+    (shares.saturating_mul(100) / SHARES_OF_CPU).clamp(1, 10_000)
 }
 
 /// Microseconds of CPU in one period; the kernel takes no less than 1000.
@@ -308,7 +322,7 @@ fn quota(cap_millis: u32) -> u32 {
 }
 
 /// One write, as the kernel's files want it.
-fn set(path: &Path, value: &str) -> io::Result<()> {
+pub(super) fn set(path: &Path, value: &str) -> io::Result<()> {
     let name =
         |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
     fs::OpenOptions::new()
@@ -319,7 +333,7 @@ fn set(path: &Path, value: &str) -> io::Result<()> {
 }
 
 /// Removes a group, killing what is in it for as long as the kernel calls it busy.
-fn remove(path: &Path) -> io::Result<()> {
+pub(super) fn remove(path: &Path) -> io::Result<()> {
     let mut tries = 0;
     loop {
         match fs::remove_dir(path) {
@@ -349,6 +363,7 @@ fn kill_all(group: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::class::Classes;
 
     #[test]
     fn hierarchies_are_found_in_both_versions() {
@@ -368,7 +383,7 @@ mod tests {
     #[test]
     fn weights_and_quotas_stay_within_what_the_kernel_takes() {
         for (shares, expected) in
-            [(0, 1), (2, 1), (1024, 39), (262_144, 10_000), (u32::MAX, 10_000)]
+            [(0, 1), (2, 1), (64, 6), (256, 25), (1024, 100), (262_144, 10_000), (u32::MAX, 10_000)]
         {
             assert_eq!(weight(shares), expected, "{shares}");
         }
@@ -379,25 +394,26 @@ mod tests {
     }
 
     #[test]
-    fn no_dyno_swaps_in_either_version() {
-        let class = Class {
-            name: "Test".into(),
-            memory_bytes: 512 << 20,
-            cpu_shares: 1024,
-            cpu_millis_max: None,
-            pids_max: 256,
-            disk_bytes: 1 << 30,
-        };
+    fn a_dyno_swaps_as_much_as_its_class_says_in_either_version() {
         let value = |limits: &[Limit], file: &str| {
             limits.iter().find(|limit| limit.file == file).map(|limit| limit.value.clone())
         };
-        let (v1, v2) = (limits_v1(&class), limits_v2(&class));
-        // There "memsw" is memory and swap together, here swap is counted alone.
-        let memory = value(&v1, "memory.limit_in_bytes");
-        assert_eq!(value(&v1, "memory.memsw.limit_in_bytes"), memory);
-        assert_eq!(value(&v2, "memory.max"), memory);
-        assert_eq!(value(&v2, "memory.swap.max").as_deref(), Some("0"));
-        assert_eq!(value(&v2, "cpu.max").as_deref(), Some("max 100000"));
+        for (name, memory, swap, cap) in [
+            ("standard-1x", 512 << 20, 0, "100000 100000"),
+            ("standard-2x", 1 << 30, 64 << 20, "200000 100000"),
+            ("build", 4_u64 << 30, 0, "max 100000"),
+        ] {
+            let class = Classes::standard().named(name).unwrap();
+            let class = Class { swap_bytes: swap, ..class };
+            let (v1, v2) = (limits_v1(&class), limits_v2(&class));
+            // There "memsw" is memory and swap together, here swap is counted alone.
+            assert_eq!(value(&v1, "memory.limit_in_bytes"), Some(memory.to_string()));
+            let together = Some((memory + swap).to_string());
+            assert_eq!(value(&v1, "memory.memsw.limit_in_bytes"), together);
+            assert_eq!(value(&v2, "memory.max"), Some(memory.to_string()));
+            assert_eq!(value(&v2, "memory.swap.max"), Some(swap.to_string()));
+            assert_eq!(value(&v2, "cpu.max").as_deref(), Some(cap));
+        }
     }
 
     #[test]

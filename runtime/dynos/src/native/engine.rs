@@ -1,6 +1,7 @@
 //! The engine as its callers see it: prepares containers, asks the spawner, answers questions.
 
 use super::cgroup::Cgroups;
+use super::cpuset::CpuSets;
 use super::link::Link;
 use super::networks::Networks;
 use super::open::{self, NativeConfig, OpenError};
@@ -10,8 +11,8 @@ use super::sockets::KeptSocket;
 use super::wire::{Answer, Failure, Order};
 use super::{ports, starting};
 use crate::containers::{
-    Containers, Ended, EngineError, Exited, Known, Output, Signal, Start, StartError, Started,
-    Usage,
+    Containers, Ended, EngineError, Exited, Governed, Known, LastWill, Output, Signal, Start,
+    StartError, Started, Usage,
 };
 use crate::spec::DynoId;
 use rustix::termios::Winsize;
@@ -46,6 +47,7 @@ pub struct NativeEngine {
 pub(super) struct Shared {
     pub(super) config: NativeConfig,
     pub(super) cgroups: Cgroups,
+    pub(super) cpusets: CpuSets,
     pub(super) slugs: Slugs,
     pub(super) resolv_conf: String,
     pub(super) dynos: Mutex<BTreeMap<DynoId, Dyno>>,
@@ -239,6 +241,30 @@ impl Containers for NativeEngine {
 
     async fn listening(&self, id: DynoId) -> Result<Vec<u16>, EngineError> {
         Ok(self.shared.pid(id)?.map(ports::listening).unwrap_or_default())
+    }
+
+    async fn running(&self) -> Result<Vec<DynoId>, EngineError> {
+        Ok(self.shared.running())
+    }
+
+    async fn governed(&self, id: DynoId) -> Result<Governed, EngineError> {
+        let spec = match self.shared.dynos().get(&id) {
+            Some(dyno) => dyno.record.spec.clone(),
+            None => return Err(EngineError::Unknown(id)),
+        };
+        let group = self.shared.cgroups.of(id);
+        let pressure = group.pressure();
+        let group = group.cpu().ok_or(EngineError::Unknown(id))?;
+        Ok(Governed { app: spec.app, name: spec.name, class: spec.class, group, pressure })
+    }
+
+    async fn when_gone(&self, id: DynoId, will: Option<LastWill>) -> Result<(), EngineError> {
+        let files = Files::of(&self.shared.config.dir, id);
+        files.write_will(will.as_ref()).map_err(|source| EngineError::Failed {
+            id,
+            step: "write down what to do without the governor".to_owned(),
+            source,
+        })
     }
 
     async fn usage(&self, id: DynoId) -> Result<Usage, EngineError> {

@@ -2,6 +2,7 @@
 
 use super::engine::{Shared, State};
 use super::record::Files;
+use super::room;
 use crate::containers::{Ended, Exited};
 use crate::spec::DynoId;
 use std::sync::Arc;
@@ -32,7 +33,7 @@ fn settle(shared: &Shared, dyno: DynoId, status: u8) {
         memory_peak_bytes: met.memory_peak_bytes,
         at_ms: now_ms(),
     };
-    let slug = {
+    let (slug, had_cpus) = {
         let mut dynos = shared.dynos();
         let Some(dyno) = dynos.get_mut(&dyno) else { return };
         if matches!(dyno.state, State::Ending | State::Ended(_)) {
@@ -41,7 +42,8 @@ fn settle(shared: &Shared, dyno: DynoId, status: u8) {
         // Whoever sees it ended may forget it at once, with all its files.
         dyno.state = State::Ending;
         dyno.terminal = None;
-        dyno.record.spec.slug.map(|slug| (slug, dyno.record.spec.uid))
+        let slug = dyno.record.spec.slug.map(|slug| (slug, dyno.record.spec.uid));
+        (slug, !dyno.record.cpus.is_empty())
     };
     if let Err(error) = Files::of(&shared.config.dir, dyno).write_end(&ended) {
         tracing::error!(%error, %dyno, "the end of a dyno cannot be recorded");
@@ -51,8 +53,11 @@ fn settle(shared: &Shared, dyno: DynoId, status: u8) {
     }
     // Without a receiver nobody wants to know now; `list` knows later.
     drop(shared.exits.send(Exited { id: dyno, ended }));
-    if let Err(error) = group.remove() {
+    if let Err(error) = group.remove().and_then(|()| shared.cpusets.leave(dyno)) {
         tracing::error!(%error, %dyno, "control groups of an ended dyno cannot be removed");
+    }
+    if had_cpus {
+        room::part(shared);
     }
     if let Some(slug) = slug {
         shared.slugs.release(slug);

@@ -2,13 +2,15 @@
 
 use super::address::Network;
 use super::cgroup::Cgroups;
+use super::cpuset::CpuSets;
 use super::engine::{Dyno, NativeEngine, Shared, State};
 use super::firewall::Rules;
 use super::network::Plan;
 use super::networks::{self, Networks};
 use super::record::Files;
 use super::slugs::{OpenSlug, Slugs};
-use super::{firewall, keeper, strays};
+use super::{firewall, keeper, room, strays};
+use crate::class::Capacity;
 use crate::spec::DynoId;
 use lathe_slug::UnpackLimits;
 use rustix::fs::{FlockOperation, flock};
@@ -47,6 +49,8 @@ pub struct NativeConfig {
     pub resolv_conf: Option<PathBuf>,
     /// How much a slug may hold.
     pub limits: UnpackLimits,
+    /// What all dynos together may be promised.
+    pub capacity: Capacity,
 }
 
 /// Why the engine could not be opened.
@@ -144,6 +148,7 @@ fn prepare(config: NativeConfig, slugs: OpenSlug) -> Result<(Shared, File), Open
     }
     let lock = prepare_directory(&config.dir)?;
     let cgroups = Cgroups::open(&config.group()).map_err(OpenError::Cgroups)?;
+    let cpusets = CpuSets::open(&config.group()).map_err(OpenError::Cgroups)?;
     fs::write("/proc/sys/net/ipv4/ip_forward", "1").map_err(OpenError::Forwarding)?;
     let resolv_conf = read_resolv_conf(config.resolv_conf.as_deref())?;
     Rules {
@@ -154,7 +159,7 @@ fn prepare(config: NativeConfig, slugs: OpenSlug) -> Result<(Shared, File), Open
     }
     .apply()
     .map_err(OpenError::Firewall)?;
-    let dynos = adopt(&config.dir, &cgroups)?;
+    let dynos = adopt(&config.dir, &cgroups, &cpusets)?;
     let linked = dynos.values().filter(|dyno| dyno.state == State::Running);
     let linked = linked.map(|dyno| dyno.record.link.as_str()).collect();
     strays::remove_links(&config.links(), &linked).map_err(OpenError::Links)?;
@@ -171,6 +176,7 @@ fn prepare(config: NativeConfig, slugs: OpenSlug) -> Result<(Shared, File), Open
     let shared = Shared {
         networks: Networks::new(last_address),
         cgroups,
+        cpusets,
         slugs,
         resolv_conf,
         dynos: Mutex::new(dynos),
@@ -179,6 +185,7 @@ fn prepare(config: NativeConfig, slugs: OpenSlug) -> Result<(Shared, File), Open
         exits: broadcast::Sender::new(EXITS_KEPT),
         config,
     };
+    room::part(&shared);
     Ok((shared, lock))
 }
 
@@ -219,7 +226,11 @@ fn prepare_directory(dir: &Path) -> Result<File, OpenError> {
 }
 
 /// The dynos on record; whatever has no complete record, or a group and no record, is removed.
-fn adopt(dir: &Path, cgroups: &Cgroups) -> Result<BTreeMap<DynoId, Dyno>, OpenError> {
+fn adopt(
+    dir: &Path,
+    cgroups: &Cgroups,
+    cpusets: &CpuSets,
+) -> Result<BTreeMap<DynoId, Dyno>, OpenError> {
     let mut dynos = BTreeMap::new();
     let recorded =
         Files::all(dir).map_err(|source| OpenError::Directory { path: dir.to_owned(), source })?;
@@ -234,6 +245,11 @@ fn adopt(dir: &Path, cgroups: &Cgroups) -> Result<BTreeMap<DynoId, Dyno>, OpenEr
     for id in cgroups.all().map_err(OpenError::Cgroups)? {
         if !known(&id) {
             cgroups.of(id).remove().map_err(|source| OpenError::Janitor { id, source })?;
+        }
+    }
+    for id in cpusets.held().map_err(OpenError::Cgroups)? {
+        if !known(&id) {
+            cpusets.leave(id).map_err(|source| OpenError::Janitor { id, source })?;
         }
     }
     for id in Files::all(dir).unwrap_or_default() {
@@ -263,5 +279,6 @@ fn resolvers(resolv_conf: &str) -> Vec<Ipv4Addr> {
 /// Removes what `prepare` has set up, once no dyno is left.
 pub(super) fn undo(shared: &Shared) -> Result<(), OpenError> {
     firewall::remove(&shared.config.table()).map_err(OpenError::Firewall)?;
-    shared.cgroups.close().map_err(OpenError::Cgroups)
+    let closed = shared.cgroups.close().and_then(|()| shared.cpusets.close());
+    closed.map_err(OpenError::Cgroups)
 }

@@ -1,7 +1,7 @@
 //! What is kept on disk about one dyno, so that it outlives the engine and the spawner.
 
 use super::wire::Failure;
-use crate::containers::{Ended, Mount};
+use crate::containers::{Ended, LastWill, Mount};
 use crate::spec::{DynoId, DynoSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -26,6 +26,9 @@ pub(super) struct Record {
     /// Name of the host's end of the network link.
     pub(super) link: String,
     pub(super) cgroup: Membership,
+    /// The CPUs it has to itself.
+    #[serde(default)]
+    pub(super) cpus: Vec<u32>,
     pub(super) resolv_conf: String,
     /// Unix time in milliseconds.
     pub(super) started_ms: u64,
@@ -48,7 +51,7 @@ pub(super) struct Membership {
     pub(super) v2: Option<PathBuf>,
 }
 
-/// The files of one dyno: `dynos/<id>/{record.json, pid, exit, end.json}`.
+/// The files of one dyno: `dynos/<id>/{record.json, pid, exit, end.json, safe}`.
 #[derive(Clone, Debug)]
 pub(super) struct Files(PathBuf);
 
@@ -128,6 +131,21 @@ impl Files {
 
     pub(super) fn end(&self) -> Option<Ended> {
         serde_json::from_slice(&fs::read(self.0.join("end.json")).ok()?).ok()
+    }
+
+    /// What the spawner shall write when the engine is gone.
+    pub(super) fn write_will(&self, will: Option<&LastWill>) -> io::Result<()> {
+        match will {
+            Some(will) => self.write("safe", &serde_json::to_vec(will)?),
+            None => match fs::remove_file(self.0.join("safe")) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                other => other,
+            },
+        }
+    }
+
+    pub(super) fn will(&self) -> Option<LastWill> {
+        serde_json::from_slice(&fs::read(self.0.join("safe")).ok()?).ok()
     }
 
     fn create_new(&self, name: &str) -> io::Result<File> {

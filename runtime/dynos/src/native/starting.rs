@@ -2,10 +2,10 @@
 
 use super::engine::{Dyno, Shared, State};
 use super::exits::now_ms;
-use super::image;
 use super::networks::Ready;
 use super::record::{Files, Membership, Record, Streams};
 use super::wire::{Answer, FDS_MAX, Failure, Order};
+use super::{image, room};
 use crate::containers::{MountSource, Start, StartError, Started, Stdio};
 use crate::spec::DynoId;
 use std::io;
@@ -35,6 +35,7 @@ pub(super) async fn start(shared: Arc<Shared>, start: Start) -> Result<Started, 
         address: Ipv4Addr::UNSPECIFIED,
         link: String::new(),
         cgroup: Membership::default(),
+        cpus: Vec::new(),
         resolv_conf: shared.resolv_conf.clone(),
         started_ms: now_ms(),
     };
@@ -91,6 +92,7 @@ impl Shared {
         if dynos.contains_key(&record.id) {
             return Err(StartError::Repeated(record.id));
         }
+        record.cpus = room::find(self, &dynos, &record)?;
         let taken = dynos.values().map(|dyno| dyno.record.address).collect();
         let Some(network) = self.networks.take(taken, &self.config) else {
             return Err(refused("take an address", libc::EADDRNOTAVAIL));
@@ -118,6 +120,12 @@ impl Shared {
         }
         let group = self.cgroups.of(record.id);
         record.cgroup = group.create(&record.spec.class).map_err(step("make control groups"))?;
+        let taken = room::taken(&self.dynos());
+        let cpuset = self.cpusets.enter(record.id, &record.cpus, &taken);
+        record.cgroup.v1.extend(cpuset.map_err(step("set CPUs aside"))?);
+        if !record.cpus.is_empty() {
+            room::part(self);
+        }
         Files::of(&self.config.dir, record.id).create(&record).map_err(step("write record"))?;
         self.replace(&record);
         let failed =
@@ -133,12 +141,15 @@ impl Shared {
 
     /// Takes back what `reserve` and `prepare` have done, as far as they came.
     fn unprepare(&self, id: DynoId) {
-        let removed = self.cgroups.of(id).remove();
+        let removed = self.cgroups.of(id).remove().and_then(|()| self.cpusets.leave(id));
         if let Err(error) = removed.and_then(|()| Files::of(&self.config.dir, id).remove()) {
             tracing::error!(%error, dyno = %id, "a failed start left something behind");
         }
-        let dyno = self.dynos().remove(&id);
-        if let Some(record) = dyno.map(|dyno| dyno.record)
+        let record = self.dynos().remove(&id).map(|dyno| dyno.record);
+        if record.as_ref().is_some_and(|record| !record.cpus.is_empty()) {
+            room::part(self);
+        }
+        if let Some(record) = record
             && let (Some(slug), Some(_)) = (record.spec.slug, &record.slug)
         {
             self.slugs.release((slug, record.spec.uid));

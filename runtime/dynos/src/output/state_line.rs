@@ -77,10 +77,11 @@ pub(crate) fn start_failed(reason: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::class::Classes;
 
     #[test]
     fn the_words_are_herokus() {
-        let class = Class::named("standard-1x").unwrap();
+        let class = Classes::standard().named("standard-1x").unwrap();
         for (line, words) in [
             (state_changed("starting", "up"), "State changed from starting to up"),
             (

@@ -60,6 +60,7 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::class::Classes;
 
     const MIB: u64 = 1 << 20;
 
@@ -78,7 +79,7 @@ mod tests {
             (usage(512, 4000, 512), Some(line::R14), false),
             (usage(512, 0, 513), Some(line::R15), true),
         ] {
-            let mut memory = Memory::of(&Class::named("eco").unwrap());
+            let mut memory = Memory::of(&Classes::standard().named("eco").unwrap());
             let verdict = memory.judge(&sample);
             assert_eq!(verdict.lines.get(1).map(String::as_str), code, "{sample:?}");
             assert_eq!(verdict.vast, vast);
@@ -87,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_child_killed_for_memory_is_said_once() {
-        let mut memory = Memory::of(&Class::named("eco").unwrap());
+        let mut memory = Memory::of(&Classes::standard().named("eco").unwrap());
         let usage = |oom_kills| Usage { oom_kills, ..Usage::default() };
         assert!(memory.judge(&usage(3)).lines.is_empty());
         assert_eq!(memory.judge(&usage(4)).lines[1], line::R14);

@@ -1,6 +1,7 @@
 //! What a dyno may not exceed.
 
 use super::world::World;
+use lathe_dynos::containers::Containers;
 
 #[tokio::test]
 async fn a_fork_bomb_stays_small() {
@@ -9,7 +10,7 @@ async fn a_fork_bomb_stays_small() {
     let (id, started) = world.start(command).await;
     let begin = std::time::Instant::now();
     let usage = loop {
-        let usage = lathe_dynos::containers::Containers::usage(&world.engine, id).await.unwrap();
+        let usage = world.engine.usage(id).await.unwrap();
         if usage.pids >= 64 || begin.elapsed() > super::world::PATIENCE {
             break usage;
         }

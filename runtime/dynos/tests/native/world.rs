@@ -1,6 +1,6 @@
 //! One engine in a directory of its own, with a stack small enough to make in milliseconds.
 
-use lathe_dynos::class::Class;
+use lathe_dynos::class::{Capacity, Class};
 use lathe_dynos::containers::{Containers, Ended, Exited, Start, Started, Stdio};
 use lathe_dynos::native::{NativeConfig, NativeEngine, OpenSlug};
 use lathe_dynos::spec::{DynoId, DynoSpec};
@@ -11,6 +11,7 @@ use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -25,7 +26,7 @@ pub(crate) const UID: u32 = 20_001;
 static WORLDS: AtomicU32 = AtomicU32::new(0);
 
 pub(crate) struct World {
-    pub(crate) engine: NativeEngine,
+    pub(crate) engine: Arc<NativeEngine>,
     pub(crate) config: NativeConfig,
     pub(crate) stack: PathBuf,
     pub(crate) rescue: Rescue,
@@ -79,6 +80,7 @@ impl World {
             lathe: PathBuf::from(env!("CARGO_BIN_EXE_lathe-spawner")),
             resolv_conf: None,
             limits: lathe_slug::UnpackLimits::default(),
+            capacity: Capacity::UNLIMITED,
         };
         let engine = NativeEngine::open(config.clone(), slugs).await.unwrap();
         Self::of(engine, config, stack, dir)
@@ -91,6 +93,7 @@ impl World {
         stack: PathBuf,
         dir: TempDir,
     ) -> Self {
+        let engine = Arc::new(engine);
         Self { engine, rescue: Rescue(config.clone()), config, stack, dir }
     }
 
@@ -204,10 +207,14 @@ pub(crate) fn class() -> Class {
     Class {
         name: "Test".into(),
         memory_bytes: 128 << 20,
+        swap_bytes: 0,
         cpu_shares: 256,
         cpu_millis_max: None,
+        credit: None,
+        own_cpus: 0,
         pids_max: 64,
         disk_bytes: 32 << 20,
+        price_cents: None,
     }
 }
 

@@ -22,6 +22,7 @@ impl Spawner {
         self.watches.begin(&engine, Source::Engine)?;
         self.engine = Some(engine);
         self.kept.engine_came();
+        self.alone.engine_came();
         self.tell(&Message::Hello { version: VERSION, pid: std::process::id() }, &[]);
         let held: Vec<Message> = self
             .held
@@ -40,7 +41,9 @@ impl Spawner {
     fn part(&mut self) {
         if let Some(engine) = self.engine.take() {
             self.watches.end(&engine);
-            self.kept.engine_went(Instant::now());
+            let now = Instant::now();
+            self.kept.engine_went(now);
+            self.alone.engine_went(now);
             for stream in self.held.values_mut().flat_map(|held| held.output.iter_mut().flatten()) {
                 stream.release();
             }

@@ -4,6 +4,7 @@
 mod engine;
 mod held;
 mod kept;
+mod safe;
 mod start;
 mod watches;
 
@@ -14,6 +15,7 @@ use kept::Kept;
 use nix::sys::epoll::EpollTimeout;
 use rustix::fs::{FlockOperation, flock};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use safe::Alone;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
@@ -45,6 +47,7 @@ struct Spawner {
     engine: Option<OwnedFd>,
     held: BTreeMap<DynoId, Held>,
     kept: Kept,
+    alone: Alone,
     retired: bool,
 }
 
@@ -127,6 +130,7 @@ impl Spawner {
             engine: None,
             held: BTreeMap::new(),
             kept: Kept::default(),
+            alone: Alone::since(Instant::now()),
             retired: false,
         })
     }
@@ -153,13 +157,22 @@ impl Spawner {
 
     /// How long there may be nothing to do but what others cause.
     fn timeout(&mut self) -> EpollTimeout {
+        let now = Instant::now();
+        let kept = self.kept.expire(now);
+        let alone = match self.alone.expire(now) {
+            Some(Duration::ZERO) => {
+                self.make_safe();
+                None
+            }
+            left => left,
+        };
         // An ended container fills its pipes no further.
         let running = self.held.values().filter(|held| held.status.is_none());
         let mut outputs = running.flat_map(|held| held.output.iter().flatten());
         let unread = outputs.any(Stream::is_unread).then_some(UNREAD_PAUSE);
-        let kept = self.kept.expire(Instant::now());
         // Rounded up: a wait that ends too early would be one for nothing.
-        let wait = unread.into_iter().chain(kept).min().map(|wait| wait.as_millis() + 1);
+        let wait =
+            unread.into_iter().chain(kept).chain(alone).min().map(|wait| wait.as_millis() + 1);
         wait.map_or(EpollTimeout::NONE, |ms| ms.try_into().unwrap_or(EpollTimeout::MAX))
     }
 }
