@@ -160,12 +160,16 @@ fn every_promise_names_a_command_that_exists() {
     let tests: BTreeSet<String> = sources().iter().flat_map(|(_, text)| test_names(text)).collect();
     let verbs = std::fs::read_to_string(root().join("platform/src/cli/mod.rs")).unwrap();
     let mut wrong = Vec::new();
+    let mut numbers = BTreeSet::new();
     for row in rows {
         let cells: Vec<&str> = row.split('|').map(str::trim).collect();
         let [_, number, _, value, command, ..] = cells.as_slice() else {
             wrong.push(format!("a row has no command: {row}"));
             continue;
         };
+        if !numbers.insert(*number) {
+            wrong.push(format!("{number} is two promises"));
+        }
         if value.is_empty() {
             wrong.push(format!("{number} has no value; \"not yet shown\" is one"));
         }
