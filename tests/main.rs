@@ -9,6 +9,7 @@ mod credit;
 mod durable;
 mod fuzz;
 mod heroku;
+mod logs;
 mod push;
 mod reach;
 mod releases;

@@ -68,6 +68,7 @@ const ROUTES: &[(&str, &str, Of, u16, &str)] = &[
     ("DELETE", "/apps/{app}/domains/{domain}", Of::App, 200, ""),
     ("GET", "/apps/{app}/log-drains", Of::App, 200, ""),
     ("POST", "/apps/{app}/log-drains", Of::App, 422, r#"{"url": "-"}"#),
+    ("GET", "/apps/{app}/log-counts", Of::App, 200, ""),
     ("DELETE", "/apps/{app}/log-drains/{drain}", Of::App, 200, ""),
     ("POST", "/apps/{app}/log-sessions", Of::App, 201, ""),
     ("GET", "/log-sessions/{secret}", Of::Secret, 404, ""),

@@ -9,6 +9,7 @@ pub mod host;
 mod http;
 mod machine;
 mod platform;
+mod released;
 mod rendezvous;
 mod smart;
 mod wait;

@@ -148,7 +148,7 @@ pub(super) async fn report(
     Ok(Json(found.iter().map(|finding| show_finding(finding, &names)).collect()))
 }
 
-/// All dynos' credit in the text format of Prometheus.
+/// All dynos' credit and all apps' log lines in the text format of Prometheus.
 pub(super) async fn metrics(
     State(context): State<Context>,
     caller: Caller,
@@ -156,7 +156,9 @@ pub(super) async fn metrics(
     caller.operator("see the metrics of all apps")?;
     let names = names(&context).await?;
     let credits = read(&context, None).await?;
-    let text = prometheus::text(&credits, |app| name_of(app, &names));
+    let name_of = |app: &AppId| name_of(app, &names);
+    let logs = context.services.hub.all_counts();
+    let text = prometheus::credits(&credits, name_of) + &prometheus::logs(&logs, name_of);
     Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
 }
 

@@ -12,6 +12,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use lathe_logs::AppId;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -52,6 +53,31 @@ pub(super) async fn remove(
     let removed =
         context.services.store.write(move |tx| drains::remove(tx, &app, &identity)).await?;
     Ok(Json(show_drain(&access.app, &removed)))
+}
+
+/// Where the app's lines went: `emitted = dropped + stored + evicted`, and for each drain
+/// `taken = delivered + dropped + pending`.
+pub(super) async fn counts(
+    State(context): State<Context>,
+    access: AppAccess,
+) -> Result<Json<Value>, ApiError> {
+    let counts = context.services.hub.counts(&AppId::new(&access.app.id));
+    let drains = counts.drains.iter().map(|(id, drain)| {
+        json!({
+            "id": id,
+            "taken": drain.taken,
+            "delivered": drain.delivered,
+            "dropped": drain.dropped,
+            "pending": drain.pending,
+        })
+    });
+    Ok(Json(json!({
+        "emitted": counts.emitted,
+        "stored": counts.stored,
+        "evicted": counts.evicted,
+        "dropped": counts.dropped,
+        "drains": drains.collect::<Vec<_>>(),
+    })))
 }
 
 fn show_drain(app: &App, drain: &Drain) -> Value {

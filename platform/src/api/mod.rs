@@ -74,6 +74,7 @@ fn apps_routes() -> Router<Context> {
         .route("/apps/{app}/domains", get(domains::list).post(domains::add))
         .route("/apps/{app}/domains/{domain}", get(domains::show).delete(domains::remove))
         .route("/apps/{app}/log-drains", get(log_drains::list).post(log_drains::add))
+        .route("/apps/{app}/log-counts", get(log_drains::counts))
         .route("/apps/{app}/log-drains/{drain}", delete(log_drains::remove))
         .route("/apps/{app}/log-sessions", post(log_sessions::create))
         .route("/log-sessions/{secret}", get(log_sessions::stream))

@@ -1,9 +1,9 @@
 //! `lathe cpu`, `cpu:report` and `cpu:set`: CPU credits, for whoever runs the platform.
 
-use super::client::Client;
-use super::env::Access;
+use super::CliError;
+use super::ask::{ask, rows, text};
 use super::say::say;
-use super::{CliError, runtime};
+use super::table::table;
 use crate::config::Config;
 use clap::Args;
 use http::Method;
@@ -84,23 +84,6 @@ pub(super) fn set(config: &Config, what: &Set) -> Result<(), CliError> {
     Ok(())
 }
 
-fn ask(config: &Config, method: Method, path: &str, body: &Value) -> Result<Value, CliError> {
-    let Access { endpoints, token, authority } = Access::of(config)?;
-    let asked = async {
-        let client = Client::new(&endpoints, &token, &authority)?;
-        client.call(method, path, body).await
-    };
-    Ok(runtime()?.block_on(asked)?)
-}
-
-fn rows(list: &Value) -> Vec<Value> {
-    list.as_array().cloned().unwrap_or_default()
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
 const CREDIT_HEAD: [&str; 9] =
     ["dyno", "size", "credits", "used", "baseline", "cap", "balance", "throttled", "steal"];
 
@@ -149,20 +132,6 @@ fn dollars(cents: i64) -> String {
     format!("{sign}${}.{:02} a month", cents.unsigned_abs() / 100, cents.unsigned_abs() % 100)
 }
 
-/// Columns as wide as their widest cell.
-fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
-    let head: Vec<String> = head.iter().map(|word| (*word).to_owned()).collect();
-    let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
-    let width =
-        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(String::len).max();
-    let line = |row: &Vec<String>| {
-        let cells = row.iter().enumerate();
-        let cells = cells.map(|(n, cell)| format!("{cell:<width$}", width = width(n).unwrap_or(0)));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    rows.iter().map(line).collect::<Vec<_>>().join("\n")
-}
-
 /// `90`, `30m` or `1h`.
 fn seconds(text: &str) -> Result<u64, String> {
     let (number, factor) = match text.strip_suffix(['s', 'm', 'h']) {
@@ -193,11 +162,5 @@ mod tests {
         for (cents, shown) in [(2500, "+$25.00 a month"), (-1205, "-$12.05 a month")] {
             assert_eq!(dollars(cents), shown);
         }
-    }
-
-    #[test]
-    fn columns_are_as_wide_as_their_widest_cell() {
-        let rows = [vec!["web.1".into(), "x".into()], vec!["w".into(), "long".into()]];
-        assert_eq!(table(&["dyno", "a"], rows.into_iter()), "dyno   a\nweb.1  x\nw      long");
     }
 }

@@ -1,5 +1,6 @@
 //! The command line: one file a group of verbs, and the way errors reach whoever typed them.
 
+mod ask;
 mod bench;
 mod bootstrap;
 mod client;
@@ -12,6 +13,7 @@ mod env;
 mod error;
 mod inputs;
 mod install;
+mod logs;
 mod release_diff;
 mod say;
 mod selftest;
@@ -20,6 +22,7 @@ mod slug;
 mod slugs;
 mod stacks;
 mod stop;
+mod table;
 mod token;
 mod tour;
 mod up;
@@ -113,6 +116,9 @@ enum Command {
     Selftest(selftest::Selftest),
     /// List the slugs that are kept, and what holds each
     Slugs,
+    /// Where an app's log lines went, the drains' too: nothing is unaccounted for
+    #[command(name = "logs:counts")]
+    LogCounts(logs::Show),
     /// CPU credits: balances of an app's dynos, or the governor's settings
     Cpu(cpu::Show),
     /// Apps that would have been throttled for most of the last 24 hours, and what would do
@@ -190,6 +196,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Bootstrap(what) => return bootstrap::bootstrap(&config, &flags, &what),
         Command::Selftest(how) => return selftest::selftest(&config, &how),
         Command::Slugs => slugs::list(&config)?,
+        Command::LogCounts(what) => logs::counts(&config, &what)?,
         Command::Cpu(what) => cpu::show(&config, &what)?,
         Command::CpuReport => cpu::report(&config)?,
         Command::CpuSet(what) => cpu::set(&config, &what)?,

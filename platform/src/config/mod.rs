@@ -156,10 +156,12 @@ pub struct Logs {
 }
 
 /// Where log drains may lead.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Drains {
     /// Networks that are not public and yet may be drained to.
     pub allow: Vec<lathe_logs::drain::Network>,
+    /// The certificate authorities whom drains over TLS trust, in PEM.
+    pub authorities: PathBuf,
 }
 
 /// Where a value came from, for whoever has to mend it.
@@ -314,7 +316,10 @@ impl Config {
             push: Push { max_bytes: 500 * 1000 * 1000, idle: Duration::from_mins(1) },
             archives: lathe_slug::Limits::default(),
             log: "warn".into(),
-            drains: Drains::default(),
+            drains: Drains {
+                allow: Vec::new(),
+                authorities: "/etc/ssl/certs/ca-certificates.crt".into(),
+            },
             logs: Logs { ring_lines: 1500, line_bytes: 10_000 },
             free_disk_floor_bytes: 1 << 30,
             notify_socket: around.environment.get("NOTIFY_SOCKET").cloned(),

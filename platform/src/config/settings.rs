@@ -255,6 +255,12 @@ pub const SETTINGS: &[Setting] = &[
         c.drains.allow = networks,
         networks_shown
     ),
+    setting!(
+        "drains.authorities",
+        "certificate authorities that drains trust, a file in PEM",
+        c.drains.authorities = value::directory,
+        path
+    ),
     setting!("logs.line_bytes", "longer lines are split", c.logs.line_bytes = line_bytes, text),
 ];
 

@@ -1,5 +1,6 @@
 //! The machine below the platform: what it must have, who runs on it, where it listens.
 
+pub mod addresses;
 pub mod doctor;
 mod facts;
 pub mod instance;

@@ -2,32 +2,76 @@
 
 use super::Role;
 use crate::config::Config;
-use crate::state::{Store, drains};
-use lathe_logs::{AppId, Drain, DrainTable, Hub, Policy, Receiver};
+use crate::host::addresses;
+use crate::state::{StateError, Store, drains};
+use lathe_logs::drain::{Network, Reach};
+use lathe_logs::{
+    AppId, Drain, DrainTable, Hub, Ledger, Policy, Receiver, Sender, channel, counted_channel,
+};
+use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// Starts the hub and its feeder; the hub ends last, after it has spooled what it holds.
-pub(super) fn start(config: &Config, store: &Store, lines: Receiver) -> (Hub, [Role; 2]) {
+/// Lines that wait for the hub.
+const QUEUE_LINES_MAX: usize = 65_536;
+
+/// Starts the hub and its feeder; the hub ends last, after its journal is on disk. The first table
+/// is there before the first line is.
+pub(super) async fn start(
+    config: &Config,
+    store: &Store,
+) -> Result<(Sender, Hub, [Role; 2]), StateError> {
+    let (sender, lines) = door(&config.data.join("logs.ledger"));
     let (table_out, table) = watch::channel(Arc::new(DrainTable::default()));
+    publish(&table_out, store.read(drains::all).await?);
     let mut policy = Policy { ring_lines: config.logs.ring_lines, ..Policy::default() };
-    policy.drain.reach.allowed.clone_from(&config.drains.allow);
+    policy.drain.roots.clone_from(&config.drains.authorities);
+    policy.drain.reach = reach(config);
     let stop = CancellationToken::new();
-    let spool = Some(config.data.join("logs.spool"));
-    let (hub, run) = Hub::start(lines, spool, table, policy, stop.clone().cancelled_owned());
+    let journal = Some(config.data.join("logs.journal"));
+    let (hub, run) = Hub::start(lines, journal, table, policy, stop.clone().cancelled_owned());
     let task = tokio::spawn(async move {
         if let Err(error) = run.await {
             tracing::error!(
                 error = &error as &dyn std::error::Error,
-                "the log rings could not be spooled"
+                "the log could not be kept on disk"
             );
         }
     });
     let hub_role = Role { name: "logs", stop, task };
     let store = store.clone();
     let feeder = Role::start("drain table", |stop| feed(store, table_out, stop));
-    (hub, [hub_role, feeder])
+    Ok((sender, hub, [hub_role, feeder]))
+}
+
+/// Public addresses, and what the operator allows; this machine's own only if it is among that.
+fn reach(config: &Config) -> Reach {
+    let allowed = config.drains.allow.clone();
+    let own = addresses::of_this_machine().unwrap_or_else(|error| {
+        tracing::warn!(%error, "this machine's addresses cannot be read: a drain might lead to it");
+        Vec::new()
+    });
+    let allows = |address: &IpAddr| allowed.iter().any(|network| network.contains(*address));
+    let refused = own.into_iter().filter(|address| !allows(address)).map(Network::from).collect();
+    Reach { allowed, refused }
+}
+
+/// The way into the hub, counted in the file at `ledger`; uncounted where that cannot be had, on a
+/// full disk say: the log matters more than its count.
+fn door(ledger: &Path) -> (Sender, Receiver) {
+    match Ledger::open(ledger) {
+        Ok(ledger) => counted_channel(QUEUE_LINES_MAX, ledger),
+        Err(error) => {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "log lines are not counted: {} cannot be opened",
+                ledger.display()
+            );
+            channel(QUEUE_LINES_MAX)
+        }
+    }
 }
 
 /// Publishes the complete table after each change of the state.

@@ -35,8 +35,6 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// Lines that may wait for the log hub.
-const LOG_QUEUE_MAX: usize = 65_536;
 /// A role that has not ended by then is left behind; what it holds is the kernel's to take back.
 /// The router may take its grace twice: for the requests it had, and for those let in meanwhile.
 const STOP_MAX: Duration = Duration::from_secs(70);
@@ -169,8 +167,7 @@ pub async fn up(
     };
 
     let mut roles = Vec::new();
-    let (logs, lines) = lathe_logs::channel(LOG_QUEUE_MAX);
-    let (hub, role) = drains::start(&config, &store, lines);
+    let (logs, hub, role) = drains::start(&config, &store).await?;
     roles.extend(role);
     let (governor, role) = governor::start(&config, &engine, &logs)?;
     roles.push(role);

@@ -1,20 +1,29 @@
 //! Everything the hub holds, by app: rings, readers and counts.
 
 use crate::drain::Routes;
+use crate::journal::{Account, Kept, Rows};
 use crate::loss::Loss;
 use crate::ring::{Bounds, Ring};
 use crate::tail::Mailbox;
-use crate::{AppId, Counts, Entry, Filter, Line, Policy, Source, Tail, TailError, human, intake};
+use crate::{
+    AppId, Counts, Cursor, Entry, Filter, Line, Policy, Source, Tail, TailError, human, intake,
+};
 use bytes::Bytes;
 use jiff::Timestamp;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 #[derive(Debug)]
 pub(crate) struct Board {
     policy: Policy,
     channels: HashMap<AppId, Channel>,
+    /// Outlive the channels: a silent app's lines go, its counts stay.
+    accounts: HashMap<AppId, Account>,
     drains: Routes,
+    /// What is to be written into the journal next; `None` without one.
+    rows: Option<Rows>,
+    /// Apps that have had a line since then.
+    touched: HashSet<AppId>,
     /// Nothing comes any more, so there is nothing to follow.
     stopped: bool,
 }
@@ -23,37 +32,68 @@ pub(crate) struct Board {
 struct Channel {
     ring: Ring,
     tails: Vec<Arc<Mailbox>>,
-    /// Lines lost before they came here.
-    dropped: u64,
 }
 
 impl Board {
-    pub(crate) fn new(policy: Policy) -> Self {
-        Self { policy, channels: HashMap::new(), drains: Routes::new(), stopped: false }
+    /// A `journaled` board says what is to be written down.
+    pub(crate) fn new(policy: Policy, journaled: bool) -> Self {
+        Self {
+            policy,
+            channels: HashMap::new(),
+            accounts: HashMap::new(),
+            drains: Routes::new(),
+            rows: journaled.then(Rows::default),
+            touched: HashSet::new(),
+            stopped: false,
+        }
     }
 
-    /// Takes a line of a producer in.
+    /// Takes a line in that came through the door.
     pub(crate) fn take(&mut self, line: Line, now: Timestamp) {
+        self.account(&line.app).taken += 1;
+        self.say(line, now);
+    }
+
+    /// Takes a line of the hub's own in.
+    pub(crate) fn say(&mut self, line: Line, now: Timestamp) {
         for line in intake::lines(line) {
             self.post(line, now);
         }
     }
 
     /// Counts lines lost on the way here and tells the app (Heroku Dev Center, Error Codes: L12).
-    pub(crate) fn lost(&mut self, app: AppId, mut loss: Loss, now: Timestamp) {
-        let Some((lines, since)) = loss.take() else { return };
-        self.channel(&app).dropped += lines;
-        let since = human::seconds(since);
-        let text = format!("Error L12: {lines} messages dropped since {since}.");
-        let process = Arc::from("log-shuttle");
-        let text = Bytes::from(text);
-        self.post(Line { app, time: now, source: Source::App, process, text }, now);
+    pub(crate) fn lost(&mut self, app: &AppId, mut loss: Loss, now: Timestamp) {
+        if let Some((lines, since)) = loss.take() {
+            let since = human::seconds(since);
+            let text = format!("Error L12: {lines} messages dropped since {since}.");
+            self.tell_loss(app, lines, text, now);
+        }
+    }
+
+    /// Counts the lines that an earlier run was sent and never wrote down, because it was killed,
+    /// and tells the app (Heroku Dev Center, Error Codes: L13). `sent` is how many it was sent.
+    pub(crate) fn reconcile(&mut self, app: &AppId, sent: u64, now: Timestamp) {
+        let account = *self.account(app);
+        let lines = sent.saturating_sub(account.taken + account.dropped);
+        if lines > 0 {
+            let newest = self.channels.get(app).and_then(|channel| channel.ring.entries().last());
+            let since = human::seconds(newest.map_or(now, |entry| entry.line.time));
+            let text = format!("Error L13: {lines} messages lost since {since}.");
+            self.tell_loss(app, lines, text, now);
+        }
+    }
+
+    fn tell_loss(&mut self, app: &AppId, lines: u64, text: String, now: Timestamp) {
+        self.account(app).dropped += lines;
+        let (process, text) = (Arc::from("log-shuttle"), Bytes::from(text));
+        self.post(Line { app: app.clone(), time: now, source: Source::App, process, text }, now);
     }
 
     /// One clean line to ring, readers and drains.
     fn post(&mut self, line: Line, now: Timestamp) {
         let tail_lines = self.policy.tail_lines;
         let app = line.app.clone();
+        self.account(&app).posted += 1;
         self.channel(&app);
         let bounds = self.bounds();
         let channel = self.channel(&app);
@@ -65,6 +105,38 @@ impl Board {
         for (_, queue) in self.drains.get(&app).into_iter().flatten() {
             queue.offer(&entry, now);
         }
+        if let Some(rows) = &mut self.rows {
+            rows.entry(&entry);
+        }
+    }
+
+    /// Moves what is to be written into the journal now to `rows`: lines, then where that leaves
+    /// each drain and app.
+    pub(crate) fn write_down(&mut self, rows: &mut Rows) {
+        let Some(written) = &mut self.rows else { return };
+        for app in self.touched.drain() {
+            for (drain, queue) in self.drains.get(&app).into_iter().flatten() {
+                written.mark(&queue.mark(drain));
+            }
+            // Last: the account is what makes the rest count.
+            if let Some(account) = self.accounts.get(&app) {
+                written.account(&app, *account);
+            }
+        }
+        rows.clear();
+        std::mem::swap(written, rows);
+    }
+
+    /// The same for drains that have got rid of lines since.
+    pub(crate) fn write_moves(&mut self, rows: &mut Rows) {
+        let Some(written) = &mut self.rows else { return };
+        for (drain, queue) in self.drains.values().flatten() {
+            if queue.has_moved() {
+                written.mark(&queue.mark(drain));
+            }
+        }
+        rows.clear();
+        std::mem::swap(written, rows);
     }
 
     /// From now on lines go to these drains.
@@ -107,6 +179,8 @@ impl Board {
         if let Some(channel) = self.channels.remove(app) {
             channel.tails.iter().for_each(|mailbox| mailbox.finish());
         }
+        self.accounts.remove(app);
+        self.touched.remove(app);
     }
 
     /// Readers read what is theirs and then see the end.
@@ -119,26 +193,62 @@ impl Board {
 
     pub(crate) fn counts(&self, app: &AppId) -> Counts {
         let queues = self.drains.get(app).into_iter().flatten();
-        let drains = queues.map(|(id, queue)| (id.clone(), queue.counts())).collect();
-        let Some(channel) = self.channels.get(app) else {
-            return Counts { drains, ..Counts::default() };
-        };
-        let (dropped, stored, evicted) =
-            (channel.dropped, channel.ring.stored(), channel.ring.evicted());
-        Counts { emitted: dropped + stored + evicted, dropped, stored, evicted, drains }
+        let drains = queues.map(|(drain, queue)| (drain.id.clone(), queue.counts())).collect();
+        let Account { dropped, posted, .. } = self.accounts.get(app).copied().unwrap_or_default();
+        let stored = self.channels.get(app).map_or(0, |channel| channel.ring.stored());
+        Counts { emitted: dropped + posted, dropped, stored, evicted: posted - stored, drains }
     }
 
-    /// Every entry held, by app in order, for the spool.
-    pub(crate) fn entries(&self) -> Vec<Entry> {
-        self.channels.values().flat_map(|channel| channel.ring.entries()).cloned().collect()
+    /// The apps that have ever had a line.
+    pub(crate) fn apps(&self) -> Vec<AppId> {
+        self.accounts.keys().cloned().collect()
     }
 
-    /// Takes back what an earlier run had spooled.
-    pub(crate) fn restore(&mut self, entry: Entry) {
-        let app = entry.line.app.clone();
-        self.channel(&app);
-        let bounds = self.bounds();
-        self.channel(&app).ring.restore(entry, bounds);
+    /// Everything that another run needs: what rings hold, and what drains owe although their ring
+    /// has let it go.
+    pub(crate) fn kept(&self) -> Kept {
+        let mut kept = Kept { accounts: self.accounts.clone(), ..Kept::default() };
+        for app in self.accounts.keys() {
+            let queues = self.drains.get(app).into_iter().flatten();
+            let ring =
+                self.channels.get(app).into_iter().flat_map(|channel| channel.ring.entries());
+            let first = ring.clone().next().map_or(Cursor(u64::MAX), |entry| entry.cursor);
+            let mut owed: Vec<Entry> =
+                queues.clone().flat_map(|(_, queue)| queue.pending()).collect();
+            owed.retain(|entry| entry.cursor < first);
+            owed.sort_by_key(|entry| entry.cursor);
+            owed.dedup_by_key(|entry| entry.cursor);
+            kept.entries.extend(owed);
+            kept.entries.extend(ring.cloned());
+            kept.marks.extend(queues.map(|(drain, queue)| queue.mark(drain)));
+        }
+        kept
+    }
+
+    /// Takes back what an earlier run has left.
+    pub(crate) fn restore(&mut self, kept: Kept) {
+        self.accounts = kept.accounts;
+        for entry in kept.entries {
+            let app = entry.line.app.clone();
+            self.channel(&app);
+            let bounds = self.bounds();
+            self.channel(&app).ring.restore(entry, bounds);
+        }
+        for (app, channel) in &self.channels {
+            // A file that was cut short may lack the account of its last lines.
+            let account = self.accounts.entry(app.clone()).or_default();
+            account.posted = account.posted.max(channel.ring.stored());
+        }
+    }
+
+    fn account(&mut self, app: &AppId) -> &mut Account {
+        if self.rows.is_some() && !self.touched.contains(app) {
+            self.touched.insert(app.clone());
+        }
+        if !self.accounts.contains_key(app) {
+            self.accounts.insert(app.clone(), Account::default());
+        }
+        self.accounts.entry(app.clone()).or_default()
     }
 
     /// The app's channel; a new one makes every app's share smaller.

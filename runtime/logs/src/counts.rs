@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 /// `emitted = dropped + stored + evicted`. A line that was split counts as its pieces.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Counts {
-    /// All lines since the start, those taken back from the spool included.
+    /// All lines there ever were, those of earlier runs included.
     pub emitted: u64,
-    /// Lost at the door, because the queue to the hub was full.
+    /// Lost before they were stored: the queue to the hub was full, or the platform was killed.
     pub dropped: u64,
     /// In the ring now.
     pub stored: u64,

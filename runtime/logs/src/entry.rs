@@ -2,6 +2,7 @@
 
 use crate::Line;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::num::ParseIntError;
 use std::str::FromStr;
@@ -11,7 +12,9 @@ use std::sync::Arc;
 ///
 /// Grows with every line. It follows the clock (microseconds since 1970) where the clock is ahead,
 /// so that it goes on growing over a restart, even over one that lost the rings.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
+)]
 pub struct Cursor(pub u64);
 
 impl Cursor {

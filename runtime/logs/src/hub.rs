@@ -2,14 +2,14 @@
 
 use crate::board::Board;
 use crate::drain::{Crew, DrainTable};
-use crate::spool::{self, Spooled};
-use crate::{AppId, Counts, Filter, Line, Policy, Receiver, SpoolError, Tail};
+use crate::journal::{self, Journal, Kept, Rows};
+use crate::{AppId, Counts, Filter, JournalError, Ledger, Line, Policy, Receiver, Tail};
 use jiff::Timestamp;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 /// Lines taken in under one lock.
 const BATCH_LINES: usize = 256;
@@ -20,6 +20,7 @@ const TICK: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub struct Hub {
     board: Arc<Mutex<Board>>,
+    ledger: Option<Arc<Ledger>>,
 }
 
 /// Everything the loop waits for.
@@ -29,6 +30,15 @@ struct Inputs {
     /// What drains have to tell their apps.
     notices: mpsc::Receiver<Line>,
     drains: watch::Receiver<Arc<DrainTable>>,
+    /// Drains have got rid of lines.
+    moves: Arc<Notify>,
+}
+
+/// The hub's one writer of the journal.
+#[derive(Debug)]
+struct Scribe {
+    journal: Option<Journal>,
+    rows: Rows,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -38,26 +48,27 @@ pub enum TailError {
 }
 
 impl Hub {
-    /// Takes back what is spooled in the file `spool`, and returns the handle and the hub's loop.
+    /// Takes back what the journal in the file `journal` holds, and returns the handle and the
+    /// hub's loop.
     ///
     /// The loop ends when `shutdown` resolves or every `Sender` is gone, after what was queued is
-    /// taken in, drains have had their grace, tails have ended and the rings are spooled.
+    /// taken in, drains have had their grace, tails have ended and the journal is on disk.
     pub fn start(
         lines: Receiver,
-        spool: Option<PathBuf>,
+        journal: Option<PathBuf>,
         drains: watch::Receiver<Arc<DrainTable>>,
         policy: Policy,
         shutdown: impl Future<Output = ()> + Send + 'static,
-    ) -> (Self, impl Future<Output = Result<(), SpoolError>> + Send + 'static) {
-        let Spooled { entries, left, .. } = spool.as_deref().map(load).unwrap_or_default();
-        let (crew, notices) = Crew::new(policy.drain.clone(), left);
-        let mut board = Board::new(policy);
-        for entry in entries {
-            board.restore(entry);
-        }
-        let hub = Self { board: Arc::new(Mutex::new(board)) };
-        let inputs = Inputs { lines, notices, drains };
-        let run = hub.clone().run(inputs, crew, spool, shutdown);
+    ) -> (Self, impl Future<Output = Result<(), JournalError>> + Send + 'static) {
+        let kept = journal.as_deref().map(load).unwrap_or_default();
+        let moves = Arc::new(Notify::new());
+        let (crew, notices) = Crew::new(policy.drain.clone(), kept.left(), Arc::clone(&moves));
+        let mut board = Board::new(policy, journal.is_some());
+        board.restore(kept);
+        let hub = Self { board: Arc::new(Mutex::new(board)), ledger: lines.ledger() };
+        let inputs = Inputs { lines, notices, drains, moves };
+        let scribe = Scribe { journal: journal.map(Journal::new), rows: Rows::default() };
+        let run = hub.clone().run(inputs, crew, scribe, shutdown);
         (hub, run)
     }
 
@@ -69,30 +80,38 @@ impl Hub {
     /// Lets go of everything held for an app that is no more; its readers see the end.
     pub fn forget(&self, app: &AppId) {
         self.lock().forget(app);
+        if let Some(ledger) = &self.ledger {
+            ledger.forget(app);
+        }
     }
 
     pub fn counts(&self, app: &AppId) -> Counts {
         self.lock().counts(app)
     }
 
+    /// The counts of every app that has ever had a line.
+    pub fn all_counts(&self) -> Vec<(AppId, Counts)> {
+        let board = self.lock();
+        board.apps().into_iter().map(|app| (app.clone(), board.counts(&app))).collect()
+    }
+
     async fn run(
         self,
         mut inputs: Inputs,
         mut crew: Crew,
-        spool: Option<PathBuf>,
+        mut scribe: Scribe,
         shutdown: impl Future<Output = ()> + Send + 'static,
-    ) -> Result<(), SpoolError> {
+    ) -> Result<(), JournalError> {
         // Before the first line, or the drains would miss it.
         self.route(&mut crew, &mut inputs.drains);
-        self.serve(&mut inputs, &mut crew, shutdown).await;
-        self.take_rest(inputs.lines).await;
+        self.reconcile();
+        self.renew(&crew, &mut scribe).await;
+        self.serve(&mut inputs, &mut crew, &mut scribe, shutdown).await;
+        self.take_rest(inputs.lines, &mut scribe).await;
         self.lock().stop();
-        let left = crew.land().await;
-        let Some(path) = spool else { return Ok(()) };
-        let entries = self.lock().entries();
-        let save = move || spool::save(&path, &entries, &left);
-        let saved = tokio::task::spawn_blocking(save).await;
-        saved.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+        crew.land().await;
+        self.renew(&crew, &mut scribe).await;
+        scribe.journal.map_or(Ok(()), |journal| journal.sync())
     }
 
     /// Until `shutdown` or until every `Sender` is gone.
@@ -100,24 +119,66 @@ impl Hub {
         &self,
         inputs: &mut Inputs,
         crew: &mut Crew,
+        scribe: &mut Scribe,
         shutdown: impl Future<Output = ()>,
     ) {
         let mut shutdown = pin!(shutdown);
         let mut tick = tokio::time::interval(TICK);
         let mut batch = Vec::with_capacity(BATCH_LINES);
-        let Inputs { lines, notices, drains } = inputs;
+        let Inputs { lines, notices, drains, moves } = inputs;
         loop {
             tokio::select! {
                 () = &mut shutdown => return,
                 taken = lines.recv_many(&mut batch, BATCH_LINES) => match taken {
                     0 => return,
-                    _ => self.take(&mut batch, lines),
+                    _ => self.take(&mut batch, lines, scribe),
                 },
-                Some(notice) = notices.recv() => self.lock().take(notice, Timestamp::now()),
+                () = moves.notified() => self.write_moves(scribe),
+                Some(notice) = notices.recv() => self.lock().say(notice, Timestamp::now()),
                 Ok(()) = drains.changed() => self.route(crew, drains),
-                _ = tick.tick() => self.lock().tick(Timestamp::now()),
+                _ = tick.tick() => {
+                    self.lock().tick(Timestamp::now());
+                    if scribe.journal.as_ref().is_some_and(Journal::is_broken) {
+                        self.renew(crew, scribe).await;
+                    }
+                }
+            }
+            if scribe.journal.as_ref().is_some_and(Journal::is_due) {
+                self.renew(crew, scribe).await;
             }
         }
+    }
+
+    /// Tells apps what an earlier run has lost of them.
+    fn reconcile(&self) {
+        let (now, mut board) = (Timestamp::now(), self.lock());
+        for (app, sent) in self.ledger.iter().flat_map(|ledger| ledger.before()) {
+            board.reconcile(app, *sent, now);
+        }
+    }
+
+    /// Writes the journal anew. What comes meanwhile waits in the queue.
+    async fn renew(&self, crew: &Crew, scribe: &mut Scribe) {
+        let Some(mut journal) = scribe.journal.take() else { return };
+        let mut kept = {
+            let mut board = self.lock();
+            // What is in the file then need not be appended to it.
+            board.write_down(&mut scribe.rows);
+            board.kept()
+        };
+        kept.marks.extend(crew.marks());
+        let renew = move || {
+            if let Err(error) = journal.renew(&kept) {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the log journal cannot be written: a crash would lose the log"
+                );
+            }
+            journal
+        };
+        let renewed = tokio::task::spawn_blocking(renew).await;
+        scribe.journal =
+            Some(renewed.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())));
     }
 
     fn route(&self, crew: &mut Crew, drains: &mut watch::Receiver<Arc<DrainTable>>) {
@@ -128,21 +189,29 @@ impl Hub {
     }
 
     /// Closes the door and takes in what is queued.
-    async fn take_rest(&self, mut lines: Receiver) {
+    async fn take_rest(&self, mut lines: Receiver, scribe: &mut Scribe) {
         let mut batch = Vec::with_capacity(BATCH_LINES);
         lines.close();
         while lines.recv_many(&mut batch, BATCH_LINES).await > 0 {
-            self.take(&mut batch, &lines);
+            self.take(&mut batch, &lines, scribe);
         }
         // Once more, for what was turned away while the last lines were taken in.
-        self.take(&mut batch, &lines);
+        self.take(&mut batch, &lines, scribe);
     }
 
-    fn take(&self, batch: &mut Vec<Line>, lines: &Receiver) {
+    fn take(&self, batch: &mut Vec<Line>, lines: &Receiver, scribe: &mut Scribe) {
         let now = Timestamp::now();
         let mut board = self.lock();
         batch.drain(..).for_each(|line| board.take(line, now));
-        lines.take_losses().into_iter().for_each(|(app, loss)| board.lost(app, loss, now));
+        lines.take_losses().iter().for_each(|(app, loss)| board.lost(app, *loss, now));
+        board.write_down(&mut scribe.rows);
+        drop(board);
+        scribe.append();
+    }
+
+    fn write_moves(&self, scribe: &mut Scribe) {
+        self.lock().write_moves(&mut scribe.rows);
+        scribe.append();
     }
 
     fn lock(&self) -> MutexGuard<'_, Board> {
@@ -150,15 +219,25 @@ impl Hub {
     }
 }
 
-/// A spool that cannot be read must not keep new lines from being taken in.
-fn load(path: &Path) -> Spooled {
-    spool::load(path)
-        .inspect(|spooled| {
-            let (lines, unreadable) = (spooled.entries.len(), spooled.rows_unreadable);
-            tracing::info!(lines, unreadable, "log spool taken back");
-        })
+impl Scribe {
+    /// A journal that fails is told once; it is written anew when that can be done.
+    fn append(&mut self) {
+        let Some(journal) = &mut self.journal else { return };
+        if let Err(error) = journal.append(&self.rows) {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the log journal cannot be written: a crash would lose the log"
+            );
+        }
+    }
+}
+
+/// A journal that cannot be read must not keep new lines from being taken in.
+fn load(path: &Path) -> Kept {
+    journal::load(path)
+        .inspect(|kept| tracing::info!(lines = kept.entries.len(), "log journal taken back"))
         .inspect_err(|error| {
-            tracing::warn!(error = error as &dyn std::error::Error, "log spool lost");
+            tracing::warn!(error = error as &dyn std::error::Error, "log journal lost");
         })
         .unwrap_or_default()
 }

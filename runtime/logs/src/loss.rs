@@ -1,9 +1,10 @@
 //! How many lines were lost, and since when: the two facts every loss message carries.
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 /// Lines lost and not yet told to the one who misses them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Loss {
     pub(crate) lines: u64,
     /// When the first of them was lost; `None` exactly when `lines` is 0.
@@ -16,6 +17,11 @@ impl Loss {
             self.lines += lines;
             self.since.get_or_insert(at);
         }
+    }
+
+    /// Both losses; this one began earlier.
+    pub(crate) fn and(self, later: Self) -> Self {
+        Self { lines: self.lines + later.lines, since: self.since.or(later.since) }
     }
 
     /// What is to be told, if anything; afterwards nothing is.

@@ -1,7 +1,7 @@
 //! The way into the log hub: bounded, never blocking, counting what it drops.
 
 use crate::loss::Loss;
-use crate::{AppId, Line};
+use crate::{AppId, Ledger, Line};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +16,7 @@ pub struct Sender {
     lines: mpsc::Sender<Line>,
     dropped: Arc<AtomicU64>,
     losses: Losses,
+    ledger: Option<Arc<Ledger>>,
 }
 
 /// The hub's end of the queue.
@@ -23,6 +24,7 @@ pub struct Sender {
 pub struct Receiver {
     lines: mpsc::Receiver<Line>,
     losses: Losses,
+    ledger: Option<Arc<Ledger>>,
 }
 
 /// Losses at the door by app, shared by all handles; touched only when a line is dropped.
@@ -31,16 +33,42 @@ struct Losses(Arc<Mutex<BTreeMap<AppId, Loss>>>);
 
 /// The queue between those who log and the hub. `bound` is in lines.
 pub fn channel(bound: usize) -> (Sender, Receiver) {
+    open(bound, None)
+}
+
+/// The same, with every line counted in a file before it is queued.
+pub fn counted_channel(bound: usize, ledger: Ledger) -> (Sender, Receiver) {
+    open(bound, Some(Arc::new(ledger)))
+}
+
+fn open(bound: usize, ledger: Option<Arc<Ledger>>) -> (Sender, Receiver) {
     let (sender, receiver) = mpsc::channel(bound);
     let losses = Losses::default();
-    let receiver = Receiver { lines: receiver, losses: losses.clone() };
-    (Sender { lines: sender, dropped: Arc::default(), losses }, receiver)
+    let receiver = Receiver { lines: receiver, losses: losses.clone(), ledger: ledger.clone() };
+    (Sender { lines: sender, dropped: Arc::default(), losses, ledger }, receiver)
 }
 
 impl Sender {
     /// Hands over a line; when the queue is full the line is dropped and counted, because a
     /// dyno, the router and the API must never wait for the logs.
     pub fn send(&self, line: Line) {
+        self.count(&line.app, 1);
+        self.hand_over(line);
+    }
+
+    /// The same for several lines of one app, counted at once.
+    pub fn send_all(&self, app: &AppId, lines: impl ExactSizeIterator<Item = Line>) {
+        self.count(app, lines.len() as u64);
+        lines.for_each(|line| self.hand_over(line));
+    }
+
+    fn count(&self, app: &AppId, lines: u64) {
+        if let Some(ledger) = &self.ledger {
+            ledger.add(app, lines);
+        }
+    }
+
+    fn hand_over(&self, line: Line) {
         use mpsc::error::TrySendError::{Closed, Full};
         if let Err(Full(line) | Closed(line)) = self.lines.try_send(line) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -72,6 +100,10 @@ impl Receiver {
     /// From now on every line is dropped at the door; what is queued can still be received.
     pub(crate) fn close(&mut self) {
         self.lines.close();
+    }
+
+    pub(crate) fn ledger(&self) -> Option<Arc<Ledger>> {
+        self.ledger.clone()
     }
 
     /// The losses since the last call, by app.

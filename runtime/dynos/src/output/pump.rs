@@ -132,9 +132,11 @@ struct Scribe {
 }
 
 impl Scribe {
-    fn write(&self, line: Vec<u8>) {
-        self.lines.push(&line);
-        self.voice.app(line);
+    /// What one read has brought.
+    fn write(&self, lines: &mut Vec<Vec<u8>>) {
+        let newest = lines.len().saturating_sub(LAST_LINES);
+        lines.iter().skip(newest).for_each(|line| self.lines.push(line));
+        self.voice.app(lines);
     }
 }
 
@@ -178,6 +180,7 @@ async fn drain(pipe: OwnedFd, scribe: &Scribe, mut stop: watch::Receiver<bool>) 
     let mut pipe = Receiver::from_owned_fd(pipe)?;
     let mut splitter = Splitter::default();
     let mut buffer = vec![0; READ_BYTES];
+    let mut lines = Vec::new();
     let result = loop {
         let read = tokio::select! {
             read = pipe.read(&mut buffer) => read,
@@ -185,12 +188,14 @@ async fn drain(pipe: OwnedFd, scribe: &Scribe, mut stop: watch::Receiver<bool>) 
         };
         match read {
             Ok(0) => break Ok(()),
-            Ok(n) => splitter.push(&buffer[..n], |line| scribe.write(line)),
+            Ok(n) => {
+                splitter.push(&buffer[..n], |line| lines.push(line));
+                scribe.write(&mut lines);
+            }
             Err(error) => break Err(error),
         }
     };
-    if let Some(rest) = splitter.finish() {
-        scribe.write(rest);
-    }
+    lines.extend(splitter.finish());
+    scribe.write(&mut lines);
     result
 }

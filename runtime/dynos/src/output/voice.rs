@@ -19,20 +19,24 @@ impl Voice {
         Self { app: app.clone(), process: process.into(), logs: logs.clone() }
     }
 
-    /// What the dyno wrote: already split and harmless.
-    pub(crate) fn app(&self, text: Vec<u8>) {
-        self.send(Source::App, text);
+    /// What the dyno wrote: already split and harmless. Leaves `texts` empty.
+    pub(crate) fn app(&self, texts: &mut Vec<Vec<u8>>) {
+        if !texts.is_empty() {
+            let time = Timestamp::now();
+            let lines = texts.drain(..).map(|text| self.line(time, Source::App, text));
+            self.logs.send_all(&self.app, lines);
+        }
     }
 
     /// What the platform says about it; the app's command may be part of it.
     pub(crate) fn heroku(&self, text: &str) {
         let end = text.floor_char_boundary(LINE_BYTES_MAX);
-        self.send(Source::Heroku, harmless(text.as_bytes()[..end].to_vec()));
+        let text = harmless(text.as_bytes()[..end].to_vec());
+        self.logs.send(self.line(Timestamp::now(), Source::Heroku, text));
     }
 
-    fn send(&self, source: Source, text: Vec<u8>) {
+    fn line(&self, time: Timestamp, source: Source, text: Vec<u8>) -> Line {
         let (app, process) = (self.app.clone(), self.process.clone());
-        let (time, text) = (Timestamp::now(), Bytes::from(text));
-        self.logs.send(Line { app, time, source, process, text });
+        Line { app, time, source, process, text: Bytes::from(text) }
     }
 }

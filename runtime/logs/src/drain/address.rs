@@ -78,7 +78,7 @@ fn special_v6(address: Ipv6Addr) -> Option<&'static str> {
 }
 
 impl Network {
-    fn contains(self, address: IpAddr) -> bool {
+    pub fn contains(self, address: IpAddr) -> bool {
         match (self.address, address) {
             (IpAddr::V4(network), IpAddr::V4(address)) => {
                 let differing = network.to_bits() ^ address.to_bits();

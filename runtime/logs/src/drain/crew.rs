@@ -1,21 +1,21 @@
 //! The workers of all drains, made to match the latest table.
 
 use super::connect::Connector;
-use super::queue::{Left, Queue};
+use super::queue::Queue;
 use super::worker::{self, Worker};
-use super::{Drain, DrainTable, Policy, Target, TargetError};
+use super::{Drain, DrainTable, Left, Mark, Policy, Target, TargetError};
 use crate::{AppId, Line};
 use std::collections::HashMap;
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 /// Notices on their way to the apps' logs; more are not sent.
 const NOTICES_MAX: usize = 64;
 
-/// By app, the queues its lines go to.
-pub(crate) type Routes = HashMap<AppId, Vec<(String, Arc<Queue>)>>;
+/// By app, the drains its lines go to.
+pub(crate) type Routes = HashMap<AppId, Vec<(Drain, Arc<Queue>)>>;
 
 #[derive(Debug)]
 pub(crate) struct Crew {
@@ -28,6 +28,7 @@ pub(crate) struct Crew {
     /// What drains of an earlier run had not delivered, by drain id, until the first table comes.
     left: HashMap<String, Left>,
     notices: mpsc::Sender<Line>,
+    news: Arc<Notify>,
 }
 
 /// A drain and the one who serves it.
@@ -40,13 +41,17 @@ struct Post {
 }
 
 impl Crew {
-    /// The crew, and what it has to tell the apps.
-    pub(crate) fn new(policy: Policy, left: HashMap<String, Left>) -> (Self, mpsc::Receiver<Line>) {
+    /// The crew, and what it has to tell the apps. `news` is notified when lines have left.
+    pub(crate) fn new(
+        policy: Policy,
+        left: HashMap<String, Left>,
+        news: Arc<Notify>,
+    ) -> (Self, mpsc::Receiver<Line>) {
         let policy = Arc::new(policy);
         let connector = Connector::new(Arc::clone(&policy));
         let (notices, told) = mpsc::channel(NOTICES_MAX);
         let (posts, unserved) = (HashMap::new(), Vec::new());
-        let crew = Self { policy, connector, generation: 0, posts, unserved, left, notices };
+        let crew = Self { policy, connector, generation: 0, posts, unserved, left, notices, news };
         (crew, told)
     }
 
@@ -89,16 +94,17 @@ impl Crew {
             }
         };
         let wire = worker::wire(drain, &target);
-        let queue = match queue {
-            Some(queue) => {
-                queue.rewire(wire);
-                queue
+        let queue = if let Some(queue) = queue {
+            queue.rewire(wire);
+            queue
+        } else {
+            let (policy, news) = (Arc::clone(&self.policy), Arc::clone(&self.news));
+            let queue = Arc::new(Queue::new(drain.token.clone(), wire, policy, news));
+            if let Some(left) = self.left.remove(&drain.id) {
+                queue.restore(left);
             }
-            None => Arc::new(Queue::new(drain.token.clone(), wire, Arc::clone(&self.policy))),
+            queue
         };
-        if let Some(left) = self.left.remove(&drain.id) {
-            queue.restore(left);
-        }
         let (connector, notices) = (self.connector.another(), self.notices.clone());
         let served = Worker::new(drain.clone(), target, Arc::clone(&queue), connector, notices);
         let mut worker = JoinSet::new();
@@ -119,15 +125,20 @@ impl Crew {
 
     fn routes(&self) -> Routes {
         let mut routes = Routes::new();
-        for (id, post) in &self.posts {
-            let queue = (id.clone(), Arc::clone(&post.queue));
+        for post in self.posts.values() {
+            let queue = (post.drain.clone(), Arc::clone(&post.queue));
             routes.entry(post.drain.app.clone()).or_default().push(queue);
         }
         routes
     }
 
-    /// Lets drains that work finish within the grace, ends all workers, and returns what is left.
-    pub(crate) async fn land(self) -> HashMap<String, Left> {
+    /// Where drains of an earlier run stand that wait for the first table.
+    pub(crate) fn marks(&self) -> impl Iterator<Item = Mark> {
+        self.left.values().map(|left| left.mark.clone())
+    }
+
+    /// Lets drains that work finish within the grace, and ends all workers.
+    pub(crate) async fn land(&mut self) {
         let finish = async {
             for post in self.posts.values() {
                 post.queue.empty_or_failing().await;
@@ -136,12 +147,9 @@ impl Crew {
         if timeout(self.policy.grace, finish).await.is_err() {
             tracing::warn!("drains were still busy when the hub stopped");
         }
-        let mut left = self.left;
-        for (id, mut post) in self.posts {
+        for post in self.posts.values_mut() {
             post.worker.shutdown().await;
-            left.insert(id, post.queue.leave());
         }
-        left
     }
 }
 
@@ -151,7 +159,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_app_is_told_once_of_a_url_nobody_understands() {
-        let (mut crew, mut told) = Crew::new(Policy::default(), HashMap::new());
+        let (mut crew, mut told) = Crew::new(Policy::default(), HashMap::new(), Arc::default());
         let drain = |id: &str, url: &str| Drain {
             id: id.to_owned(),
             app: AppId::new("a"),

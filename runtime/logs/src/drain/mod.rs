@@ -5,6 +5,7 @@ mod backoff;
 mod connect;
 mod crew;
 mod http;
+mod mark;
 mod message;
 mod outbox;
 mod policy;
@@ -15,11 +16,12 @@ mod worker;
 
 pub use address::{Network, ParseNetworkError, Reach};
 pub(crate) use crew::{Crew, Routes};
+pub(crate) use mark::{Left, Mark};
 pub use policy::Policy;
-pub(crate) use queue::Left;
 pub use target::{Target, TargetError};
 
 use crate::AppId;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// All drains there are: a later generation replaces an earlier one as a whole.
@@ -51,7 +53,7 @@ impl fmt::Debug for Drain {
 }
 
 /// Where a drain's lines went: `taken = delivered + dropped + pending`, always.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct DrainCounts {
     pub taken: u64,
     pub delivered: u64,

@@ -2,10 +2,10 @@
 
 use super::message::Wire;
 use super::outbox::{Frame, Outbox, Outcome};
-use super::{DrainCounts, Policy};
+use super::{Drain, DrainCounts, Left, Mark, Policy};
 use crate::Entry;
-use crate::loss::Loss;
 use jiff::Timestamp;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
@@ -15,25 +15,22 @@ pub(crate) struct Queue {
     outbox: Mutex<Outbox>,
     filled: Notify,
     settled: Notify,
-}
-
-/// What a drain had not delivered when the hub stopped.
-#[derive(Debug, Default)]
-pub(crate) struct Left {
-    pub(crate) entries: Vec<Entry>,
-    pub(crate) loss: Loss,
-}
-
-impl Left {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.loss.lines == 0
-    }
+    /// Something has left since the last look.
+    moved: AtomicBool,
+    /// Wakes the hub then.
+    news: Arc<Notify>,
 }
 
 impl Queue {
-    pub(super) fn new(token: String, wire: Wire, policy: Arc<Policy>) -> Self {
-        let outbox = Mutex::new(Outbox::new(token, wire));
-        Self { policy, outbox, filled: Notify::new(), settled: Notify::new() }
+    pub(super) fn new(token: String, wire: Wire, policy: Arc<Policy>, news: Arc<Notify>) -> Self {
+        Self {
+            policy,
+            outbox: Mutex::new(Outbox::new(token, wire)),
+            filled: Notify::new(),
+            settled: Notify::new(),
+            moved: AtomicBool::new(false),
+            news,
+        }
     }
 
     pub(crate) fn offer(&self, entry: &Entry, now: Timestamp) {
@@ -59,6 +56,8 @@ impl Queue {
             outbox.settle(outcome, Timestamp::now(), &self.policy);
         }
         self.settled.notify_one();
+        self.moved.store(true, Ordering::Release);
+        self.news.notify_one();
         outbox.failures()
     }
 
@@ -80,13 +79,26 @@ impl Queue {
     }
 
     pub(super) fn restore(&self, left: Left) {
-        self.lock().restore(left.entries, left.loss, &self.policy);
+        self.lock().restore(left, Timestamp::now(), &self.policy);
         self.filled.notify_one();
     }
 
-    pub(super) fn leave(&self) -> Left {
-        let (entries, loss) = self.lock().leave();
-        Left { entries, loss }
+    /// Where the drain stands now.
+    pub(crate) fn mark(&self, drain: &Drain) -> Mark {
+        let outbox = self.lock();
+        let (under_way, waiting, untold) = outbox.place();
+        let (drain, app) = (drain.id.clone(), drain.app.clone());
+        Mark { drain, app, under_way, waiting, untold, counts: outbox.counts() }
+    }
+
+    /// Whether anything has left since the last time this was asked.
+    pub(crate) fn has_moved(&self) -> bool {
+        self.moved.swap(false, Ordering::AcqRel)
+    }
+
+    /// Every line not yet delivered, oldest first.
+    pub(crate) fn pending(&self) -> Vec<Entry> {
+        self.lock().pending().cloned().collect()
     }
 
     pub(crate) fn counts(&self) -> DrainCounts {

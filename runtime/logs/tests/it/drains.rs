@@ -125,12 +125,13 @@ async fn a_refused_frame_is_not_sent_twice_and_its_loss_is_told() {
 #[tokio::test]
 async fn a_failing_frame_is_sent_three_times_with_one_id() {
     let elsewhere = "127.0.0.1:9".parse().unwrap();
-    let cases: [&[Answer]; 7] = [
+    let cases: [&[Answer]; 8] = [
         &[Answer::Status(500); 3],
         &[Answer::Status(429); 3],
         &[Answer::Cut; 3],
         &[Answer::Silence; 3],
         &[Answer::EndlessHead; 3],
+        &[Answer::Trickle; 3],
         &[Answer::Redirect(elsewhere); 3],
         &[Answer::Status(503), Answer::Cut, Answer::Status(101)],
     ];
@@ -314,9 +315,9 @@ async fn drains_come_move_and_go_with_the_table() {
 #[tokio::test]
 async fn what_a_drain_had_pending_is_sent_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = Some(dir.path().join("rings.jsonl"));
+    let journal = Some(dir.path().join("journal"));
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let running = start(spool.clone(), policy());
+    let running = start(journal.clone(), policy());
     set(&running, 1, vec![drain("one", format!("syslog://{}", gone.local_addr().unwrap()))]).await;
     drop(gone);
     for n in 0..1100 {
@@ -327,7 +328,7 @@ async fn what_a_drain_had_pending_is_sent_after_a_restart() {
     running.stop().await;
 
     let mut receiver = Receiver::start(&[Answer::Status(200)]).await;
-    let running = start(spool, policy());
+    let running = start(journal, policy());
     set(&running, 1, vec![drain("one", format!("http://{}/", receiver.address))]).await;
     let mut total = 0;
     while total < 1100 {
@@ -336,6 +337,38 @@ async fn what_a_drain_had_pending_is_sent_after_a_restart() {
     }
     let after = settled(&running, "one", 1).await;
     assert_eq!((after.taken, after.delivered), (1100, before.pending));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_frame_under_way_when_the_platform_was_killed_is_sent_again_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Some(dir.path().join("journal"));
+    let mut receiver = Receiver::start(&[Answer::Silence, Answer::Status(200)]).await;
+    let table = |port| vec![drain("one", format!("http://127.0.0.1:{port}/"))];
+    let mut patient = policy();
+    patient.drain.request_timeout = Duration::from_secs(20);
+    let running = start(journal.clone(), patient.clone());
+    set(&running, 1, table(receiver.address.port())).await;
+    running.lines.send(line(&app(), "under way"));
+    let first = receiver.next().await;
+    running.lines.send(line(&app(), "waiting"));
+    until(|| counts(&running, "one").taken == 2).await;
+    // Whatever is said next is taken in after what was said before is written.
+    let mut tail = running.hub.tail(&app(), ALL, true).unwrap();
+    running.lines.send(line(&AppId::new("other"), "written"));
+    assert_eq!(next(&mut tail).await, "under way");
+    until(|| running.hub.counts(&AppId::new("other")).emitted == 1).await;
+    running.kill().await;
+
+    let running = start(journal, patient);
+    set(&running, 1, table(receiver.address.port())).await;
+    let again = receiver.next().await;
+    assert_eq!(again.headers["logplex-frame-id"], first.headers["logplex-frame-id"]);
+    assert_eq!(again.body, first.body);
+    assert!(receiver.next().await.body.ends_with("waiting\n"));
+    let want = DrainCounts { taken: 2, delivered: 2, dropped: 0, pending: 0 };
+    assert_eq!(settled(&running, "one", 2).await, want);
     running.stop().await;
 }
 

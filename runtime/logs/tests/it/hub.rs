@@ -1,7 +1,7 @@
 //! The hub as the platform uses it: lines in at the door, tails out, a restart in between.
 
 use crate::support::{ALL, line, next, rest, start, start_with};
-use lathe_logs::{AppId, Filter, Policy, TailError, channel, human};
+use lathe_logs::{AppId, Filter, Ledger, Policy, TailError, channel, counted_channel, human};
 
 #[tokio::test]
 async fn backlog_then_what_comes_without_gap_or_repeat() {
@@ -31,9 +31,9 @@ async fn backlog_then_what_comes_without_gap_or_repeat() {
 #[tokio::test]
 async fn a_restart_keeps_lines_and_cursors_go_on() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = dir.path().join("rings.jsonl");
+    let journal = dir.path().join("journal");
     let app = AppId::new("a");
-    let running = start(Some(spool.clone()), Policy::default());
+    let running = start(Some(journal.clone()), Policy::default());
     for n in 0..10 {
         running.lines.send(line(&app, &n));
     }
@@ -44,7 +44,7 @@ async fn a_restart_keeps_lines_and_cursors_go_on() {
     }
     running.stop().await;
 
-    let running = start(Some(spool), Policy::default());
+    let running = start(Some(journal), Policy::default());
     running.lines.send(line(&app, &10));
     let after = seen.map(|entry| entry.cursor);
     let mut tail = running.hub.tail(&app, Filter { after, lines: 0, ..ALL }, true).unwrap();
@@ -54,6 +54,44 @@ async fn a_restart_keeps_lines_and_cursors_go_on() {
     assert_eq!(running.hub.counts(&app).stored, 11);
     running.stop().await;
     assert_eq!(tail.next().await, None);
+}
+
+#[tokio::test]
+async fn what_a_killed_platform_had_taken_in_is_kept_and_the_rest_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, ledger) = (dir.path().join("journal"), dir.path().join("ledger"));
+    let door = || counted_channel(100, Ledger::open(&ledger).unwrap());
+    let app = AppId::new("a");
+    let (lines, receiver) = door();
+    let running = start_with(lines, receiver, Some(journal.clone()), Policy::default());
+    let mut tail = running.hub.tail(&app, ALL, true).unwrap();
+    for n in 0..10 {
+        running.lines.send(line(&app, &n));
+        assert_eq!(next(&mut tail).await, n.to_string());
+    }
+    running.kill().await;
+    // Sent, and never taken in: the next kill comes at once.
+    let (lines, receiver) = door();
+    (10..15).for_each(|n| lines.send(line(&app, &n)));
+    drop((lines, receiver));
+
+    for round in 0..2 {
+        let (lines, receiver) = door();
+        let running = start_with(lines, receiver, Some(journal.clone()), Policy::default());
+        let mut tail = running.hub.tail(&app, ALL, true).unwrap();
+        for n in 0..10 {
+            assert_eq!(next(&mut tail).await, n.to_string());
+        }
+        let told = "Error L13: 5 messages lost since 1970-01-01T00:00:00+00:00.";
+        assert_eq!(next(&mut tail).await, told);
+        if round == 0 {
+            running.lines.send(line(&app, "on"));
+        }
+        assert_eq!(next(&mut tail).await, "on", "it is told once");
+        let counts = running.hub.counts(&app);
+        assert_eq!((counts.emitted, counts.dropped), (17, 5), "{counts:?}");
+        running.kill().await;
+    }
 }
 
 #[tokio::test]

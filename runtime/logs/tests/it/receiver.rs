@@ -19,6 +19,8 @@ pub(crate) enum Answer {
     Silence,
     /// A head that never ends.
     EndlessHead,
+    /// A byte of the head every 50 ms.
+    Trickle,
     /// 200 and a body that never ends.
     EndlessBody,
 }
@@ -94,6 +96,10 @@ async fn serve(
             }
             Answer::Cut => "HTTP/1.1 20".to_owned(),
             Answer::Silence => return Some(stream),
+            Answer::Trickle => {
+                trickle(&mut stream).await;
+                return None;
+            }
             Answer::EndlessHead => format!("HTTP/1.1 200 X\r\nx: {}", "x".repeat(1 << 20)),
             Answer::EndlessBody => {
                 format!("HTTP/1.1 200 X\r\ncontent-length: 99999999\r\n\r\n{}", "x".repeat(1 << 20))
@@ -107,6 +113,16 @@ async fn serve(
         }
     }
     None
+}
+
+/// Until the client has had enough.
+async fn trickle(stream: &mut BufReader<TcpStream>) {
+    for byte in b"HTTP/1.1 200 OK\r\n".iter().chain(std::iter::repeat(&b'x')) {
+        if stream.write_all(&[*byte]).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
 }
 
 async fn read(stream: &mut BufReader<TcpStream>) -> Option<Posted> {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use jiff::Timestamp;
 use lathe_logs::{
-    AppId, DrainTable, Filter, Hub, Line, Policy, Receiver, Sender, Source, SpoolError, Tail,
+    AppId, DrainTable, Filter, Hub, JournalError, Line, Policy, Receiver, Sender, Source, Tail,
     channel,
 };
 use std::path::PathBuf;
@@ -19,39 +19,45 @@ pub(crate) struct Running {
     pub(crate) lines: Sender,
     pub(crate) table: watch::Sender<Arc<DrainTable>>,
     stop: oneshot::Sender<()>,
-    run: JoinHandle<Result<(), SpoolError>>,
+    run: JoinHandle<Result<(), JournalError>>,
 }
 
-pub(crate) fn start(spool: Option<PathBuf>, policy: Policy) -> Running {
+pub(crate) fn start(journal: Option<PathBuf>, policy: Policy) -> Running {
     let (lines, receiver) = channel(4096);
-    start_with(lines, receiver, spool, policy)
+    start_with(lines, receiver, journal, policy)
 }
 
 pub(crate) fn start_with(
     lines: Sender,
     receiver: Receiver,
-    spool: Option<PathBuf>,
+    journal: Option<PathBuf>,
     policy: Policy,
 ) -> Running {
-    start_draining(lines, receiver, spool, policy, DrainTable::default())
+    start_draining(lines, receiver, journal, policy, DrainTable::default())
 }
 
 /// With drains that are known before the first line.
 pub(crate) fn start_draining(
     lines: Sender,
     receiver: Receiver,
-    spool: Option<PathBuf>,
+    journal: Option<PathBuf>,
     policy: Policy,
     drains: DrainTable,
 ) -> Running {
     let (table, drains) = watch::channel(Arc::new(drains));
     let (stop, stopped) = oneshot::channel();
     let shutdown = async { drop(stopped.await) };
-    let (hub, run) = Hub::start(receiver, spool, drains, policy, shutdown);
+    let (hub, run) = Hub::start(receiver, journal, drains, policy, shutdown);
     Running { hub, lines, table, stop, run: tokio::spawn(run) }
 }
 
 impl Running {
+    /// The end that `kill -9` makes: nothing is finished, nothing is written any more.
+    pub(crate) async fn kill(self) {
+        self.run.abort();
+        assert!(self.run.await.unwrap_err().is_cancelled());
+    }
+
     pub(crate) async fn stop(self) {
         drop(self.stop);
         self.run.await.unwrap().unwrap();

@@ -4,9 +4,9 @@
 //! L10 message at the head of the next frame, and is told until a frame that tells it has arrived.
 
 use super::message::{Wire, frame_id};
-use super::{DrainCounts, Policy};
-use crate::Entry;
+use super::{DrainCounts, Left, Policy};
 use crate::loss::Loss;
+use crate::{Cursor, Entry};
 use bytes::Bytes;
 use jiff::Timestamp;
 use std::collections::VecDeque;
@@ -85,18 +85,18 @@ impl Outbox {
         self.trim(now, policy);
     }
 
-    /// Takes back what an earlier run left: lines, and losses not yet told.
-    pub(super) fn restore(&mut self, entries: Vec<Entry>, loss: Loss, policy: &Policy) {
-        self.taken += loss.lines;
-        self.dropped += loss.lines;
-        self.loss = merged(loss, self.loss);
-        let newer = std::mem::take(&mut self.waiting);
-        self.bytes = 0;
-        self.taken -= newer.len() as u64;
-        for entry in entries.into_iter().chain(newer) {
-            let now = entry.line.time;
-            self.offer(entry, now, policy);
-        }
+    /// Takes up what an earlier run left, before any other line comes.
+    pub(super) fn restore(&mut self, left: Left, now: Timestamp, policy: &Policy) {
+        let Left { under_way, waiting, untold, counts, .. } = left;
+        (self.taken, self.delivered, self.dropped) =
+            (counts.taken, counts.delivered, counts.dropped);
+        self.loss = untold;
+        self.bytes = under_way.iter().chain(&waiting).map(|entry| entry.line.text.len()).sum();
+        self.waiting = under_way.into();
+        // The same lines make the same frame, before others join them.
+        self.frame(now);
+        self.waiting.extend(waiting);
+        self.trim(now, policy);
     }
 
     /// The frame to send now: the one under way, else the next; `None` when nothing waits.
@@ -171,7 +171,7 @@ impl Outbox {
         if let Some(sent) = self.under_way.take() {
             let lines = sent.entries.len() as u64;
             self.dropped += lines;
-            self.loss = merged(sent.told, self.loss);
+            self.loss = sent.told.and(self.loss);
             self.loss.add(lines, now);
         }
     }
@@ -195,16 +195,24 @@ impl Outbox {
         self.recovered();
     }
 
-    /// The lines pending and the losses not known to be told; the outbox is empty afterwards.
-    pub(super) fn leave(&mut self) -> (Vec<Entry>, Loss) {
-        self.unsend();
-        self.bytes = 0;
-        (self.waiting.drain(..).collect(), std::mem::take(&mut self.loss))
+    /// The first and the last line under way, the first that waits, and the losses not known to
+    /// be told.
+    pub(super) fn place(&self) -> (Option<(Cursor, Cursor)>, Option<Cursor>, Loss) {
+        let sent = self.under_way.as_ref();
+        let under_way =
+            sent.and_then(|sent| Some((sent.entries.first()?.cursor, sent.entries.last()?.cursor)));
+        let waiting = self.waiting.front().map(|entry| entry.cursor);
+        (under_way, waiting, sent.map_or(self.loss, |sent| sent.told.and(self.loss)))
+    }
+
+    /// Every line not yet delivered, oldest first.
+    pub(super) fn pending(&self) -> impl Iterator<Item = &Entry> {
+        self.under_way.iter().flat_map(|sent| &sent.entries).chain(&self.waiting)
     }
 
     fn unsend(&mut self) {
         if let Some(sent) = self.under_way.take() {
-            self.loss = merged(sent.told, self.loss);
+            self.loss = sent.told.and(self.loss);
             for entry in sent.entries.into_iter().rev() {
                 self.bytes += entry.line.text.len();
                 self.waiting.push_front(entry);
@@ -231,11 +239,6 @@ impl Outbox {
             pending: (self.waiting.len() + under_way) as u64,
         }
     }
-}
-
-/// Both losses; the first began earlier.
-fn merged(first: Loss, second: Loss) -> Loss {
-    Loss { lines: first.lines + second.lines, since: first.since.or(second.since) }
 }
 
 #[cfg(test)]

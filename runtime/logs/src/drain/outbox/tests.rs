@@ -1,6 +1,7 @@
 //! The outbox against given times and outcomes.
 
 use super::*;
+use crate::drain::Mark;
 use crate::{AppId, Cursor, Line, Source};
 use proptest::prelude::*;
 
@@ -122,19 +123,25 @@ fn frames_are_filled_to_their_target() {
 }
 
 #[test]
-fn what_is_left_is_taken_up_again() {
+fn what_is_left_is_taken_up_again_with_the_same_frame_first() {
     let (mut before, policy) = (filled(1030), Policy::default());
-    before.frame(at(1));
+    let first = before.frame(at(1)).unwrap();
     before.settle(Outcome::Failed, at(1), &policy);
-    let (entries, loss) = before.leave();
-    assert_eq!((entries.len(), loss.lines), (1024, 6));
+    (0..10).for_each(|n| before.offer(entry(5000 + n, 5), at(2), &policy));
+    let (under_way, waiting, untold) = before.place();
+    let drain = "one".to_owned();
+    let (app, counts) = (AppId::new("a"), before.counts());
+    let mark = Mark { drain, app, under_way, waiting, untold, counts };
+    let lines: Vec<_> = (0..1030).chain(5000..5010).map(|n| entry(n, 5)).collect();
+    let left = Left::new(mark, lines.iter());
     let mut after = outbox();
-    after.offer(entry(9000, 5), at(2), &policy);
-    after.restore(entries, loss, &policy);
-    assert_eq!(
-        after.counts(),
-        DrainCounts { taken: 1031, delivered: 0, dropped: 7, pending: 1024 }
-    );
+    after.restore(left, at(9), &policy);
+    assert_eq!(after.counts(), counts);
+    let again = after.frame(at(9)).unwrap();
+    assert_eq!(again.id, first.id);
+    assert!(body(&again).contains("6 messages dropped"));
+    after.settle(Outcome::Delivered, at(9), &policy);
+    assert_eq!(after.frame(at(9)).unwrap().messages, 10);
 }
 
 #[derive(Clone, Debug)]

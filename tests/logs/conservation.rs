@@ -1,0 +1,84 @@
+//! Lines are numbered where they are written, and every number arrives or is told as lost.
+
+use super::receiver::Receiver;
+use super::{BOUND, counts, drain};
+use lathe_tests::{Platform, until};
+use serde_json::json;
+use std::collections::HashSet;
+
+/// Numbers from 1 to 20000, in bursts, then "done"; again and again when asked by SIGUSR1.
+const COUNT: &str = "\
+import sys, time
+for n in range(1, 20001):
+    sys.stdout.write(f'line {n}\\n')
+    if n % 200 == 0:
+        sys.stdout.flush()
+        time.sleep(0.04)
+print('done', flush=True)
+time.sleep(1e6)
+";
+
+const LINES: u64 = 20_000;
+
+/// The numbers that arrived, each once, and how many lines were told as lost.
+fn account(texts: &[String]) -> (HashSet<u64>, u64) {
+    let (mut numbers, mut lost) = (HashSet::new(), 0);
+    for text in texts {
+        if let Some(n) = text.strip_prefix("line ") {
+            assert!(numbers.insert(n.parse().unwrap()), "{text} came twice");
+        } else if let Some(told) = text.strip_prefix("Error L") {
+            let words = told.split([' ', ':']);
+            lost += words.skip(1).find_map(|word| word.parse::<u64>().ok()).unwrap_or(0);
+        }
+    }
+    (numbers, lost)
+}
+
+#[test]
+fn every_line_arrives_or_is_told_as_lost_though_the_platform_is_killed() {
+    let mut platform = Platform::start_with(&["drains.allow=127.0.0.1"]);
+    let receiver = Receiver::start();
+    let silent = Receiver::start();
+    silent.fall_silent(true);
+    platform.post("/apps", &json!({"name": "counted"}));
+    let token = drain(&platform, "counted", &receiver.url());
+    assert!(token.starts_with("d."));
+    drain(&platform, "counted", &silent.url());
+    let types = json!({"worker": "python3 count.py"});
+    platform.release("counted", &types, &[("count.py", COUNT)]);
+    let scale = json!({"updates": [{"type": "worker", "quantity": 1}]});
+    assert_eq!(platform.api("PATCH", "/apps/counted/formation", &scale).0, 200);
+    for enough in [1000, 6000, 12_000] {
+        until("lines arrive", BOUND, || {
+            (account(&receiver.texts()).0.len() >= enough).then_some(())
+        });
+        platform.kill();
+        platform.up();
+    }
+    until("the last line arrives", BOUND, || {
+        receiver.texts().contains(&"done".into()).then_some(())
+    });
+    let (numbers, lost) = account(&receiver.texts());
+    assert_eq!(numbers.len() as u64 + lost, LINES, "told as lost: {lost}");
+    assert!(lost < 2000, "{lost} of 20000 lines were lost in three kills");
+    assert!(platform.logs("counted").contains("app[worker.1]: done"), "the log outlives it all");
+
+    // The other has taken all that, kept the newest 1024, and tells of the rest once it can.
+    let owed = counts(&platform, "counted");
+    let stuck = owed["drains"].as_array().unwrap().iter().find(|drain| drain["delivered"] == 0);
+    assert!(stuck.is_some_and(|drain| drain["pending"].as_u64().unwrap() <= 2048), "{owed}");
+    silent.fall_silent(false);
+    until("the silent drain's newest arrive", BOUND, || {
+        silent.texts().contains(&"done".into()).then_some(())
+    });
+    let (numbers, lost) = account(&silent.texts());
+    assert!(numbers.contains(&LINES), "the newest are kept");
+    // What the platform itself said is among what was lost.
+    let said = counts(&platform, "counted")["emitted"].as_u64().unwrap() - LINES;
+    let told = numbers.len() as u64 + lost;
+    assert!((LINES..=LINES + said).contains(&told), "{told} of {LINES} and {said}");
+
+    let output = platform.command().args(["logs:counts", "-a", "counted"]).output().unwrap();
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(shown.contains("emitted") && shown.contains("pending"), "{shown}");
+}
