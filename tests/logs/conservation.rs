@@ -60,7 +60,7 @@ fn every_line_arrives_or_is_told_as_lost_though_the_platform_is_killed() {
     });
     let (numbers, lost) = account(&receiver.texts());
     assert_eq!(numbers.len() as u64 + lost, LINES, "told as lost: {lost}");
-    assert!(lost < 2000, "{lost} of 20000 lines were lost in three kills");
+    assert!(lost < LINES / 2, "{lost} of {LINES} lines were lost in three kills");
     assert!(platform.logs("counted").contains("app[worker.1]: done"), "the log outlives it all");
 
     // The other has taken all that, kept the newest 1024, and tells of the rest once it can.
