@@ -13,6 +13,7 @@ mod logs;
 mod push;
 mod reach;
 mod releases;
+mod routing;
 mod run;
 mod serve;
 mod slugs;

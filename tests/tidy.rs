@@ -185,6 +185,44 @@ fn every_promise_names_a_command_that_exists() {
     none("promises", &wrong);
 }
 
+/// Every code that the sources can say has its row, and its row a test that names it.
+#[test]
+fn every_error_code_has_a_test() {
+    let text = std::fs::read_to_string(root().join("docs/CODES.md")).unwrap();
+    let mut rows = BTreeMap::new();
+    for row in text.lines() {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        if let [_, code, _, _, test, _] = cells.as_slice() {
+            rows.insert(*code, test.trim_matches('`'));
+        }
+    }
+    let sources = sources();
+    let said = |path: &str| sources.iter().find(|(file, _)| file.ends_with(path)).unwrap();
+    let mut wrong = Vec::new();
+    for path in
+        ["router/src/fault.rs", "output/state_line.rs", "logs/src/board.rs", "logs/src/tail.rs"]
+    {
+        let words = said(path).1.split(|c: char| !c.is_ascii_alphanumeric());
+        for code in words.filter(|word| is_code(word) && !rows.contains_key(word)) {
+            wrong.push(format!("{path} says {code}, which has no row"));
+        }
+    }
+    for (code, test) in rows.into_iter().filter(|(code, _)| is_code(code)) {
+        let home = sources.iter().find(|(_, text)| text.contains(&format!("fn {test}(")));
+        if !home.is_some_and(|(_, text)| text.contains(code)) {
+            wrong
+                .push(format!("{code} names {test}, which is not there or does not know the code"));
+        }
+    }
+    none("error codes", &wrong);
+}
+
+/// `H10`, `R17`, `L14`.
+fn is_code(word: &str) -> bool {
+    let digits = word.strip_prefix(['H', 'R', 'L']);
+    digits.is_some_and(|digits| digits.len() == 2 && digits.bytes().all(|b| b.is_ascii_digit()))
+}
+
 fn test_names(text: &str) -> Vec<String> {
     let names = text.split("fn ").skip(1).filter_map(|rest| rest.split(['(', '<']).next());
     names.map(str::to_owned).collect()

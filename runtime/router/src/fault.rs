@@ -27,9 +27,10 @@ pub(crate) enum Fault {
     Platform,
 }
 
-/// What is oversized in a response that is therefore not passed on.
+/// What in a response would harm a client, so that it is not passed on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Risk {
+    ContentLength,
     Cookie,
     Header,
     StatusLine,
@@ -96,6 +97,7 @@ impl Fault {
 impl Risk {
     fn desc(self) -> &'static str {
         match self {
+            Self::ContentLength => "HTTP restriction: invalid content length",
             Self::Cookie => "HTTP restriction: oversized cookie",
             Self::Header => "HTTP restriction: oversized header",
             Self::StatusLine => "HTTP restriction: oversized status line",
@@ -141,6 +143,10 @@ mod tests {
             (BootTimeout, "error H20 App boot timeout 503"),
             (ConnectRefused, "error H21 Backend connection refused 503"),
             (ForcedClose, "error H24 Forced close -"),
+            (
+                RiskyResponse(Risk::ContentLength),
+                "error H25 HTTP restriction: invalid content length 502",
+            ),
             (RiskyResponse(Risk::Cookie), "error H25 HTTP restriction: oversized cookie 502"),
             (RiskyResponse(Risk::Header), "error H25 HTTP restriction: oversized header 502"),
             (

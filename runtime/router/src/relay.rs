@@ -140,10 +140,18 @@ fn blame(error: &hyper::Error, upload: Option<&Progress>) -> Fault {
         Some(upload) if upload.had_bad_chunk() => Fault::BadRequest(Refusal::BadChunk),
         Some(upload) if upload.is_broken() => Fault::ClientInterrupted,
         _ if error.is_parse_too_large() => Fault::RiskyResponse(Risk::Header),
+        _ if error.is_parse() && says_content_length(error) => {
+            Fault::RiskyResponse(Risk::ContentLength)
+        }
         _ if error.is_parse() => Fault::BadResponse,
         Some(upload) if !upload.is_done() => Fault::ResponseInterrupted,
         _ => Fault::ClosedWithoutResponse,
     }
+}
+
+/// hyper has no other name for several lengths that differ, or one that is no number.
+fn says_content_length(error: &hyper::Error) -> bool {
+    error.to_string().contains("content-length")
 }
 
 /// Refuses responses that must not reach a client, and readies the others.

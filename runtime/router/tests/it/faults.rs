@@ -62,6 +62,9 @@ async fn a_dyno_that_gives_no_response() {
     let switching = Dyno::closing_after("web.1", "HTTP/1.1 101 Switching Protocols\r\n\r\n").await;
     let lengths = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n";
     let lengths = Dyno::closing_after("web.1", lengths).await;
+    let length = Dyno::closing_after("web.1", "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n").await;
+    let reason = format!("HTTP/1.1 200 {}\r\n\r\n", "r".repeat(8193));
+    let reason = Dyno::closing_after("web.1", reason).await;
     let cookie = format!("HTTP/1.1 200 OK\r\nSet-Cookie: {}\r\n\r\n", "c".repeat(8193));
     let cookie = Dyno::closing_after("web.1", cookie).await;
     let header = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "h".repeat(600_000));
@@ -72,7 +75,9 @@ async fn a_dyno_that_gives_no_response() {
         (&garbage, "503", "<!-- H17 -->", "code=H17 desc=\"Poorly formatted HTTP response\" "),
         (&partial, "503", "<!-- H13 -->", "code=H13 "),
         (&switching, "503", "<!-- H17 -->", "code=H17 "),
-        (&lengths, "503", "<!-- H17 -->", "code=H17 "),
+        (&lengths, "502", "<!-- H25 -->", "H25 desc=\"HTTP restriction: invalid content length\""),
+        (&length, "502", "<!-- H25 -->", "H25 desc=\"HTTP restriction: invalid content length\""),
+        (&reason, "502", "<!-- H25 -->", "H25 desc=\"HTTP restriction: oversized status line\""),
         (&cookie, "502", "<!-- H25 -->", "code=H25 desc=\"HTTP restriction: oversized cookie\""),
         (&header, "502", "<!-- H25 -->", "code=H25 desc=\"HTTP restriction: oversized header\""),
     ] {

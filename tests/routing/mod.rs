@@ -1,0 +1,3 @@
+//! Requests while what they are routed to changes under them.
+
+mod deploys;
