@@ -9,6 +9,8 @@ pub mod plan;
 pub mod room;
 pub mod running;
 mod said;
+#[cfg(test)]
+mod simulation;
 pub mod slots;
 pub mod snapshot;
 #[cfg(test)]

@@ -25,7 +25,12 @@ fn account() -> Account {
     Account { id: "me".into(), email: "me@example.com".into(), created_at: Timestamp::UNIX_EPOCH }
 }
 
-fn release(version: u32, status: ReleaseStatus, phase: Phase, types: &[&str]) -> Release {
+pub(super) fn release(
+    version: u32,
+    status: ReleaseStatus,
+    phase: Phase,
+    types: &[&str],
+) -> Release {
     let slug = Slug {
         id: format!("slug-{version}"),
         app: "app".into(),
@@ -58,7 +63,7 @@ fn release(version: u32, status: ReleaseStatus, phase: Phase, types: &[&str]) ->
 }
 
 /// An app with one web dyno and no release.
-fn app() -> AppState {
+pub(super) fn app() -> AppState {
     AppState {
         app: App {
             id: "app".into(),

@@ -1,7 +1,7 @@
 //! The cell's loop: wait for a change, decide, act, report. All decisions are elsewhere.
 
 pub(crate) mod label;
-mod observe;
+pub(crate) mod observe;
 pub(crate) mod perform;
 mod record;
 pub mod seal;

@@ -4,7 +4,7 @@ use crate::spec::{Desired, DynoState, Observed, ObservedDyno, Slot};
 use crate::tracked::{Place, Tracked};
 
 /// One entry for every slot that is wanted or not yet empty.
-pub(super) fn observe(desired: &Desired, tracked: &Tracked) -> Observed {
+pub(crate) fn observe(desired: &Desired, tracked: &Tracked) -> Observed {
     let mut observed = Observed { generation: desired.generation, ..Observed::default() };
     for (slot, place) in &tracked.places {
         let dyno = dyno(place, tracked);

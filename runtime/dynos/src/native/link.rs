@@ -14,8 +14,10 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 
-/// A spawner that does not answer within this is treated as gone.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// A spawner that does not answer within this is treated as gone. A start waits for what the new
+/// container does, too; everything else is a matter of microseconds.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 type Waiting = HashMap<u64, oneshot::Sender<(Answer, Vec<OwnedFd>)>>;
 
@@ -86,6 +88,7 @@ impl Link {
             Some(waiting) => waiting.insert(number, sender),
             None => return Err(gone()),
         };
+        let at_most = if matches!(order, Order::Start(_)) { START_TIMEOUT } else { ANSWER_TIMEOUT };
         let request = Request { number, order };
         let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
         let send = || wire::send(&self.socket, &request, &fds);
@@ -93,7 +96,7 @@ impl Link {
             .async_io(Interest::WRITABLE, send)
             .await
             .map_err(Failure::at("ask the spawner"))?;
-        match tokio::time::timeout(ANSWER_TIMEOUT, receiver).await {
+        match tokio::time::timeout(at_most, receiver).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) | Err(_) => Err(gone()),
         }

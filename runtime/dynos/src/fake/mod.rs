@@ -1,75 +1,35 @@
-//! An engine in memory under tokio's clock, with faults on order: for property tests of the cell
-//! and simulations of many cells.
+//! An engine in memory under tokio's clock, with faults on order, for tests of the cell; and whole
+//! machines under given time, for simulations of many.
 
-use crate::class::Class;
+mod behaviour;
+mod dice;
+mod machine;
+mod wish;
+
+pub use behaviour::{Behaviour, Call, Fault};
+pub use dice::Dice;
+pub use machine::{Machine, Weather};
+pub use wish::{desired, spec};
+
 use crate::clock::Clock;
 use crate::containers::{
     Containers, Ended, EngineError, Exited, Known, Output, Signal, Start, StartError, Started,
     Usage,
 };
-use crate::spec::{Desired, DynoId, DynoSpec, Slot, Wanted};
-use lathe_logs::AppId;
+use crate::spec::DynoId;
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::broadcast;
 use tokio::time::{Instant, sleep};
 
-/// What a fake dyno does.
-#[derive(Clone, Debug)]
-pub struct Behaviour {
-    /// Listens on its port so long after launch; none = never.
-    pub listens_after: Option<Duration>,
-    /// Ends by itself so long after launch, with this status; none = never.
-    pub ends_after: Option<(Duration, u8)>,
-    /// Ends so long after SIGTERM, with status 143; none = ignores it.
-    pub obeys_after: Option<Duration>,
-    /// Written to stdout at launch. At most what a pipe holds.
-    pub says: Vec<u8>,
-    pub usage: Usage,
-}
-
-impl Default for Behaviour {
-    fn default() -> Self {
-        Self {
-            listens_after: Some(Duration::from_millis(300)),
-            ends_after: None,
-            obeys_after: Some(Duration::from_millis(200)),
-            says: Vec::new(),
-            usage: Usage::default(),
-        }
-    }
-}
-
-/// What happens to one call of the engine.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fault {
-    /// Nothing is done, and an error comes back.
-    Refuse,
-    /// It is done, but the answer is lost.
-    LoseAnswer,
-    /// Neither is it done nor answered, for so long; then it is done.
-    Delay(Duration),
-}
-
 type Behave = dyn FnMut(&Start) -> Behaviour + Send;
 type Fail = dyn FnMut(Call) -> Option<Fault> + Send;
-
-/// The calls that can be made to fail.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Call {
-    Start,
-    List,
-    Signal,
-    Kill,
-    Forget,
-    Listening,
-}
 
 /// A cheap handle; all clones are the same engine.
 #[derive(Clone)]
@@ -92,9 +52,9 @@ struct Container {
     known: Known,
     behaviour: Behaviour,
     launched: Instant,
-    /// Its own ends of the pipes, and ours until they are asked for.
-    writers: Option<[OwnedFd; 2]>,
-    readers: Option<[OwnedFd; 2]>,
+    /// Its own ends of the pipes, and ours, of which everybody who asks has a copy.
+    writers: Option<[File; 2]>,
+    readers: [OwnedFd; 2],
     signals: Vec<Signal>,
 }
 
@@ -170,9 +130,19 @@ impl Fake {
     }
 
     fn end_later(&self, id: DynoId, after: Duration, status: u8) {
+        self.say_and_end_later(id, after, Vec::new(), status);
+    }
+
+    fn say_and_end_later(&self, id: DynoId, after: Duration, words: Vec<u8>, status: u8) {
         let fake = self.clone();
         tokio::spawn(async move {
             sleep(after).await;
+            // It may have gone meanwhile, with its pipes.
+            let said = fake.with(id, |container| {
+                let [stdout, _] = container.writers.as_mut()?;
+                stdout.write_all(&words).ok()
+            });
+            drop(said);
             fake.end(id, status, false);
         });
     }
@@ -203,7 +173,7 @@ impl Fake {
             return Err(StartError::Repeated(id));
         }
         let behaviour = (state.behave)(&start);
-        let pipes = pipes(&behaviour.says);
+        let pipes = pipes([&behaviour.says, &behaviour.complains]);
         let (readers, writers) =
             pipes.map_err(|source| StartError::Step { step: "make pipes".to_owned(), source })?;
         state.addresses += 1;
@@ -211,7 +181,8 @@ impl Fake {
         let address = Ipv4Addr::from(0x0AD5_0000 + state.addresses);
         let launch = Launch { id, name: start.spec.name.clone(), at_ms: now_ms };
         state.starts.push(launch);
-        let ends_after = behaviour.ends_after;
+        let (ends_after, takes_bytes) = (behaviour.ends_after, behaviour.takes_bytes);
+        let memory_bytes = start.spec.class.memory_bytes;
         state.containers.insert(
             id,
             Container {
@@ -227,12 +198,14 @@ impl Fake {
                 behaviour,
                 launched: Instant::now(),
                 writers: Some(writers),
-                readers: Some(readers),
+                readers,
                 signals: Vec::new(),
             },
         );
         drop(state);
-        if let Some((after, status)) = ends_after {
+        if takes_bytes > memory_bytes {
+            self.end(id, 137, true);
+        } else if let Some((after, status)) = ends_after {
             self.end_later(id, after, status);
         }
         Ok(Started { pid, address, terminal: None })
@@ -243,12 +216,14 @@ impl Fake {
     }
 }
 
-fn pipes(says: &[u8]) -> io::Result<([OwnedFd; 2], [OwnedFd; 2])> {
-    let (stdout, stdout_writer) = pipe_with(PipeFlags::CLOEXEC)?;
-    let (stderr, stderr_writer) = pipe_with(PipeFlags::CLOEXEC)?;
-    let mut writer = std::fs::File::from(stdout_writer);
-    writer.write_all(says)?;
-    Ok(([stdout, stderr], [writer.into(), stderr_writer]))
+fn pipes(words: [&[u8]; 2]) -> io::Result<([OwnedFd; 2], [File; 2])> {
+    let (stdout, says) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (stderr, complains) = pipe_with(PipeFlags::CLOEXEC)?;
+    let mut writers = [File::from(says), File::from(complains)];
+    for (writer, words) in writers.iter_mut().zip(words) {
+        writer.write_all(words)?;
+    }
+    Ok(([stdout, stderr], writers))
 }
 
 impl Containers for Fake {
@@ -279,13 +254,19 @@ impl Containers for Fake {
 
     async fn signal(&self, id: DynoId, signal: Signal) -> Result<(), EngineError> {
         self.around(Call::Signal, |fake| {
-            let obeys_after = fake.with(id, |container| {
+            let behaviour = fake.with(id, |container| {
                 container.signals.push(signal);
-                container.behaviour.obeys_after
+                container.behaviour.clone()
             })?;
+            // The one signal here that asks nobody to end.
+            let obeys_after = behaviour.obeys_after.filter(|_| signal != Signal::SIGCONT);
             if let Some(after) = obeys_after {
                 let number = u8::try_from(signal as i32).unwrap_or_default();
-                fake.end_later(id, after, 128 + number);
+                let (words, status) = match signal {
+                    Signal::SIGTERM => behaviour.at_term,
+                    _ => (Vec::new(), 128 + number),
+                };
+                fake.say_and_end_later(id, after, words, status);
             }
             Ok(())
         })
@@ -317,8 +298,14 @@ impl Containers for Fake {
     }
 
     async fn output(&self, id: DynoId) -> Result<Output, EngineError> {
-        let readers = self.with(id, |container| container.readers.take())?;
-        let [stdout, stderr] = readers.ok_or(EngineError::Unknown(id))?;
+        let copies = self.with(id, |container| {
+            let [stdout, stderr] = &container.readers;
+            Ok((stdout.try_clone()?, stderr.try_clone()?))
+        })?;
+        let (stdout, stderr) = copies.map_err(|source| {
+            let step = "copy pipes".to_owned();
+            EngineError::Failed { id, step, source }
+        })?;
         Ok(Output { stdout, stderr, dropped_bytes: 0 })
     }
 
@@ -329,11 +316,12 @@ impl Containers for Fake {
     async fn listening(&self, id: DynoId) -> Result<Vec<u16>, EngineError> {
         self.around(Call::Listening, |fake| {
             fake.with(id, |container| {
+                let running = container.known.ended.is_none();
                 let listens = container
                     .behaviour
                     .listens_after
                     .is_some_and(|after| container.launched.elapsed() >= after);
-                container.known.spec.port.filter(|_| listens).into_iter().collect()
+                container.known.spec.port.filter(|_| running && listens).into_iter().collect()
             })
         })
         .await
@@ -349,42 +337,4 @@ impl Containers for Fake {
     async fn usage(&self, id: DynoId) -> Result<Usage, EngineError> {
         self.with(id, |container| container.behaviour.usage.clone())
     }
-}
-
-/// A list of small dynos, one for each name: `web.…` with a port, all others without.
-pub fn desired<'a>(generation: u64, names: impl IntoIterator<Item = &'a str>) -> Desired {
-    let dynos = names.into_iter().map(|name| (Slot(format!("v1/{name}")), wanted(name))).collect();
-    Desired { generation, dynos }
-}
-
-/// A small dyno of that name.
-pub fn spec(name: &str) -> DynoSpec {
-    let class = Class {
-        name: "fake".to_owned(),
-        memory_bytes: 512 << 20,
-        swap_bytes: 0,
-        cpu_shares: 1024,
-        cpu_millis_max: None,
-        credit: None,
-        own_cpus: 0,
-        pids_max: 256,
-        disk_bytes: 1 << 20,
-        price_cents: None,
-    };
-    DynoSpec {
-        app: AppId::new("app"),
-        name: name.to_owned(),
-        uid: 20_000,
-        stack: PathBuf::from("/nonexistent"),
-        slug: None,
-        command: format!("run {name}"),
-        env: BTreeMap::new(),
-        class,
-        port: name.starts_with("web").then_some(5000),
-    }
-}
-
-fn wanted(name: &str) -> Wanted {
-    let (boot_timeout, stop_grace) = (Duration::from_mins(1), Duration::from_secs(30));
-    Wanted { spec: spec(name), boot_timeout, stop_grace }
 }
