@@ -67,7 +67,7 @@ const WORDS: [&str; 9] =
     ["error", "fatal", "failed", "cannot", "not found", "denied", "unable", "no such", "missing"];
 
 /// How programs say that a host cannot be reached: what comes before its name, and after it.
-const UNREACHABLE: [(&str, &str); 10] = [
+const UNREACHABLE: [(&str, &str); 12] = [
     ("Could not resolve host: ", ""),
     ("Could not resolve hostname ", ":"),
     ("unable to resolve host address ‘", "’"),
@@ -78,6 +78,8 @@ const UNREACHABLE: [(&str, &str); 10] = [
     ("Couldn't connect to ", ""),
     ("lookup ", ": no such host"),
     ("dial tcp: lookup ", " on"),
+    ("java.net.UnknownHostException: ", ""),
+    ("error sending request for url (https://", "/"),
 ];
 
 const LAST_WORDS_MAX: usize = 3;
@@ -179,6 +181,14 @@ mod tests {
             (
                 "ssh: Could not resolve hostname git.example: Name or service not known",
                 Some("git.example"),
+            ),
+            (
+                "Exception in thread \"main\" java.net.UnknownHostException: repo.example.org",
+                Some("repo.example.org"),
+            ),
+            (
+                "cause: error sending request for url (https://files.example/releases/x.tar.gz)",
+                Some("files.example"),
             ),
             ("Failed to connect to the database", None),
             ("lookup table: rows", None),
