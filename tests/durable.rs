@@ -115,7 +115,7 @@ with tempfile.TemporaryDirectory() as copy:
     assert_eq!(said, "[('ok',)]\n[]\n[(0,)]\n[(0,)]\n");
 }
 
-/// threats S1.
+/// fault S1.
 #[test]
 fn acknowledged_changes_survive_power_cuts() {
     host::needs(&[host::PYTHON]);
@@ -196,7 +196,7 @@ impl BadDisk {
     }
 }
 
-/// threats S3: what a failed sync leaves is unknown. The platform says so, writes nothing until it
+/// fault S3: what a failed sync leaves is unknown. The platform says so, writes nothing until it
 /// has looked, and has lost nothing of what it acknowledged.
 #[test]
 fn a_failed_sync_acknowledges_nothing_and_loses_nothing() {

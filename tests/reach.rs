@@ -204,7 +204,7 @@ fn listing(targets: &[Target]) -> String {
     json!(targets).to_string()
 }
 
-/// threats R20.
+/// fault C15, R20.
 #[test]
 fn a_push_reaches_nothing_of_the_machine() {
     host::needs(&[host::IP]);

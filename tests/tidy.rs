@@ -223,6 +223,59 @@ fn is_code(word: &str) -> bool {
     digits.is_some_and(|digits| digits.len() == 2 && digits.bytes().all(|b| b.is_ascii_digit()))
 }
 
+#[test]
+fn every_fault_has_its_test_and_every_fault_named_is_explained() {
+    let text = std::fs::read_to_string(root().join("docs/FAULTS.md")).unwrap();
+    let sources = sources();
+    let mut explained = BTreeSet::new();
+    let mut wrong = Vec::new();
+    for row in text.lines() {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let [_, id, _, _, tests, _] = cells.as_slice() else { continue };
+        if !is_fault(id) {
+            continue;
+        }
+        if !explained.insert(*id) {
+            wrong.push(format!("{id} has two rows"));
+        }
+        for test in tests.split(", ").map(|test| test.trim_matches('`')) {
+            if !sources.iter().any(|(path, text)| has_test(path, text, test)) {
+                wrong.push(format!("{id} names {test}, which does not exist"));
+            }
+        }
+    }
+    assert!(explained.len() > 50, "docs/FAULTS.md explains only {} faults", explained.len());
+    for (path, text) in &sources {
+        for id in faults_named(text).filter(|id| !explained.contains(id)) {
+            wrong.push(format!("{} speaks of fault {id}, which has no row", path.display()));
+        }
+    }
+    none("faults", &wrong);
+}
+
+/// Those that comments begin with, as in `/// fault G1, G2: what is shown`.
+fn faults_named(text: &str) -> impl Iterator<Item = &str> {
+    let comments = text.lines().map(|line| line.trim_start_matches([' ', '/']));
+    let lists = comments.filter_map(|comment| comment.strip_prefix("fault "));
+    let words = |list: &'_ str| list.find(['.', ':']).map_or(list, |end| &list[..end]).split(", ");
+    lists.flat_map(words).filter(|word| is_fault(word))
+}
+
+/// `G1`, `S12`.
+fn is_fault(word: &str) -> bool {
+    let digits = word.strip_prefix(['G', 'C', 'R', 'H', 'L', 'A', 'S', 'B']);
+    digits.is_some_and(|number| number.parse::<u8>().is_ok())
+}
+
+/// `push::faults::name`: a function of that name in a file or folder of the last module's.
+fn has_test(path: &Path, text: &str, test: &str) -> bool {
+    let mut parts = test.rsplit("::");
+    let name = parts.next().unwrap_or_default();
+    let module = parts.find(|part| *part != "tests").unwrap_or_default();
+    let mut homes = path.iter().chain(path.file_stem());
+    homes.any(|home| home == module) && text.contains(&format!("fn {name}("))
+}
+
 fn test_names(text: &str) -> Vec<String> {
     let names = text.split("fn ").skip(1).filter_map(|rest| rest.split(['(', '<']).next());
     names.map(str::to_owned).collect()

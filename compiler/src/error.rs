@@ -77,6 +77,9 @@ pub enum CompileError {
     TooLarge { bytes: u64, max: u64 },
     #[error("could not make a slug of the app")]
     Pack(#[source] PackError),
+    /// Whoever took it has stopped, and knows why.
+    #[error("the slug could not be handed over")]
+    HandOver(#[source] io::Error),
 }
 
 /// How `bin/compile` itself failed.
@@ -128,7 +131,7 @@ impl CompileError {
             Self::Compile { .. } | Self::TimedOut { .. } | Self::Cancelled => "compile",
             Self::Export { .. } => "export",
             Self::Release { .. } => "release",
-            Self::TooLarge { .. } | Self::Pack(_) => "pack",
+            Self::TooLarge { .. } | Self::Pack(_) | Self::HandOver(_) => "pack",
         }
     }
 
@@ -192,7 +195,10 @@ impl CompileError {
             }
             Self::TooLarge { .. } => {
                 "Name files the app does not need at run time in .slugignore, and keep assets and \
-                 data elsewhere."
+                 data elsewhere. The operator may raise archive.compressed."
+            }
+            Self::HandOver(_) => {
+                "Nothing is wrong with the app: push again when there is room for it."
             }
             Self::Pack(_) => "Remove what the message names, or name it in .slugignore.",
         }

@@ -51,6 +51,10 @@ pub struct Job {
     pub timeout: Duration,
     /// For one buildpack to arrive.
     pub fetch_timeout: Duration,
+    /// Bytes of a buildpack's archive, or of any file that git makes of a repository.
+    pub fetch_bytes_max: u64,
+    /// Bytes of what programs write that are shown; the rest is counted.
+    pub output_bytes_max: u64,
     /// A cache grown beyond this is emptied after the build.
     pub cache_bytes_max: u64,
     pub limits: PackLimits,
@@ -79,6 +83,8 @@ impl Default for Job {
             source_date_epoch: 0,
             timeout: Duration::from_mins(15),
             fetch_timeout: Duration::from_secs(90),
+            fetch_bytes_max: 200 << 20,
+            output_bytes_max: 16 << 20,
             cache_bytes_max: 4 << 30,
             limits: PackLimits::default(),
             cancel: Cancel::default(),

@@ -45,6 +45,7 @@ pub fn compile(
     slug: impl Write,
 ) -> Result<Compiled, CompileError> {
     out.hide(&job.env);
+    out.bound(job.output_bytes_max);
     let result = steps(job, out, slug);
     if let Err(error) = &result {
         explain(error, out);

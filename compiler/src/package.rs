@@ -66,12 +66,13 @@ pub(crate) fn package(
         Err(PackError::Limit(Exceeded { limit: Limit::Compressed, found, max })) => {
             Err(CompileError::TooLarge { bytes: found, max })
         }
+        Err(PackError::Write(error)) => Err(CompileError::HandOver(error)),
         Err(error) => Err(CompileError::Pack(error)),
     }
 }
 
 /// `13.0M`, and `16K` below a tenth of one.
-fn megabytes(bytes: u64) -> String {
+pub(crate) fn megabytes(bytes: u64) -> String {
     if bytes < 100 << 10 {
         return format!("{}K", bytes.div_ceil(1 << 10));
     }

@@ -54,11 +54,12 @@ impl<'a> Site<'a> {
     }
 
     pub(crate) fn errand(&self) -> Errand<'_> {
-        let Job { work_dir, fetched_dir, limits, fetch_timeout, .. } = self.job;
+        let Job { work_dir, fetched_dir, limits, fetch_timeout, fetch_bytes_max, .. } = self.job;
         Errand {
             env: &self.env,
             watch: &self.watch,
             limit: *fetch_timeout,
+            bytes_max: *fetch_bytes_max,
             limits,
             scratch: work_dir,
             kept: fetched_dir,

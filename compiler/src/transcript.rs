@@ -1,14 +1,13 @@
 //! What the pusher reads: Heroku's arrows and indents, line by line, bounded, without secrets.
 
 use crate::mask::Mask;
+use crate::package::megabytes;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Write};
 
 /// A longer line is shown in pieces of this size.
 const LINE_BYTES_MAX: usize = 10_000;
-/// Of all output together; the rest is counted, not shown.
-const BYTES_MAX: u64 = 16 << 20;
 /// The end of the output, kept to explain a failure with.
 const TAIL_BYTES: usize = 16 << 10;
 const TAIL_LINE_CHARS_MAX: usize = 300;
@@ -18,6 +17,8 @@ pub struct Transcript {
     out: Box<dyn Write + Send>,
     mask: Mask,
     pending: Vec<u8>,
+    /// Of what programs write, together; the rest is counted, not shown.
+    bytes_max: u64,
     written: u64,
     dropped: u64,
     /// The reader is gone: the build goes on, and its outcome tells what happened.
@@ -41,11 +42,17 @@ impl Transcript {
             out: Box::new(out),
             mask: Mask::default(),
             pending: Vec::new(),
+            bytes_max: u64::MAX,
             written: 0,
             dropped: 0,
             deaf: false,
             recent: Vec::new(),
         }
+    }
+
+    /// At most this much of what programs write is shown. What the compiler itself has to say always is.
+    pub fn bound(&mut self, bytes_max: u64) {
+        self.bytes_max = bytes_max;
     }
 
     /// From here on the values of `env` are shown as `<NAME>`.
@@ -76,8 +83,9 @@ impl Transcript {
     fn say(&mut self, prefix: &str, text: &str) {
         self.end_line();
         for line in text.lines() {
-            self.raw(format!("{prefix}{line}").trim_end().as_bytes());
-            self.raw(b"\n");
+            let line = format!("{}\n", format!("{prefix}{line}").trim_end());
+            self.remember(line.as_bytes());
+            self.write(&self.mask.apply(line.as_bytes()));
         }
     }
 
@@ -140,9 +148,12 @@ impl Transcript {
             line.push(b'\n');
         }
         let size = line.len() as u64;
-        if self.written + size > BYTES_MAX {
+        if self.written + size > self.bytes_max {
             if self.dropped == 0 {
-                self.write(b" !     Output is cut here: the build wrote more than 16 MB.\n");
+                let max = megabytes(self.bytes_max);
+                let cut =
+                    format!("Output is cut here: the build wrote more than {max} (build.output).");
+                self.write(format!(" !     {cut}\n").as_bytes());
             }
             self.dropped += size;
             return;
@@ -241,14 +252,17 @@ mod tests {
     #[test]
     fn too_much_is_counted_not_shown() {
         let (mut out, shared) = transcript();
-        for _ in 0..20 {
+        out.bound(2 << 20);
+        for _ in 0..5 {
             out.raw(&vec![b'x'; 1 << 20]);
         }
-        out.end_line();
+        out.error("it failed");
+        out.raw(b"more\n");
         let shown = text(&shared);
-        assert!((shown.len() as u64) < BYTES_MAX + 200);
-        assert_eq!(shown.matches("Output is cut here").count(), 1);
-        assert!(out.dropped() > 3 << 20);
+        assert!(shown.len() < (2 << 20) + 200);
+        let cut = " !     Output is cut here: the build wrote more than 2.0M (build.output).\n";
+        assert!(shown.ends_with(&format!("{cut} !     it failed\n")));
+        assert!((2 << 20..4 << 20).contains(&out.dropped()), "{}", out.dropped());
     }
 
     #[test]
@@ -264,7 +278,8 @@ mod tests {
     fn the_tail_goes_on_after_the_cut_and_hides_secrets() {
         let (mut out, shared) = transcript();
         out.hide(&BTreeMap::from([("TOKEN".to_owned(), "correct horse".to_owned())]));
-        (0..=BYTES_MAX / 1000).for_each(|_| out.raw(&[&[b'x'; 999][..], b"\n"].concat()));
+        out.bound(100_000);
+        (0..=100).for_each(|_| out.raw(&[&[b'x'; 999][..], b"\n"].concat()));
         out.raw(b"and more\n");
         out.raw(b"error: correct horse\n");
         assert_eq!(out.tail().last().map(String::as_str), Some("error: <TOKEN>"));

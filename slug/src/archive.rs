@@ -316,10 +316,12 @@ impl<R: BufRead> Archive<R> {
             if rest.is_empty() {
                 return Ok(());
             }
-            if rest.iter().any(|byte| *byte != 0) {
+            // One more than there may be says enough, however much there is at once.
+            let room = self.limits.unpacked_bytes_max.saturating_sub(self.offset);
+            let n = rest.len().min(usize::try_from(room).unwrap_or(usize::MAX).saturating_add(1));
+            if rest[..n].iter().any(|byte| *byte != 0) {
                 return Err(ArchiveError::Trailing);
             }
-            let n = rest.len();
             self.reader.consume(n);
             self.offset += n as u64;
             self.expect(0)?;

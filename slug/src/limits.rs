@@ -23,16 +23,21 @@ pub struct Limits {
 pub type PackLimits = Limits;
 pub type UnpackLimits = Limits;
 
+impl Limits {
+    /// Those where nothing is set: Heroku's where it has one.
+    pub const HEROKU: Self = Self {
+        compressed_bytes_max: 500 << 20,
+        unpacked_bytes_max: 2 << 30,
+        entries_max: 100_000,
+        path_bytes_max: 1024,
+        depth_max: 64,
+        extension_bytes_max: 64 << 10,
+    };
+}
+
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            compressed_bytes_max: 500 << 20,
-            unpacked_bytes_max: 2 << 30,
-            entries_max: 100_000,
-            path_bytes_max: 1024,
-            depth_max: 64,
-            extension_bytes_max: 64 << 10,
-        }
+        Self::HEROKU
     }
 }
 
@@ -89,7 +94,7 @@ impl fmt::Display for Exceeded {
 
 impl Limit {
     /// An error when there is more than allowed. Sizes in memory are given as they come.
-    pub(crate) fn check<T: TryInto<u64> + Copy>(self, found: T, max: T) -> Result<(), Exceeded> {
+    pub fn check<T: TryInto<u64> + Copy>(self, found: T, max: T) -> Result<(), Exceeded> {
         // What does not fit into 64 bits is more than any limit.
         let wide = |number: T| number.try_into().unwrap_or(u64::MAX);
         let (found, max) = (wide(found), wide(max));

@@ -9,22 +9,22 @@ use std::process::Command;
 use tempfile::TempDir;
 
 /// Where a build sees the directory of `build.registry`.
-const SEEN: &str = "/usr/share/lathe/registry";
+pub(super) const SEEN: &str = "/usr/share/lathe/registry";
 
 /// An operator's directory of buildpacks.
-struct Registry {
-    dir: TempDir,
+pub(super) struct Registry {
+    pub(super) dir: TempDir,
 }
 
 impl Registry {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("lathe-registry-").tempdir().unwrap();
         // Builds look into it as another user.
         run("chmod", &["755"], dir.path());
         Self { dir }
     }
 
-    fn setting(&self) -> String {
+    pub(super) fn setting(&self) -> String {
         format!("build.registry={}", self.dir.path().display())
     }
 

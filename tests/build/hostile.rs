@@ -4,7 +4,6 @@ use super::{
     DETECT, PLAIN, create, digest, listed, own, says, script, slug_file, unpacked, versions,
 };
 use lathe_tests::{Checkout, Platform, until};
-use serde_json::Value;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -40,7 +39,7 @@ fn ancestor(mut pid: u32, word: &str) -> u32 {
     pid
 }
 
-/// threats C1, C2, C3, C5, C16.
+/// fault C1, C2, C3, C5.
 #[test]
 fn a_build_ends_at_its_limits_and_takes_everything_along() {
     let platform =
@@ -73,32 +72,56 @@ fn a_build_ends_at_its_limits_and_takes_everything_along() {
         .accepted();
     assert!(running(&nap(5)).is_empty() && running(&nap(6)).is_empty());
     assert_eq!(versions(&platform, "limits"), [1, 2, 3]);
-
-    let pushed = std::thread::scope(|scope| {
-        let pushing = scope.spawn(|| push(&format!("sleep {}", nap(7))));
-        until("the build runs", BOUND, || (!running(&nap(7)).is_empty()).then_some(()));
-        let worker = ancestor(running(&nap(7))[0], "compile-worker");
-        assert!(Command::new("kill").args(["-9", &worker.to_string()]).status().unwrap().success());
-        pushing.join().unwrap()
-    });
-    pushed.rejected(&["The compiler was ended from outside"]);
-    assert!(running(&nap(7)).is_empty());
-    assert_eq!(versions(&platform, "limits"), [1, 2, 3]);
-    push("true").accepted();
 }
 
-/// threats C4.
+/// fault C16: the compiler is killed in each of its steps. The build has failed, nothing of it runs on,
+/// and what the cache had before is there for the next one.
+#[test]
+fn a_compiler_that_is_killed_leaves_a_failed_build_and_a_whole_cache() {
+    let platform = Platform::start();
+    let checkout = own(&platform, "killed", "echo kept > \"$2/kept\"");
+    checkout.push().accepted();
+    let asleep = format!("#!/bin/sh\nsleep {}\n", nap(7));
+    let release = "#!/bin/sh\necho '--- {}'\n";
+    for step in ["bin/detect", "bin/compile", "bin/release"] {
+        let sound = [DETECT, ("bin/compile", "#!/bin/sh\n"), ("bin/release", release)];
+        checkout.commit(&sound);
+        checkout.commit(&[(step, &asleep)]);
+        let pushed = std::thread::scope(|scope| {
+            let pushing = scope.spawn(|| checkout.push());
+            until("the build runs", BOUND, || (!running(&nap(7)).is_empty()).then_some(()));
+            let worker = ancestor(running(&nap(7))[0], "compile-worker").to_string();
+            assert!(Command::new("kill").args(["-9", &worker]).status().unwrap().success());
+            pushing.join().unwrap()
+        });
+        pushed.rejected(&["The compiler was ended from outside"]);
+        assert!(running(&nap(7)).is_empty(), "{step} runs on");
+        assert_eq!(versions(&platform, "killed"), [1, 2], "{step}");
+    }
+    let look = script("cat \"$2/kept\"");
+    checkout.commit(&[DETECT, ("bin/compile", &look), ("bin/release", release)]);
+    says(&checkout.push().accepted().transcript, &["kept"]);
+    assert_eq!(versions(&platform, "killed"), [1, 2, 3]);
+}
+
+/// fault C4: lines, no line at all, and what a terminal would obey.
 #[test]
 fn a_flood_of_output_is_cut_and_the_build_goes_on() {
-    let platform = Platform::start();
-    let checkout =
-        own(&platform, "flood", "yes $(printf 'x%.0s' {1..1000}) | head -c 20000000; echo end");
+    let platform = Platform::start_with(&["build.output=1MiB"]);
+    let flood = "yes $(printf 'x%.0s' {1..1000}) | head -c 20000000; \
+                 head -c 2000000 /dev/zero; printf '\\r\\033[2J%.0s' {1..1000}; echo end";
+    let checkout = own(&platform, "flood", flood);
+    let cut = "Output is cut here: the build wrote more than 1.0M (build.output).";
     let said = checkout.push().accepted().transcript;
-    says(&said, &["Output is cut here", "Released v2"]);
-    assert!(said.len() < 20 << 20, "{} bytes", said.len());
+    says(&said, &[cut, "Released v2"]);
+    assert!(said.len() < 2 << 20, "{} bytes", said.len());
+
+    let failing = script(&format!("{flood}\necho 'error: no room' >&2\nexit 3"));
+    checkout.commit(&[("bin/compile", &failing)]);
+    checkout.push().rejected(&[cut, "exited with status 3", "error: no room", "Push rejected"]);
 }
 
-/// threats C9: of the host and of other apps a build sees nothing that it could write.
+/// fault C9: of the host and of other apps a build sees nothing that it could write.
 #[test]
 fn a_build_writes_nowhere_but_in_its_own_folders() {
     let platform = Platform::start();
@@ -133,34 +156,7 @@ fn a_build_writes_nowhere_but_in_its_own_folders() {
     says(&said, &["own: done"]);
 }
 
-/// threats C15: a build reaches the world by its name servers, and nothing that is near.
-#[test]
-fn a_build_reaches_neither_the_platform_nor_a_neighbour_nor_metadata() {
-    let platform = Platform::start();
-    create(&platform, "neighbour");
-    let web = [("Procfile", "web: python3 -m http.server $PORT --bind 0.0.0.0\n")];
-    Checkout::new(&platform, "neighbour", &web).push().accepted();
-    let (_, dynos) = platform.api("GET", "/apps/neighbour/dynos", &Value::Null);
-    assert_eq!(dynos[0]["state"], "up", "{dynos}");
-    let ports = ["api_tls", "api_plain", "router"].map(|name| platform.address(name).port());
-    let gateway = "$(python3 -c 'import socket, struct; print(*[socket.inet_ntoa(struct.pack(\"<L\", \
-        int(l.split()[2], 16))) for l in open(\"/proc/net/route\") if l.split()[1] == \"00000000\"])')";
-    let own_net = "$(hostname -I | tr ' ' '\\n' | head -n1 | cut -d. -f1-3)";
-    let tries = format!(
-        "reach() {{ if timeout 1 bash -c \"exec 3<>/dev/tcp/$1/$2\" 2>/dev/null; then echo \"REACHED $1 $2\"; fi; }}\n\
-         gateway={gateway}; net={own_net}; echo \"gateway $gateway net $net\"; test -n \"$gateway\"\n\
-         for port in 22 {} {} {}; do reach $gateway $port & reach 127.0.0.1 $port & done\n\
-         reach 169.254.169.254 80 &\n\
-         for host in {{1..30}}; do for port in 5000 8080 {}; do reach $net.$host $port & done; done\n\
-         wait; echo tried all",
-        ports[0], ports[1], ports[2], ports[1],
-    );
-    let said = own(&platform, "prober", &tries).push().accepted().transcript;
-    says(&said, &["gateway 10.", "tried all"]);
-    assert!(!said.contains("REACHED"), "{said}");
-}
-
-/// threats C12: what `bin/detect` does is its own affair, until it says yes.
+/// fault C12: what `bin/detect` does is its own affair, until it says yes.
 #[test]
 fn a_detect_that_floods_crashes_or_lies_decides_nothing() {
     let platform = Platform::start();
@@ -193,7 +189,7 @@ fn a_build_that_fills_its_disk_says_so_and_the_next_one_has_room() {
     checkout.push().accepted();
 }
 
-/// threats C6, C7: a slug holds the app, and nothing of the host however it is linked.
+/// fault C6, C7: a slug holds the app, and nothing of the host however it is linked.
 #[test]
 fn links_are_kept_as_links_and_special_files_are_not_kept() {
     let secret = tempfile::NamedTempFile::new().unwrap();
@@ -206,7 +202,8 @@ fn links_are_kept_as_links_and_special_files_are_not_kept() {
         "links",
         &format!(
             "cd \"$1\"\nln -s /etc/shadow made-shadow\nln -s {path} made-canary\n\
-             echo x > setuid\nchmod 4755 setuid"
+             echo x > setuid\nchmod 4755 setuid\n\
+             python3 -c 'import os; os.setxattr(\"setuid\", \"user.lathe\", b\"attribute-\" + b\"canary\")'"
         ),
     );
     for (target, name) in [
@@ -227,9 +224,20 @@ fn links_are_kept_as_links_and_special_files_are_not_kept() {
     }
     assert!(entries["./app/setuid"].starts_with("-rwxr-xr-x"), "{entries:?}");
     let bytes = unpacked(&slug);
-    assert!(!bytes.windows(canary.len()).any(|window| window == canary.as_bytes()));
+    for absent in [canary, "attribute-canary"] {
+        assert!(!bytes.windows(absent.len()).any(|window| window == absent.as_bytes()), "{absent}");
+    }
 
-    checkout.commit(&[("bin/compile", &script("mkfifo \"$1/pipe\""))]);
-    checkout.push().rejected(&["pipe"]);
+    let socket = "python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])'";
+    for (make, reason) in [
+        ("mkfifo \"$1/it\"".to_owned(), "\"it\" is a named pipe, which cannot be in a slug"),
+        (format!("{socket} \"$1/it\""), "\"it\" is a socket, which cannot be in a slug"),
+        ("touch \"$1/.wh.it\"".to_owned(), "\".wh.it\" cannot be in a slug"),
+        ("touch \"$1/$(printf 'a\\nb')\"".to_owned(), "it contains a control character"),
+        ("mknod \"$1/it\" b 7 0".to_owned(), "Operation not permitted"),
+    ] {
+        checkout.commit(&[("bin/compile", &script(&make))]);
+        checkout.push().rejected(&[reason]);
+    }
     assert_eq!(versions(&platform, "links"), [1, 2]);
 }

@@ -1,8 +1,10 @@
 //! Builds by push, by API and on the command line: what an app and a buildpack can rely on.
 
+mod archives;
 mod buildpacks;
 mod hostile;
 mod secrets;
+mod unfit;
 
 use lathe_tests::{Checkout, Platform, get, lathe, request};
 use serde_json::{Value, json};
@@ -97,7 +99,7 @@ fn config_vars_are_files_the_cache_lasts_and_ignored_files_are_gone() {
     checkout.commit(&[("again", "1")]);
     says(&checkout.push().accepted().transcript, &["build number 2"]);
 
-    // threats C10: another app's cache is another one.
+    // fault C10: another app's cache is another one.
     let other = own(&platform, "api2", "ls -A \"$2\" | wc -l | sed 's/^/cached: /'");
     says(&other.push().accepted().transcript, &["cached: 0"]);
 
@@ -119,21 +121,13 @@ fn a_refused_build_explains_itself() {
         "failed to compile Own app",
         "Push rejected, failed to compile Own app.",
     ]);
-    for (procfile, reason) in [
-        ("web python3 web.py\n", "Procfile line 1 has no colon"),
-        ("web: a\nweb: b\n", "which line 1 has already"),
-        ("../x: a\n", "names the process type"),
-    ] {
-        checkout.commit(&[("Procfile", procfile)]);
-        checkout.push().rejected(&[reason]);
-    }
     checkout.git(&["rm", "-q", "-r", "Procfile", "bin"]);
     checkout.commit(&[("notes.txt", "nothing to run")]);
     checkout.push().rejected(&["no default language could be detected", "Push rejected."]);
     assert_eq!(versions(&platform, "wrong"), [1]);
 }
 
-/// threats C17: one tree is one slug, whichever way it comes.
+/// fault C17: one tree is one slug, whichever way it comes.
 #[test]
 fn the_same_tree_is_the_same_slug_by_push_by_api_and_on_the_command_line() {
     let platform = Platform::start();
@@ -169,7 +163,8 @@ fn the_same_tree_is_the_same_slug_by_push_by_api_and_on_the_command_line() {
     assert!(same, "the command line makes another slug");
 }
 
-fn build_by_api(platform: &Platform, app: &str, archive: &[u8]) -> (u16, Value) {
+/// The URL under which a build gets this archive.
+fn upload(platform: &Platform, app: &str, archive: &[u8]) -> String {
     let (status, source) = platform.api("POST", &format!("/apps/{app}/sources"), &json!({}));
     assert_eq!(status, 201, "{source}");
     let url = source["source_blob"]["put_url"].as_str().unwrap();
@@ -177,7 +172,11 @@ fn build_by_api(platform: &Platform, app: &str, archive: &[u8]) -> (u16, Value) 
     let address = platform.address("api_plain");
     let put = request(address, "PUT", "localhost", &path, &[], archive).unwrap();
     assert_eq!(put.status, 200, "{}", put.body);
-    let blob = json!({"url": source["source_blob"]["get_url"], "version": "v1.0"});
+    source["source_blob"]["get_url"].as_str().unwrap().to_owned()
+}
+
+fn build_by_api(platform: &Platform, app: &str, archive: &[u8]) -> (u16, Value) {
+    let blob = json!({"url": upload(platform, app, archive), "version": "v1.0"});
     platform.api("POST", &format!("/apps/{app}/builds"), &json!({"source_blob": blob}))
 }
 

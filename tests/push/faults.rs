@@ -13,7 +13,7 @@ use std::time::Duration;
 
 const BOUND: Duration = Duration::from_secs(10);
 
-/// threats G9.
+/// fault G9.
 #[test]
 fn a_full_disk_refuses_the_push_and_nothing_else() {
     let disk = Disk::ext4(160 << 20);
@@ -31,6 +31,17 @@ fn a_full_disk_refuses_the_push_and_nothing_else() {
     assert_eq!(versions(&platform, "full"), [1, 2]);
     assert!(quarantined(&platform, "full").is_empty());
 
+    // Room for what the build makes, and none for the slug of it as well.
+    checkout.git(&["reset", "-q", "--hard", &good]);
+    checkout.commit(&borrowed(&building("head -c 20000000 /dev/urandom > \"$1/noise\"")));
+    let refused =
+        checkout.push().rejected(&["The platform's disk is full: the slug could not be stored."]);
+    assert!(!refused.transcript.contains(".slugignore"), "{}", refused.transcript);
+    let arriving = std::fs::read_dir(platform.data().join("slugs/incoming")).unwrap();
+    assert_eq!(arriving.count(), 0);
+    assert_eq!(versions(&platform, "full"), [1, 2]);
+
+    assert_eq!(platform.api("DELETE", "/apps/full/build-cache", &Value::Null).0, 204);
     checkout.git(&["reset", "-q", "--hard", &good]);
     checkout.commit(&[("small", "1")]);
     checkout.push().accepted();
@@ -55,7 +66,7 @@ fn fill(root: &Path, left: u64) {
     assert!(status.unwrap().success());
 }
 
-/// threats G10.
+/// fault G10.
 #[test]
 fn killed_in_the_middle_of_a_pack() {
     let mut platform = Platform::start();
@@ -139,7 +150,7 @@ fn killed_in_the_middle_of_a_build() {
     checkout.push().accepted();
 }
 
-/// threats G11: what was acknowledged is there after the power has been cut, at that very moment.
+/// fault G11: what was acknowledged is there after the power has been cut, at that very moment.
 #[test]
 fn an_acknowledged_push_survives_a_power_cut() {
     let floor = Disk::xfs(1 << 30);

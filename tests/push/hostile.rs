@@ -40,7 +40,7 @@ fn what_is_hostile_is_refused_and_the_next_push_works() {
     assert_eq!(main_of(&platform, "target"), Some(checkout.head()));
 }
 
-/// threats G1.
+/// fault G1.
 fn corrupt_packs(platform: &Platform, checkout: &Checkout, old: &str) {
     checkout.commit(&[("new", &"some content\n".repeat(50))]);
     let pack = checkout.pack();
@@ -67,7 +67,7 @@ fn corrupt_packs(platform: &Platform, checkout: &Checkout, old: &str) {
     }
 }
 
-/// threats G2.
+/// fault G2.
 fn large_pushes(platform: &Platform, checkout: &Checkout, old: &str) {
     std::fs::write(checkout.path().join("noise"), noise(5_000_000)).unwrap();
     checkout.commit(&[]);
@@ -89,7 +89,7 @@ fn peak_kilobytes(pid: u32) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-/// threats G3.
+/// fault G3.
 fn hostile_trees(checkout: &Checkout) {
     let file = checkout.object("blob", b"#!/bin/sh\ntouch /tmp/lathe-canary-of-refs\n");
     let folder = checkout.tree(&[("100755", "post-checkout", &file)]);
@@ -113,7 +113,7 @@ fn hostile_trees(checkout: &Checkout) {
     assert!(!Path::new(CANARY).exists());
 }
 
-/// threats G4.
+/// fault G4.
 fn hostile_refs(platform: &Platform, checkout: &Checkout, old: &str) {
     let long = format!("refs/heads/{}", "a".repeat(4096));
     let names: [&[u8]; 11] = [
@@ -146,7 +146,7 @@ fn hostile_refs(platform: &Platform, checkout: &Checkout, old: &str) {
     assert_eq!(heads, ["main"]);
 }
 
-/// threats G12: as many as may push at once hang in the middle, and are cut.
+/// fault G12: as many as may push at once hang in the middle, and are cut.
 fn silent_clients(platform: &Platform, checkout: &Checkout, old: &str) {
     checkout.commit(&[("silent", "1")]);
     let list = commands(&[(old, &checkout.head(), MAIN)]);

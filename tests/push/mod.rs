@@ -129,7 +129,7 @@ fn over_tls_with_a_netrc(platform: &Platform, checkout: &Checkout) {
     assert_eq!(String::from_utf8_lossy(&head.stdout).trim(), checkout.head());
 }
 
-/// threats G5, G6, G7.
+/// fault G5, G6, G7.
 #[test]
 fn branches_tags_force_and_deletion() {
     let platform = Platform::start();
@@ -169,7 +169,7 @@ fn branches_tags_force_and_deletion() {
     assert_eq!((tags, versions(&platform, "refs").len()), (1, 4));
 }
 
-/// threats G8.
+/// fault G8.
 #[test]
 fn of_pushes_at_once_one_wins_and_the_others_are_told() {
     let platform = Platform::start();

@@ -6,12 +6,14 @@ mod app;
 mod disk;
 pub mod golden;
 pub mod host;
+pub mod hostile;
 mod http;
 mod machine;
 mod platform;
 mod released;
 mod rendezvous;
 mod smart;
+pub mod tarball;
 mod wait;
 
 pub use app::{Checkout, Pushed};

@@ -7,8 +7,6 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-const BYTES_MAX: &str = "209715200";
-
 /// An unpacked archive.
 pub(super) struct Downloaded {
     /// The buildpack's folder: the one given, or the one inside it that wraps everything.
@@ -65,11 +63,10 @@ fn curl(url: &str, to: &Path, errand: &Errand<'_>) -> Result<(), FetchError> {
         "--max-redirs",
         "5",
         "--max-filesize",
-        BYTES_MAX,
-        "--output",
     ];
     let mut args: Vec<OsString> = options.iter().map(OsString::from).collect();
-    args.extend([to.into(), "--".into(), url.into()]);
+    args.push(errand.bytes_max.to_string().into());
+    args.extend(["--output".into(), to.into(), "--".into(), url.into()]);
     run("curl", args, errand.scratch, errand).map(drop)
 }
 

@@ -14,6 +14,11 @@ use std::path::Path;
 use std::time::Duration;
 
 const OUTPUT_BYTES_MAX: usize = 16 << 10;
+/// What a program dies of that writes more than its limit (setrlimit(2), `RLIMIT_FSIZE`).
+const SIGXFSZ: i32 = 25;
+const DIED_OF_SIGXFSZ: &str = "died of signal 25";
+/// curl's exit status for an announced length over its limit (curl(1), EXIT CODES).
+const CURLE_FILESIZE_EXCEEDED: i32 = 63;
 
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
@@ -33,6 +38,8 @@ pub enum FetchError {
     Refused { program: &'static str, said: String },
     #[error("it did not arrive within {} seconds (build.fetch_timeout)", limit.as_secs())]
     TimedOut { limit: Duration },
+    #[error("it is larger than {max} bytes (build.fetch_max)")]
+    TooLarge { max: u64 },
     #[error("the build was cancelled")]
     Cancelled,
     #[error("the archive could not be read")]
@@ -50,6 +57,8 @@ pub(crate) struct Errand<'a> {
     pub(crate) watch: &'a Watch,
     /// How long one buildpack may take to arrive.
     pub(crate) limit: Duration,
+    /// Of any file that arrives.
+    pub(crate) bytes_max: u64,
     /// A folder for downloads, on the same disk.
     pub(crate) scratch: &'a Path,
     /// How much an archive may hold.
@@ -105,23 +114,33 @@ pub(crate) fn fetch(
     Ok(pack)
 }
 
-/// Runs one of the two programs that fetch, within what is left of the time for it.
+/// Runs one of the two programs that fetch, within what is left of the time for it. The kernel holds
+/// the size of what it writes: neither program counts what comes without its length being announced.
 pub(super) fn run(
     program: &'static str,
     args: Vec<OsString>,
     cwd: &Path,
     errand: &Errand<'_>,
 ) -> Result<Captured, FetchError> {
-    let seen = Program { path: Path::new(program), args, cwd, env: errand.env }
+    let max = errand.bytes_max;
+    let mut limited = vec![format!("--fsize={max}").into(), "--core=0".into(), "--".into()];
+    limited.push(program.into());
+    limited.extend(args);
+    let seen = Program { path: Path::new("prlimit"), args: limited, cwd, env: errand.env }
         .capture(errand.watch, OUTPUT_BYTES_MAX)
         .map_err(|source| FetchError::Run { program, source })?;
+    let stderr = String::from_utf8_lossy(&seen.stderr);
     match seen.ending {
         Ending::Exited(0) => Ok(seen),
         Ending::TimedOut => Err(FetchError::TimedOut { limit: errand.limit }),
         Ending::Cancelled => Err(FetchError::Cancelled),
+        Ending::Signaled(SIGXFSZ) | Ending::Exited(CURLE_FILESIZE_EXCEEDED) => {
+            Err(FetchError::TooLarge { max })
+        }
+        // Of a program that git itself had started.
+        Ending::Exited(_) if stderr.contains(DIED_OF_SIGXFSZ) => Err(FetchError::TooLarge { max }),
         Ending::Exited(_) | Ending::Signaled(_) => {
-            let said = telling_line(&String::from_utf8_lossy(&seen.stderr));
-            Err(FetchError::Refused { program, said })
+            Err(FetchError::Refused { program, said: telling_line(&stderr) })
         }
     }
 }
@@ -160,6 +179,9 @@ impl FetchError {
             Self::TimedOut { .. } => {
                 "Push again; if it stays slow, name the URL of a .tgz instead, or let the operator \
                  keep a copy of the buildpack (build.registry)."
+            }
+            Self::TooLarge { .. } => {
+                "Check that the URL is that of a buildpack; its operator may raise build.fetch_max."
             }
             Self::Unpack(_) => "Check that the URL is a .tgz of a buildpack.",
             Self::OtherThanPinned { .. } => {

@@ -148,3 +148,21 @@ fn names_that_are_no_names_are_refused() {
     let built = bench.build(&Job { env, ..bench.job(&[pack]) });
     assert!(matches!(built.error(), CompileError::ConfigVar { .. }));
 }
+
+/// What does not say how long it is is counted as it comes: the file here has no end at all.
+#[test]
+fn a_buildpack_without_an_end_is_cut_off_at_the_limit() {
+    let bench = Bench::new();
+    symlink("/dev/zero", bench.path("endless.tgz")).unwrap();
+    bench.write("long.tgz", &"x".repeat(2 << 20));
+    for name in ["endless", "long"] {
+        let url = format!("file://{}.tgz", bench.path(name).display());
+        let job = Job { fetch_bytes_max: 1 << 20, ..bench.job(&[url]) };
+        let built = bench.build(&job);
+        assert_eq!(built.error().step(), "fetch");
+        built.says(&[
+            "could not fetch buildpack",
+            "it is larger than 1048576 bytes (build.fetch_max)",
+        ]);
+    }
+}

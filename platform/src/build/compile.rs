@@ -1,7 +1,7 @@
 //! The first step of a build: source in, slug out, in a dyno that may do nothing else.
 
 use super::dyno::{self, Ends};
-use super::export::{ExportError, Exported, export};
+use super::export::{self, ExportError, Exported, export};
 use super::transcript::Transcript;
 use super::verdict::{Seen, Stopped, judge};
 use super::{BuildError, Request, Shared, Source};
@@ -54,14 +54,25 @@ impl Shared {
         steps::passed("build dyno started");
         let Ends { job, transcript: mut said, slug, outcome } = ends;
         let source = request.source.clone();
-        let feeding = spawn_blocking(move || feed(job, &header, &source));
+        let limits = export::Limits::of(config);
+        let spoilt = CancellationToken::new();
+        let spoil = spoilt.clone();
+        let feeding = spawn_blocking(move || {
+            let fed = feed(&job, &header, &source, &limits);
+            // Open until the dyno has ended: half a source must not look like a whole one.
+            let open = fed.is_err().then_some(job);
+            if open.is_some() {
+                spoil.cancel();
+            }
+            (open, fed)
+        });
         let slugs = Arc::clone(&self.services.slugs);
         let storing = spawn_blocking(move || store(&slugs, slug));
         let answering = spawn_blocking(move || answer(outcome));
 
         let (ended, stopped) = {
             let mut pumping = pin!(pump(&mut said, transcript));
-            let mut watching = pin!(self.watch(&mut dyno, cancel));
+            let mut watching = pin!(self.watch(&mut dyno, cancel, &spoilt));
             let mut pumped = false;
             let watched = loop {
                 tokio::select! {
@@ -88,14 +99,17 @@ impl Shared {
             memory_limit_bytes: config.build.memory_bytes,
             process_limit: config.build.pids,
         };
-        conclude(seen, fed?, stored?, transcript).await
+        let (_, fed) = fed?;
+        conclude(seen, fed, stored?, transcript).await
     }
 
-    /// Until nothing of the build runs any more: by itself, or because we ended it.
+    /// Until nothing of the build runs any more: by itself, or because we ended it. A spoilt source
+    /// is no verdict of ours: whoever handed it over knows the reason.
     async fn watch(
         &self,
         dyno: &mut dyno::Dyno,
         cancel: &CancellationToken,
+        spoilt: &CancellationToken,
     ) -> (Result<Ended, BuildError>, Option<Stopped>) {
         let engine = &*self.services.engine;
         let limit = self.services.config.build.timeout;
@@ -107,6 +121,7 @@ impl Shared {
                     return (Err(error), None);
                 }
             },
+            () = spoilt.cancelled() => return (dyno.kill(engine).await, None),
             () = cancel.cancelled() => Stopped::Cancelled,
             () = self.closing.cancelled() => Stopped::Cancelled,
             () = tokio::time::sleep(limit + OVERTIME) => Stopped::TimedOut(limit),
@@ -140,6 +155,8 @@ impl Shared {
             source_date_epoch: lathe_slug::SLUG_MTIME_SECONDS,
             timeout_ms: millis(config.timeout),
             fetch_timeout_ms: millis(config.fetch_timeout),
+            fetch_bytes_max: config.fetch_bytes,
+            output_bytes_max: config.output_bytes,
             cache_bytes_max: config.cache_bytes,
             limits: self.services.config.archives,
             is_archive: matches!(request.source, Source::Archive(_)),
@@ -202,7 +219,12 @@ async fn conclude(
 
 /// Hands the job and its source over. A reader that has gone is not an error of the source: the
 /// compiler's own answer says why it stopped reading.
-fn feed(job: File, header: &JobHeader, source: &Source) -> Result<Exported, BuildError> {
+fn feed(
+    job: &File,
+    header: &JobHeader,
+    source: &Source,
+    limits: &export::Limits,
+) -> Result<Exported, BuildError> {
     let mut job = BufWriter::with_capacity(128 * 1024, job);
     match write_job(&mut job, header) {
         Err(WireError::Write(error)) if is_gone(&error) => return Ok(Exported::default()),
@@ -211,7 +233,7 @@ fn feed(job: File, header: &JobHeader, source: &Source) -> Result<Exported, Buil
     }
     let exported = match source {
         Source::Commit { repo, quarantine, commit } => {
-            match export(repo, quarantine.as_deref(), *commit, &mut job) {
+            match export(repo, quarantine.as_deref(), *commit, limits, &mut job) {
                 Err(ExportError::Write { source, .. }) if is_gone(&source) => Exported::default(),
                 other => other?,
             }

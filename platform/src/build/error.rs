@@ -104,6 +104,14 @@ impl BuildError {
                 "Its operator has to make room in the data directory or lower free_disk_floor."
                     .into(),
             ],
+            Self::Slug(StoreError::Write { source, .. })
+                if source.kind() == io::ErrorKind::StorageFull =>
+            {
+                lines(&[
+                    "The platform's disk is full: the slug could not be stored.",
+                    "Push again when its operator has made room in the data directory.",
+                ])
+            }
             Self::Unfit { what } => vec![format!("The build's result was refused: {what}.")],
             Self::NotLive { version, reason } => {
                 let mut text = vec![format!(

@@ -1,19 +1,31 @@
 //! A commit as a tar stream, read from the object store: nothing of it is ever a file on the host.
 
+use crate::config::Config;
 use git2::{ObjectType, Odb, Oid, Repository, Tree};
+use lathe_slug::{Exceeded, Limit};
 use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use tar::{Builder, EntryType, Header};
 
-/// Heroku's limit on an uncompressed checkout.
-const BYTES_MAX: u64 = 1 << 30;
-/// One file is in memory as a whole while it is written.
-const FILE_BYTES_MAX: u64 = 256 << 20;
-const ENTRIES_MAX: u64 = 200_000;
-/// Trees can share themselves: a few objects may unfold to any depth.
-const DEPTH_MAX: usize = 64;
+/// How much a commit may hold. Trees can share themselves: a few objects may unfold to any size.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Of all files together.
+    bytes_max: u64,
+    /// One file is in memory as a whole while it is written.
+    file_bytes_max: u64,
+    /// Of entries and depth: the same as for an archive of the same source.
+    archives: lathe_slug::Limits,
+}
+
+impl Limits {
+    pub(super) fn of(config: &Config) -> Self {
+        let (bytes_max, file_bytes_max) = (config.push.unpacked_bytes, config.push.file_bytes);
+        Self { bytes_max, file_bytes_max, archives: config.archives }
+    }
+}
 
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
@@ -35,14 +47,18 @@ pub enum ExportError {
         #[source]
         source: git2::Error,
     },
-    #[error("{} has {bytes} bytes, more than {FILE_BYTES_MAX}", path.display())]
-    File { path: PathBuf, bytes: u64 },
-    #[error("the tree has more than {BYTES_MAX} bytes")]
-    Bytes,
-    #[error("the tree has more than {ENTRIES_MAX} entries")]
-    Entries,
-    #[error("{} is more than {DEPTH_MAX} folders deep", path.display())]
-    Depth { path: PathBuf },
+    #[error("{} is no file", path.display())]
+    NoFile { path: PathBuf },
+    #[error("{} has {bytes} bytes, more than {max}", path.display())]
+    File { path: PathBuf, bytes: u64, max: u64 },
+    #[error("the tree has at least {bytes} bytes, more than {max}")]
+    Bytes { bytes: u64, max: u64 },
+    #[error("the tree is too large at {}", path.display())]
+    Shape {
+        path: PathBuf,
+        #[source]
+        source: Exceeded,
+    },
     #[error("the source could not be handed over at {}", path.display())]
     Write {
         path: PathBuf,
@@ -55,17 +71,17 @@ impl ExportError {
     /// For the pusher: what happened and what to do.
     pub(super) fn explain(&self) -> Vec<String> {
         let what = match self {
-            Self::File { path, bytes } => format!(
-                "{} has {} MB, the limit for a file is {} MB.",
+            Self::File { path, bytes, max } => format!(
+                "{} has {bytes} bytes, the limit for a file is {max} (push.file).",
                 path.as_os_str().as_bytes().escape_ascii(),
-                bytes >> 20,
-                FILE_BYTES_MAX >> 20
             ),
-            Self::Bytes => "The files of this commit have more than 1 GB together.".into(),
-            Self::Entries => format!("This commit has more than {ENTRIES_MAX} files."),
-            Self::Depth { .. } => format!("This commit has folders more than {DEPTH_MAX} deep."),
+            Self::Bytes { bytes, max } => format!(
+                "The files of this commit have at least {bytes} bytes together, the limit is \
+                 {max} (push.unpacked)."
+            ),
+            Self::Shape { source, .. } => format!("This commit has {source}."),
             Self::Commit { .. } => "What was pushed is not a commit.".into(),
-            Self::Open { .. } | Self::Object { .. } | Self::Write { .. } => {
+            Self::Open { .. } | Self::Object { .. } | Self::NoFile { .. } | Self::Write { .. } => {
                 return vec!["The source could not be read. Push again.".into()];
             }
         };
@@ -86,6 +102,7 @@ pub(super) fn export(
     repo: &Path,
     quarantine: Option<&Path>,
     commit: Oid,
+    limits: &Limits,
     out: impl Write,
 ) -> Result<Exported, ExportError> {
     let open = |source| ExportError::Open { path: repo.to_owned(), source };
@@ -101,6 +118,7 @@ pub(super) fn export(
     let mut exporter = Exporter {
         repository: &repository,
         odb: &odb,
+        limits,
         tar: Builder::new(out),
         mtime,
         bytes: 0,
@@ -116,6 +134,7 @@ pub(super) fn export(
 struct Exporter<'a, W: Write> {
     repository: &'a Repository,
     odb: &'a Odb<'a>,
+    limits: &'a Limits,
     tar: Builder<W>,
     mtime: u64,
     bytes: u64,
@@ -125,14 +144,11 @@ struct Exporter<'a, W: Write> {
 
 impl<W: Write> Exporter<'_, W> {
     fn tree(&mut self, tree: &Tree<'_>, dir: &Path, depth: usize) -> Result<(), ExportError> {
-        if depth > DEPTH_MAX {
-            return Err(ExportError::Depth { path: dir.to_owned() });
-        }
+        let depth_max = self.limits.archives.depth_max;
+        hold(dir, Limit::Depth, depth as u64, depth_max as u64)?;
         for entry in tree {
             self.entries += 1;
-            if self.entries > ENTRIES_MAX {
-                return Err(ExportError::Entries);
-            }
+            hold(dir, Limit::Entries, self.entries, self.limits.archives.entries_max)?;
             let path = dir.join(OsStr::from_bytes(entry.name_bytes()));
             // What a tree may hold. Git documentation, git-fast-import(1), "filemodify".
             match entry.filemode() {
@@ -168,12 +184,17 @@ impl<W: Write> Exporter<'_, W> {
         // The size first: it costs nothing, and the content may be anything.
         let (size, kind) = self.odb.read_header(id).map_err(unread)?;
         let size = size as u64;
-        if kind != ObjectType::Blob || size > FILE_BYTES_MAX {
-            return Err(ExportError::File { path: path.to_owned(), bytes: size });
+        if kind != ObjectType::Blob {
+            return Err(ExportError::NoFile { path: path.to_owned() });
+        }
+        let Limits { bytes_max, file_bytes_max, .. } = *self.limits;
+        if size > file_bytes_max {
+            let (path, max) = (path.to_owned(), file_bytes_max);
+            return Err(ExportError::File { path, bytes: size, max });
         }
         self.bytes += size;
-        if self.bytes > BYTES_MAX {
-            return Err(ExportError::Bytes);
+        if self.bytes > bytes_max {
+            return Err(ExportError::Bytes { bytes: self.bytes, max: bytes_max });
         }
         let object = self.odb.read(id).map_err(unread)?;
         if mode == 0o120_000 {
@@ -196,11 +217,22 @@ impl<W: Write> Exporter<'_, W> {
     }
 }
 
+fn hold(at: &Path, limit: Limit, found: u64, max: u64) -> Result<(), ExportError> {
+    let shape = |source| ExportError::Shape { path: at.to_owned(), source };
+    limit.check(found, max).map_err(shape)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::BTreeMap;
     use std::io::Read;
+
+    const LIMITS: Limits = Limits {
+        bytes_max: 1 << 20,
+        file_bytes_max: 1 << 10,
+        archives: lathe_slug::Limits { entries_max: 1000, ..lathe_slug::Limits::HEROKU },
+    };
 
     fn commit(repository: &Repository, tree: Oid) -> Oid {
         let who = git2::Signature::new("a", "a@example.org", &git2::Time::new(1_000, 0)).unwrap();
@@ -241,7 +273,7 @@ mod tests {
         let commit = commit(&repository, outer.write().unwrap());
 
         let mut tar = Vec::new();
-        let exported = export(dir.path(), None, commit, &mut tar).unwrap();
+        let exported = export(dir.path(), None, commit, &LIMITS, &mut tar).unwrap();
         assert_eq!(exported.submodules, ["sub"]);
         let read = read(&tar);
         assert_eq!(read["Procfile"], (0o644, EntryType::Regular, "hello".into()));
@@ -259,8 +291,8 @@ mod tests {
         let tree = repository.treebuilder(None).unwrap().write().unwrap();
         let commit = commit(&repository, tree);
         let quarantine = aside.path().join("objects");
-        export(main.path(), Some(&quarantine), commit, io::sink()).unwrap();
-        let lost = export(main.path(), None, commit, io::sink());
+        export(main.path(), Some(&quarantine), commit, &LIMITS, io::sink()).unwrap();
+        let lost = export(main.path(), None, commit, &LIMITS, io::sink());
         assert!(matches!(lost, Err(ExportError::Commit { .. })));
     }
 
@@ -281,11 +313,52 @@ mod tests {
                 builder.write().unwrap()
             })
         };
+        let said =
+            |refused: Result<Exported, ExportError>| refused.unwrap_err().explain().join(" ");
         let wide = commit(&repository, nest(10, 10));
-        let refused = export(dir.path(), None, wide, io::sink());
-        assert!(matches!(refused, Err(ExportError::Entries)), "{refused:?}");
+        let refused = export(dir.path(), None, wide, &LIMITS, io::sink());
+        assert!(
+            said(refused).contains(
+                "at least 1001 entries, over the limit of 1000 (setting archive.entries)"
+            )
+        );
         let deep = commit(&repository, nest(1, 100));
-        let refused = export(dir.path(), None, deep, io::sink());
-        assert!(matches!(refused, Err(ExportError::Depth { .. })), "{refused:?}");
+        let refused = export(dir.path(), None, deep, &LIMITS, io::sink());
+        assert!(
+            said(refused).contains("65 levels deep, over the limit of 64 (setting archive.depth)")
+        );
+    }
+
+    #[test]
+    fn files_that_are_too_large_are_refused_before_they_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let repository = Repository::init_bare(dir.path()).unwrap();
+        let commit_of = |sizes: &[usize]| {
+            let mut builder = repository.treebuilder(None).unwrap();
+            for (n, size) in sizes.iter().enumerate() {
+                let blob = repository.blob(&vec![b'x'; *size]).unwrap();
+                builder.insert(format!("f{n}"), blob, 0o100_644).unwrap();
+            }
+            commit(&repository, builder.write().unwrap())
+        };
+        let limits = Limits { bytes_max: 2000, ..LIMITS };
+        for (sizes, expected) in [
+            (&[1024, 900][..], None),
+            (&[1, 1025], Some("f1 has 1025 bytes, the limit for a file is 1024 (push.file).")),
+            (
+                &[1000, 999, 2],
+                Some("at least 2001 bytes together, the limit is 2000 (push.unpacked)"),
+            ),
+        ] {
+            let exported = export(dir.path(), None, commit_of(sizes), &limits, io::sink());
+            match (exported, expected) {
+                (Ok(_), None) => {}
+                (Err(error), Some(reason)) => {
+                    let said = error.explain().join(" ");
+                    assert!(said.contains(reason), "{said}");
+                }
+                (exported, _) => panic!("{sizes:?}: {exported:?}"),
+            }
+        }
     }
 }

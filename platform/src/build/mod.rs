@@ -115,7 +115,8 @@ impl Builder {
         let cache = data.join("cache");
         std::fs::create_dir_all(&cache).map_err(directory(cache))?;
         let logs = data.join("builds");
-        let transcripts = Transcripts::open(logs.clone()).map_err(directory(logs))?;
+        let transcripts = Transcripts::open(logs.clone(), services.config.build.output_bytes)
+            .map_err(directory(logs))?;
         let buildpacks = bundle::lay_out(&data.join("buildpacks")).map_err(OpenError::Bundle)?;
         let left = dyno::end_leftovers(&*services.engine).await.map_err(OpenError::Leftovers)?;
         let failed =

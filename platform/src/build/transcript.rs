@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 use tokio::sync::watch;
 
-/// Of what the compiler says. The compiler bounds itself too, but what it runs is not ours.
-const OUTPUT_BYTES_MAX: u64 = 16 << 20;
+/// Of what the compiler says of itself, beyond the output that it shows.
+const WORDS_BYTES_MAX: u64 = 1 << 20;
 /// Transcripts kept, and their bytes together; the oldest go first.
 const KEPT_MAX: usize = 500;
 const KEPT_BYTES_MAX: u64 = 1 << 30;
@@ -24,6 +24,8 @@ const PIECE_BYTES: usize = 32 * 1024;
 #[derive(Clone, Debug)]
 pub struct Transcripts {
     dir: PathBuf,
+    /// Of what the compiler says. It bounds itself too, but what it runs is not ours.
+    output_bytes_max: u64,
     live: Arc<Mutex<HashMap<String, watch::Receiver<u64>>>>,
 }
 
@@ -48,9 +50,11 @@ pub struct Follower {
 }
 
 impl Transcripts {
-    pub(super) fn open(dir: PathBuf) -> io::Result<Self> {
+    /// `output_bytes_max` is what a build may show of the output of its programs.
+    pub(super) fn open(dir: PathBuf, output_bytes_max: u64) -> io::Result<Self> {
         std::fs::create_dir_all(&dir)?;
-        Ok(Self { dir, live: Arc::default() })
+        let output_bytes_max = output_bytes_max.saturating_add(WORDS_BYTES_MAX);
+        Ok(Self { dir, output_bytes_max, live: Arc::default() })
     }
 
     /// Begins the transcript of a build and makes room for it.
@@ -113,17 +117,19 @@ impl Transcript {
 
     /// What the compiler says. False once it has said too much.
     pub(super) fn output(&mut self, bytes: &[u8]) -> bool {
-        let room = OUTPUT_BYTES_MAX.saturating_sub(self.output);
+        let max = self.transcripts.output_bytes_max;
+        let room = max.saturating_sub(self.output);
         let room = usize::try_from(room).unwrap_or(usize::MAX);
         let kept = bytes.get(..room).unwrap_or(bytes);
         self.append(kept);
-        let was_whole = self.output <= OUTPUT_BYTES_MAX;
+        let was_whole = self.output <= max;
         self.output = self.output.saturating_add(bytes.len() as u64);
-        if self.output <= OUTPUT_BYTES_MAX {
+        if self.output <= max {
             return true;
         }
         if was_whole {
-            self.say("\n !     Output is cut here: the build wrote more than 16 MB.\n");
+            let cut = "Output is cut here: the build wrote more than its limit (build.output).";
+            self.say(&format!("\n !     {cut}\n"));
         }
         false
     }
@@ -200,7 +206,7 @@ mod tests {
     #[tokio::test]
     async fn everybody_reads_everything() {
         let dir = tempfile::tempdir().unwrap();
-        let transcripts = Transcripts::open(dir.path().join("builds")).unwrap();
+        let transcripts = Transcripts::open(dir.path().join("builds"), 1000).unwrap();
         let mut transcript = transcripts.create("b1").unwrap();
         transcript.say("one\n");
         let mut early = transcripts.follow("b1").unwrap();
@@ -219,7 +225,7 @@ mod tests {
     #[tokio::test]
     async fn too_much_output_is_cut_once_and_our_words_are_not() {
         let dir = tempfile::tempdir().unwrap();
-        let transcripts = Transcripts::open(dir.path().to_owned()).unwrap();
+        let transcripts = Transcripts::open(dir.path().to_owned(), 15 << 20).unwrap();
         let mut transcript = transcripts.create("b1").unwrap();
         let mut follower = transcript.follow().unwrap();
         let (piece, mut going) = (vec![b'x'; 1 << 20], 0);
@@ -237,7 +243,7 @@ mod tests {
     #[test]
     fn old_ones_make_room() {
         let dir = tempfile::tempdir().unwrap();
-        let transcripts = Transcripts::open(dir.path().to_owned()).unwrap();
+        let transcripts = Transcripts::open(dir.path().to_owned(), 1000).unwrap();
         for n in 0..KEPT_MAX + 20 {
             drop(transcripts.create(&format!("b{n}")).unwrap());
         }

@@ -86,6 +86,9 @@ pub(super) fn compile(config: &Config, what: &Compile) -> Result<ExitCode, Compi
         buildpack_stack: HEROKU_STACK.into(),
         timeout: config.build.timeout,
         fetch_timeout: config.build.fetch_timeout,
+        fetch_bytes_max: config.build.fetch_bytes,
+        output_bytes_max: config.build.output_bytes,
+        limits: config.archives,
         cache_bytes_max: config.build.cache_bytes,
         ..Job::default()
     };

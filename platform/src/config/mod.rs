@@ -6,6 +6,7 @@
 
 mod classes;
 pub mod settings;
+mod shown;
 pub mod surroundings;
 mod value;
 
@@ -108,6 +109,10 @@ pub struct Build {
     pub registry: Option<PathBuf>,
     /// How long a buildpack may take to arrive.
     pub fetch_timeout: Duration,
+    /// How large it may be as it arrives.
+    pub fetch_bytes: u64,
+    /// How much of what its programs write is kept.
+    pub output_bytes: u64,
 }
 
 /// How long a dyno is waited for.
@@ -142,6 +147,10 @@ pub struct Governor {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Push {
     pub max_bytes: u64,
+    /// The files of a commit together; Heroku's limit on a checkout is 1 GB.
+    pub unpacked_bytes: u64,
+    /// One of them: it is in memory as a whole while it is handed to a build.
+    pub file_bytes: u64,
     /// A git client that sends nothing for this long is cut off.
     pub idle: Duration,
 }
@@ -307,13 +316,20 @@ impl Config {
                 buildpacks: Vec::new(),
                 registry: None,
                 fetch_timeout: Duration::from_secs(90),
+                fetch_bytes: 200 << 20,
+                output_bytes: 16 << 20,
             },
             dynos: Patience::HEROKU,
             classes: Classes::standard(),
             release_class: "Standard-1X".into(),
             room: Policy { memory_percent: 200, cpu_percent: 1600, shared_cpus: 0 },
             governor: Governor { load_percent: 800 },
-            push: Push { max_bytes: 500 * 1000 * 1000, idle: Duration::from_mins(1) },
+            push: Push {
+                max_bytes: 500 * 1000 * 1000,
+                unpacked_bytes: 1 << 30,
+                file_bytes: 256 << 20,
+                idle: Duration::from_mins(1),
+            },
             archives: lathe_slug::Limits::default(),
             log: "warn".into(),
             drains: Drains {

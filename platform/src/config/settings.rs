@@ -1,5 +1,6 @@
 //! The table of settings, and how file, environment and flags are applied through it.
 
+use super::shown::{joined, maybe, maybe_path, networks_shown, path, seconds, text};
 use super::{Config, ConfigError, Origin, classes, value};
 use lathe_logs::drain::Network;
 use std::collections::BTreeMap;
@@ -162,6 +163,18 @@ pub const SETTINGS: &[Setting] = &[
         seconds
     ),
     setting!(
+        "build.fetch_max",
+        "largest file that fetching a buildpack may make",
+        c.build.fetch_bytes = value::bytes,
+        text
+    ),
+    setting!(
+        "build.output",
+        "output of a build that is kept",
+        c.build.output_bytes = value::bytes,
+        text
+    ),
+    setting!(
         "dynos.boot_timeout",
         "seconds a web dyno may take to listen on $PORT",
         c.dynos.boot_timeout = value::seconds,
@@ -210,6 +223,13 @@ pub const SETTINGS: &[Setting] = &[
         text
     ),
     setting!("push.max", "largest push or source archive", c.push.max_bytes = value::bytes, text),
+    setting!(
+        "push.unpacked",
+        "files of a commit, together",
+        c.push.unpacked_bytes = value::bytes,
+        text
+    ),
+    setting!("push.file", "largest file of a commit", c.push.file_bytes = value::bytes, text),
     setting!(
         "archive.compressed",
         "largest slug",
@@ -452,34 +472,4 @@ fn list(text: &str) -> Result<Vec<String>, String> {
 fn networks(text: &str) -> Result<Vec<Network>, String> {
     let remedy = |error| format!("{error}; write networks and commas between them.");
     value::list(text).iter().map(|network| network.parse().map_err(remedy)).collect()
-}
-
-fn networks_shown(networks: &[Network]) -> String {
-    networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
-}
-
-fn text(value: &impl ToString) -> String {
-    value.to_string()
-}
-
-fn path(path: &Path) -> String {
-    path.display().to_string()
-}
-
-#[expect(clippy::ref_option, reason = "the table passes a reference to the field")]
-fn maybe_path(path: &Option<std::path::PathBuf>) -> String {
-    path.as_ref().map_or_else(|| "none".into(), |path| path.display().to_string())
-}
-
-#[expect(clippy::ref_option, reason = "the table passes a reference to the field")]
-fn maybe(value: &Option<String>) -> String {
-    value.clone().unwrap_or_else(|| "none".into())
-}
-
-fn joined(items: &[String]) -> String {
-    items.join(",")
-}
-
-fn seconds(duration: &std::time::Duration) -> String {
-    duration.as_secs().to_string()
 }

@@ -1,72 +1,15 @@
 //! Archives made to do harm: each is refused with its reason, and leaves nothing behind.
 
-use flate2::{Compression, write::GzEncoder};
 use lathe_slug::{Checked, Layout, Limits, Owner, SlugId, Store, unpack, unpack_tar};
+use lathe_tests::tarball::{Raw, file, gzip, link, long_name, pax, raw, tar};
 use proptest::prelude::*;
 use std::error::Error;
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use tar::{EntryType, Header};
-
-/// One raw tar entry. Names are taken as they are, which no well-meaning writer would do.
-struct Raw {
-    kind: EntryType,
-    name: Vec<u8>,
-    target: Vec<u8>,
-    mode: u32,
-    /// What the header claims; the data may be another length.
-    size: u64,
-    data: Vec<u8>,
-}
-
-fn raw(kind: EntryType, name: &str) -> Raw {
-    Raw { kind, name: name.into(), target: Vec::new(), mode: 0o644, size: 0, data: Vec::new() }
-}
-
-fn file(name: &str, data: &[u8]) -> Raw {
-    Raw { size: data.len() as u64, data: data.into(), ..raw(EntryType::Regular, name) }
-}
-
-fn link(kind: EntryType, name: &str, target: &str) -> Raw {
-    Raw { target: target.into(), ..raw(kind, name) }
-}
-
-impl Raw {
-    fn write(&self, out: &mut Vec<u8>) {
-        let mut header = Header::new_gnu();
-        let fields = header.as_old_mut();
-        fields.name[..self.name.len()].copy_from_slice(&self.name);
-        fields.linkname[..self.target.len()].copy_from_slice(&self.target);
-        header.set_entry_type(self.kind);
-        header.set_mode(self.mode);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_mtime(0);
-        header.set_size(self.size);
-        header.set_cksum();
-        out.extend_from_slice(header.as_bytes());
-        out.extend_from_slice(&self.data);
-        out.resize(out.len().next_multiple_of(512), 0);
-    }
-}
-
-fn tar(entries: &[Raw]) -> Vec<u8> {
-    let mut out = Vec::new();
-    for entry in entries {
-        entry.write(&mut out);
-    }
-    out.resize(out.len() + 1024, 0);
-    out
-}
-
-fn gzip(plain: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(plain).unwrap();
-    encoder.finish().unwrap()
-}
 
 fn chain(error: &dyn Error) -> String {
     let source = error.source().map(|source| format!(": {}", chain(source)));
@@ -210,18 +153,6 @@ fn headers_that_lie() {
         let gz = gzip(&plain);
         refused(|| Box::new(io::Cursor::new(gz.clone())), wanted);
     }
-}
-
-fn pax(record: &str) -> Raw {
-    let mut length = record.len() + 3;
-    while format!("{length} {record}\n").len() != length {
-        length += 1;
-    }
-    Raw { kind: EntryType::XHeader, ..file("x", format!("{length} {record}\n").as_bytes()) }
-}
-
-fn long_name(name: &[u8]) -> Raw {
-    Raw { kind: EntryType::GNULongName, ..file("././@LongLink", &[name, b"\0"].concat()) }
 }
 
 #[test]

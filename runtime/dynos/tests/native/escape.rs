@@ -58,7 +58,7 @@ fn beside(run: &str, build: &str) -> String {
     table
 }
 
-/// threats R19.
+/// fault R19.
 #[tokio::test]
 async fn every_way_out_is_closed() {
     let world = World::new().await;

@@ -7,7 +7,12 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::{Duration, Instant};
+
+/// Between two looks at the memory of what runs: rare enough not to slow it down.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// Who packs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,23 +120,27 @@ fn timed(step: &str, pipeline: Vec<Command>) -> Result<Run, BenchError> {
 /// Waits for all, and returns the largest resident set that any of them was seen to have had. The
 /// kernel keeps that maximum itself, so that only what the last instants added can be missed.
 fn wait(mut children: Vec<Child>) -> io::Result<u64> {
-    let mut peak = 0;
-    while !children.is_empty() {
-        for child in &children {
-            peak = peak.max(peak_bytes(child.id()).unwrap_or_default());
-        }
-        let mut running = Vec::new();
-        for mut child in children {
-            match child.try_wait()? {
-                None => running.push(child),
-                Some(status) if status.success() => {}
-                Some(status) => return Err(io::Error::other(status.to_string())),
+    let pids: Vec<u32> = children.iter().map(Child::id).collect();
+    let (ended, end) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        let watching = scope.spawn(move || {
+            let mut peak = 0;
+            while end.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+                peak = pids.iter().filter_map(|pid| peak_bytes(*pid)).fold(peak, u64::max);
+            }
+            peak
+        });
+        let statuses: Vec<_> = children.iter_mut().map(Child::wait).collect();
+        drop(ended);
+        let peak = watching.join().unwrap_or_default();
+        for status in statuses {
+            let status = status?;
+            if !status.success() {
+                return Err(io::Error::other(status.to_string()));
             }
         }
-        children = running;
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    Ok(peak)
+        Ok(peak)
+    })
 }
 
 /// `VmHWM` of `proc_pid_status`(5).
