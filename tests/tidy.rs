@@ -257,8 +257,8 @@ fn every_fault_has_its_test_and_every_fault_named_is_explained() {
 fn faults_named(text: &str) -> impl Iterator<Item = &str> {
     let comments = text.lines().map(|line| line.trim_start_matches([' ', '/']));
     let lists = comments.filter_map(|comment| comment.strip_prefix("fault "));
-    let words = |list: &'_ str| list.find(['.', ':']).map_or(list, |end| &list[..end]).split(", ");
-    lists.flat_map(words).filter(|word| is_fault(word))
+    let lists = lists.filter_map(|list| list.split(['.', ':']).next());
+    lists.flat_map(|list| list.split(", ")).filter(|word| is_fault(word))
 }
 
 /// `G1`, `S12`.
@@ -268,8 +268,8 @@ fn is_fault(word: &str) -> bool {
 }
 
 /// `push::faults::name`: a function of that name in a file or folder of the last module's.
-fn has_test(path: &Path, text: &str, test: &str) -> bool {
-    let mut parts = test.rsplit("::");
+fn has_test(path: &Path, text: &str, full_name: &str) -> bool {
+    let mut parts = full_name.rsplit("::");
     let name = parts.next().unwrap_or_default();
     let module = parts.find(|part| *part != "tests").unwrap_or_default();
     let mut homes = path.iter().chain(path.file_stem());

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/archives.tsv");
-const BOUND: Duration = Duration::from_secs(60);
+const BOUND: Duration = Duration::from_mins(1);
 const TAKEN: &str = "taken";
 /// How a refusal begins in each place, before its reason.
 const AS_SLUG: &str = "The slug was not taken: the slug was refused: ";

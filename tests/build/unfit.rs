@@ -117,7 +117,7 @@ fn a_procfile_is_read_as_it_is_written_or_refused_with_its_line() {
     says(&checkout.push().accepted().transcript, &["types     -> worker, clock-1"]);
     let (_, formation) = platform.api("GET", "/apps/types/formation", &Value::Null);
     assert_eq!(formation[0]["command"], "sleep 1000", "{formation}");
-    let many: String = (0..10_000).map(|n| format!("t{n}: x\n")).collect();
+    let many = (0..10_000).map(|n| format!("t{n}: x")).collect::<Vec<_>>().join("\n");
     for (procfile, reason) in [
         ("web python3 web.py\n", "Procfile line 1 has no colon"),
         ("web: a\n\nweb: b\n", "Procfile line 3"),

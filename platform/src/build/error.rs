@@ -95,23 +95,7 @@ impl BuildError {
                 format!("The compiler was ended from outside (status {status}).",),
                 "Push again. When it happens again, tell whoever runs the platform.".into(),
             ],
-            Self::Slug(StoreError::DiskFull { free, floor }) => vec![
-                format!(
-                    "The platform's disk is nearly full: {} free, {} must stay.",
-                    gigabytes(*free),
-                    gigabytes(*floor)
-                ),
-                "Its operator has to make room in the data directory or lower free_disk_floor."
-                    .into(),
-            ],
-            Self::Slug(StoreError::Write { source, .. })
-                if source.kind() == io::ErrorKind::StorageFull =>
-            {
-                lines(&[
-                    "The platform's disk is full: the slug could not be stored.",
-                    "Push again when its operator has made room in the data directory.",
-                ])
-            }
+            Self::Slug(error) => not_stored(error),
             Self::Unfit { what } => vec![format!("The build's result was refused: {what}.")],
             Self::NotLive { version, reason } => {
                 let mut text = vec![format!(
@@ -127,15 +111,36 @@ impl BuildError {
             | Self::Start(_)
             | Self::Engine(_)
             | Self::Answer(_)
-            | Self::Slug(_)
             | Self::Damaged
             | Self::State(_)
-            | Self::Task(_) => vec![
-                format!("Internal error: {self}."),
-                "Push again. When it happens again, look into the platform's log.".into(),
-            ],
+            | Self::Task(_) => internal(self),
         }
     }
+}
+
+fn not_stored(error: &StoreError) -> Vec<String> {
+    match error {
+        StoreError::DiskFull { free, floor } => vec![
+            format!(
+                "The platform's disk is nearly full: {} free, {} must stay.",
+                gigabytes(*free),
+                gigabytes(*floor)
+            ),
+            "Its operator has to make room in the data directory or lower free_disk_floor.".into(),
+        ],
+        StoreError::Write { source, .. } if source.kind() == io::ErrorKind::StorageFull => vec![
+            "The platform's disk is full: the slug could not be stored.".into(),
+            "Push again when its operator has made room in the data directory.".into(),
+        ],
+        other => internal(other),
+    }
+}
+
+fn internal(error: &impl std::fmt::Display) -> Vec<String> {
+    vec![
+        format!("Internal error: {error}."),
+        "Push again. When it happens again, look into the platform's log.".into(),
+    ]
 }
 
 fn sentence(text: &str) -> String {
