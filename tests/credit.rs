@@ -87,11 +87,11 @@ fn a_class_that_does_not_fit_is_refused_with_the_numbers() {
     });
 }
 
-/// The quota in force for a dyno, microseconds in a period.
-fn quota(dyno: &str) -> Option<u64> {
+/// The quota in force in a berth, microseconds in a period.
+fn quota(berth: &str) -> Option<u64> {
     let groups = |root: &str| fs::read_dir(root).into_iter().flatten().flatten();
     let file = |root: &str, name: &str| {
-        groups(root).map(|group| group.path().join(dyno).join(name)).find(|path| path.exists())
+        groups(root).map(|group| group.path().join(berth).join(name)).find(|path| path.exists())
     };
     let v1 = file("/sys/fs/cgroup/cpu", "cpu.cfs_quota_us");
     let path = v1.or_else(|| file("/sys/fs/cgroup", "cpu.max"))?;
@@ -104,8 +104,10 @@ fn credit(platform: &Platform) -> Option<Value> {
     all.as_array()?.iter().find(|dyno| dyno["class"] == "quick").cloned()
 }
 
-fn quota_is(dyno: &str, wanted: u64) {
-    until(&format!("the quota is {wanted}"), BOUND, || (quota(dyno) == Some(wanted)).then_some(()));
+fn quota_is(berth: &str, wanted: u64) {
+    until(&format!("the quota is {wanted}"), BOUND, || {
+        (quota(berth) == Some(wanted)).then_some(())
+    });
 }
 
 fn log(platform: &Platform) -> String {
@@ -125,23 +127,25 @@ fn without_a_governor_nobody_bursts_and_balances_are_resumed() {
         let found = until("the dyno is governed", BOUND, || credit(&platform));
         assert_eq!(found["treatment"], "observe", "{found}");
         let dyno = found["id"].as_str().unwrap().to_owned();
+        let running = platform.dynos().into_iter().find(|running| running.id == dyno);
+        let berth = running.expect("it runs").berth;
         let said = lathe(&platform, &["cpu:set", "enforce", "100", "--app", "busy", "--for", "1h"]);
         assert_eq!(said, "app busy: enforce 100 %, tried for 3600 s\n");
         until("the dyno's log says so", BOUND, || {
             log(&platform).contains("CPU credits are enforced").then_some(())
         });
-        quota_is(&dyno, 100_000);
+        quota_is(&berth, 100_000);
 
         platform.kill();
-        quota_is(&dyno, 6250);
+        quota_is(&berth, 6250);
         platform.up();
-        quota_is(&dyno, 100_000);
+        quota_is(&berth, 100_000);
         let balance = until("the governor is back", BOUND, || credit(&platform))["balance"].clone();
         assert!(balance.as_f64().unwrap() > 4.0, "{balance}");
         platform.stop();
-        assert_eq!(quota(&dyno), Some(6250), "a graceful end leaves the baseline behind");
+        assert_eq!(quota(&berth), Some(6250), "a graceful end leaves the baseline behind");
         platform.up();
-        quota_is(&dyno, 100_000);
+        quota_is(&berth, 100_000);
 
         let shown = lathe(&platform, &["cpu", "--app", "busy"]);
         assert!(shown.contains("quick") && shown.contains("enforce 100 %"), "{shown}");

@@ -102,7 +102,9 @@ fn bytes_go_both_ways_and_the_exit_status_is_exact() {
         }
     }
     let much = OneOff::ask(&platform, "once", "seq 200000", &json!({"force_no_tty": true}));
-    let expected: String = (1..=200_000).map(|n| format!("{n}\n")).collect();
+    let mut expected: Vec<String> = (1..=200_000).map(|n: u32| n.to_string()).collect();
+    expected.push(String::new());
+    let expected = expected.join("\n");
     assert!(much.attach(&platform).end() == expected, "much output arrives whole");
 
     let much = OneOff::ask(&platform, "once", "sha256sum", &json!({"force_no_tty": true}));

@@ -190,8 +190,7 @@ fn ends_are_known_after_an_absence_and_apps_are_back_after_a_reboot() {
     assert!(before.0.iter().all(|dyno| !ids.contains(&dyno.id)), "no identity twice");
     for group in platform.cgroups() {
         let name = group.file_name().unwrap().to_str().unwrap();
-        let kept = name.starts_with("lathe-") || name == "shared";
-        assert!(kept || ids.iter().any(|id| id == name), "stale {name}");
+        assert!(before.0.iter().all(|dyno| dyno.berth != name), "stale {name}");
     }
     eprintln!("four dynos of two apps up {took:?} after a reboot");
 }

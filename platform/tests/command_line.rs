@@ -1,4 +1,5 @@
 //! The program as somebody types it. (This file also makes cargo build the program for all tests.)
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::process::{Command, Output};
 

@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Dyno {
     pub id: String,
+    /// Names its control groups.
+    pub berth: String,
     pub name: String,
     pub app: String,
     pub pid: u32,
@@ -70,12 +72,13 @@ impl Platform {
 
     pub fn spawner_pid(&self) -> u32 {
         let wanted = format!("spawner\0--dir\0{}", self.data().join("cell").display());
-        // A dyno's first process is a copy of the spawner that never executed anything else.
-        let dynos: Vec<u32> = self.dynos().iter().map(|dyno| dyno.pid).collect();
-        let mut pids = processes(|cmdline| cmdline.contains(&wanted));
-        pids.retain(|pid| !dynos.contains(pid));
-        assert_eq!(pids.len(), 1, "one spawner, not {pids:?}");
-        pids[0]
+        // A dyno's first process is a copy of the spawner, until it has a title of its own.
+        crate::until("there is one spawner", Duration::from_secs(10), || {
+            match processes(|cmdline| cmdline.contains(&wanted))[..] {
+                [pid] => Some(pid),
+                _ => None,
+            }
+        })
     }
 
     /// What a power cut does to everything that runs: all processes of this platform are gone at
@@ -92,11 +95,13 @@ impl Platform {
         crate::until("everything is dead", Duration::from_secs(10), || {
             self.dynos().is_empty().then_some(())
         });
-        let groups = self.cgroups();
-        for group in groups.iter().rev() {
-            drop(std::fs::remove_dir(group));
-        }
-        assert!(self.cgroups().is_empty(), "{:?}", self.cgroups());
+        // First processes that waited for a dyno die with the spawner.
+        crate::until("no control group is left", Duration::from_secs(10), || {
+            for group in self.cgroups().iter().rev() {
+                drop(std::fs::remove_dir(group));
+            }
+            self.cgroups().is_empty().then_some(())
+        });
         drop(std::fs::remove_dir_all(self.data().join("run")));
         std::fs::write(self.data().join("cell/boot"), "00000000-another-boot\n").unwrap();
     }
@@ -143,6 +148,7 @@ fn dyno(dir: &Path) -> Option<Dyno> {
     alive.then_some(())?;
     Some(Dyno {
         id: record["id"].as_str()?.to_owned(),
+        berth: record["berth"].as_str()?.to_owned(),
         name: spec["name"].as_str()?.to_owned(),
         app: spec["app"].as_str()?.to_owned(),
         pid: pid.parse().ok()?,

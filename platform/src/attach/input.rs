@@ -105,6 +105,9 @@ mod tests {
         }
     }
 
+    /// What the client sends, what the dyno reads, and whether it sees an end.
+    type Case<'a> = (&'a [&'a [u8]], &'a [u8], bool);
+
     /// What a dyno reads from its pipe, of what a client sends in these portions: with the end of
     /// its input when it sees one before the client leaves.
     async fn dyno_reads(portions: &[&[u8]], pause: Duration) -> (Vec<u8>, bool) {
@@ -129,7 +132,7 @@ mod tests {
     #[tokio::test]
     async fn the_end_of_input_is_an_end_only_when_nothing_follows() {
         let short = Duration::from_millis(1);
-        let cases: [(&[&[u8]], &[u8], bool); 4] = [
+        let cases: [Case; 4] = [
             (&[b"a\nb\n"], b"early a\nb\n", false),
             (&[b"a\nb\n", b"\x04"], b"early a\nb\n", true),
             (&[b"a\nb\n\x04"], b"early a\nb\n", true),

@@ -28,9 +28,12 @@ impl Window {
 mod tests {
     use super::*;
 
+    /// What the client says, and its rows and columns.
+    type Case<'a> = (&'a [(&'a str, &'a str)], (u16, u16));
+
     #[test]
     fn a_window_is_what_the_client_says_within_reason() {
-        let cases: &[(&[(&str, &str)], (u16, u16))] = &[
+        let cases: &[Case] = &[
             (&[], (24, 80)),
             (&[("LINES", "50"), ("COLUMNS", "132")], (50, 132)),
             (&[("COLUMNS", " 100 ")], (24, 100)),

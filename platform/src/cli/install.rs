@@ -82,7 +82,9 @@ pub(super) fn install(config: &Config, flags: &Flags, print_only: bool) -> Resul
 }
 
 /// `KillMode=process` and `Delegate=yes`: a restart ends the control plane and leaves the dynos
-/// and their cgroups to it.
+/// and their cgroups to it. Dynos' groups do not lie below the unit's but in `lathe-<instance>` at
+/// the root of each hierarchy, so that stopping the unit cannot remove them; what is delegated is
+/// the unit's own group, which systemd then leaves alone while the spawner is in it.
 fn unit(data: &Path, given: &Flags) -> Result<String, InstallError> {
     let mut flags = format!("--data {}", quoted(data)?);
     if let Some(file) = &given.config {

@@ -9,21 +9,20 @@ use std::process::{Command, Stdio};
 pub struct Surroundings {
     pub environment: BTreeMap<String, String>,
     pub root: bool,
-    /// What `rustc --print sysroot` says, when there is a `rustc`.
+    /// Rust's own directory, when there is a Rust.
     pub rust_sysroot: Option<PathBuf>,
 }
 
 impl Surroundings {
     /// Reads the environment; the only place that does.
     pub fn of_this_process() -> Self {
+        let environment: BTreeMap<String, String> = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
         Self {
-            environment: std::env::vars_os()
-                .filter_map(|(name, value)| {
-                    Some((name.into_string().ok()?, value.into_string().ok()?))
-                })
-                .collect(),
+            rust_sysroot: rustup_default(&environment).or_else(rustc_sysroot),
+            environment,
             root: nix::unistd::geteuid().is_root(),
-            rust_sysroot: rust_sysroot(),
         }
     }
 
@@ -71,7 +70,21 @@ impl Surroundings {
     }
 }
 
-fn rust_sysroot() -> Option<PathBuf> {
+/// The directory of rustup's default toolchain. Asking its `rustc` takes a fifth of a second, which
+/// every verb would wait for (The rustup book, "Environment variables" and "Settings").
+fn rustup_default(environment: &BTreeMap<String, String>) -> Option<PathBuf> {
+    let home = match environment.get("RUSTUP_HOME") {
+        Some(home) => PathBuf::from(home),
+        None => Path::new(environment.get("HOME")?).join(".rustup"),
+    };
+    let settings = || std::fs::read_to_string(home.join("settings.toml")).ok()?.parse().ok();
+    let set = |settings: toml::Table| Some(settings.get("default_toolchain")?.as_str()?.to_owned());
+    let name = environment.get("RUSTUP_TOOLCHAIN").cloned().or_else(|| settings().and_then(set))?;
+    // One that is named in short is for rustup to find.
+    Some(home.join("toolchains").join(name)).filter(|sysroot| sysroot.join("bin/rustc").is_file())
+}
+
+fn rustc_sysroot() -> Option<PathBuf> {
     let said = Command::new("rustc")
         .args(["--print", "sysroot"])
         .current_dir("/")
@@ -81,4 +94,35 @@ fn rust_sysroot() -> Option<PathBuf> {
         .ok()?;
     let path = String::from_utf8(said.stdout).ok()?;
     said.status.success().then(|| PathBuf::from(path.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_toolchain_is_where_rustup_says() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().join("rustup");
+        for name in ["1.95.0-x", "stable-x"] {
+            std::fs::create_dir_all(home.join("toolchains").join(name).join("bin")).unwrap();
+            std::fs::write(home.join("toolchains").join(name).join("bin/rustc"), "").unwrap();
+        }
+        let settings = |text: &str| std::fs::write(home.join("settings.toml"), text).unwrap();
+        let found = |variables: &[(&str, &str)]| {
+            let mut environment =
+                BTreeMap::from([("RUSTUP_HOME".to_owned(), home.display().to_string())]);
+            environment.extend(variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
+            let found = rustup_default(&environment)?;
+            Some(found.file_name()?.to_str()?.to_owned())
+        };
+        assert_eq!(found(&[]), None);
+        settings("default_toolchain = \"stable-x\"\n[overrides]\n");
+        assert_eq!(found(&[]).as_deref(), Some("stable-x"));
+        assert_eq!(found(&[("RUSTUP_TOOLCHAIN", "1.95.0-x")]).as_deref(), Some("1.95.0-x"));
+        for unknown in ["default_toolchain = \"stable\"", "version = \"12\"", "not toml"] {
+            settings(unknown);
+            assert_eq!(found(&[]), None, "{unknown}");
+        }
+    }
 }

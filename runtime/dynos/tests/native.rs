@@ -6,6 +6,8 @@ mod world;
 
 #[path = "native/adoption.rs"]
 mod adoption;
+#[path = "native/berths.rs"]
+mod berths;
 #[path = "native/credit.rs"]
 mod credit;
 #[path = "native/crowd.rs"]

@@ -55,12 +55,12 @@ impl Cpu {
     }
 }
 
-/// Milliseconds of one start.
+/// Milliseconds of one start, by who spent them.
 #[derive(Debug, Serialize)]
 pub(super) struct Shares {
-    pub(super) engine_ms: f64,
-    pub(super) spawner_ms: f64,
-    pub(super) dyno_ms: f64,
+    pub(super) engine: f64,
+    pub(super) spawner: f64,
+    pub(super) dyno: f64,
 }
 
 /// Whose processor time a start is.
@@ -123,9 +123,9 @@ impl Native {
             quantile(&sorted(self.spent.iter().map(part).map(milliseconds)), 0.5)
         };
         Shares {
-            engine_ms: median(|cpu| cpu.engine),
-            spawner_ms: median(|cpu| cpu.spawner),
-            dyno_ms: median(|cpu| cpu.dyno),
+            engine: median(|cpu| cpu.engine),
+            spawner: median(|cpu| cpu.spawner),
+            dyno: median(|cpu| cpu.dyno),
         }
     }
 

@@ -42,6 +42,7 @@ struct Report {
     load: [String; 2],
     rows: Vec<Row>,
     /// Of a dyno's processor time.
+    #[serde(rename = "shares_ms")]
     shares: Option<Shares>,
     /// Rivals that are not here, and why.
     absent: Vec<(String, String)>,
@@ -165,8 +166,8 @@ fn show(report: &Report, how: &Start) {
     say!("-----> Request to first instruction, {} starts each, turn by turn", how.count);
     say!("       load {before} before, {after} after; memory of {} idle ones", how.idle);
     figures::print(&report.rows);
-    if let Some(Shares { engine_ms, spawner_ms, dyno_ms }) = &report.shares {
-        say!("A dyno's CPU ms: engine {engine_ms:.2}, spawner {spawner_ms:.2}, dyno {dyno_ms:.2}");
+    if let Some(Shares { engine, spawner, dyno }) = &report.shares {
+        say!("A dyno's CPU ms: engine {engine:.2}, spawner {spawner:.2}, dyno {dyno:.2}");
     }
     for (name, reason) in &report.absent {
         say!("absent: {name}: {reason}");

@@ -11,6 +11,9 @@ use tokio::sync::watch;
 
 const NAME: &str = "last-good";
 
+/// As early versions kept it: for everybody to read who gets hold of the disk.
+const UNSEALED: &str = "last-good.json";
+
 /// Config vars are in it: its owner's eyes only.
 const MODE: u32 = 0o600;
 
@@ -60,9 +63,15 @@ pub(crate) async fn keep(record: Record, mut desired: watch::Receiver<Arc<Desire
     }
 }
 
-/// What the record says, if there is one that reads.
+/// What the record says, if there is one that reads. One that was never sealed is removed.
 pub(crate) async fn load(record: Record) -> Option<Desired> {
-    match tokio::task::spawn_blocking(move || record.read()).await {
+    let reading = move || {
+        if let Err(error) = record.remove_unsealed() {
+            tracing::warn!(%error, "an old record with config vars in it cannot be removed");
+        }
+        record.read()
+    };
+    match tokio::task::spawn_blocking(reading).await {
         Ok(Ok(desired)) => desired,
         Ok(Err(error)) => {
             tracing::error!(
@@ -88,6 +97,13 @@ impl Record {
         };
         let saved = fs::atomic_write(&path, &self.seal.seal(&text), MODE);
         saved.map_err(|source| RecordError::Write { path, source })
+    }
+
+    fn remove_unsealed(&self) -> io::Result<()> {
+        match std::fs::remove_file(self.path.with_file_name(UNSEALED)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
     }
 
     fn read(&self) -> Result<Option<Desired>, RecordError> {
@@ -140,6 +156,17 @@ mod tests {
         assert!(!text.windows(5).any(|part| part == b"web.1"));
         let mode = std::fs::metadata(dir.path().join(NAME)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[tokio::test]
+    async fn a_record_that_was_never_sealed_is_removed_and_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = dir.path().join(UNSEALED);
+        std::fs::write(&old, "{}").unwrap();
+        for _ in 0..2 {
+            assert_eq!(load(Record::new(dir.path(), Arc::new(Unsealed))).await, None);
+            assert!(!old.exists());
+        }
     }
 
     #[test]

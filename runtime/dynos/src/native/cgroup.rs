@@ -1,9 +1,9 @@
 //! The control groups of dynos: made, read and removed in version 1 and version 2 alike.
 
-use super::record::Membership;
+use super::berths::BerthId;
 use crate::class::{Class, SHARES_OF_CPU};
 use crate::containers::{CpuGroup, Usage};
-use crate::spec::DynoId;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read, Write};
@@ -65,8 +65,8 @@ impl Cgroups {
         Ok(Self { controllers, unified: unified.map(|(group, _)| group), v2 })
     }
 
-    /// The groups of one dyno; they may not exist.
-    pub(super) fn of(&self, id: DynoId) -> Group {
+    /// The groups of one berth; they may not exist.
+    pub(super) fn of(&self, id: BerthId) -> Group {
         let name = id.to_string();
         let join =
             |(controller, group): (&&'static str, &PathBuf)| (*controller, group.join(&name));
@@ -77,13 +77,13 @@ impl Cgroups {
         }
     }
 
-    /// All dynos that have a group in any hierarchy.
-    pub(super) fn all(&self) -> io::Result<Vec<DynoId>> {
+    /// All berths that have a group in any hierarchy.
+    pub(super) fn all(&self) -> io::Result<Vec<BerthId>> {
         let mut ids = Vec::new();
         for group in self.controllers.values().chain(&self.unified) {
             for entry in fs::read_dir(group)? {
                 if let Some(id) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) {
-                    ids.push(DynoId(id));
+                    ids.push(BerthId(id));
                 }
             }
         }
@@ -92,8 +92,10 @@ impl Cgroups {
         Ok(ids)
     }
 
-    /// Removes the engine's own groups; those of the last dynos may be on their way out.
+    /// Removes the engine's own groups, those of the last dynos, which may be on their way out, and
+    /// those of berths that were never taken.
     pub(super) fn close(&self) -> io::Result<()> {
+        self.all()?.into_iter().try_for_each(|id| self.of(id).remove())?;
         self.controllers.values().chain(&self.unified).try_for_each(|group| remove(group))
     }
 }
@@ -129,6 +131,15 @@ impl Mounts {
     }
 }
 
+/// The control groups a berth has.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct Membership {
+    /// Version 1: one directory a hierarchy, joined by the first process.
+    pub(super) v1: Vec<PathBuf>,
+    /// Version 2, also without controllers: the process is born there.
+    pub(super) v2: Option<PathBuf>,
+}
+
 /// How a dyno has fared, as its groups tell it at the end.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Met {
@@ -138,7 +149,7 @@ pub(super) struct Met {
     pub(super) pids_denied: u64,
 }
 
-/// The groups of one dyno.
+/// The groups of one berth, and so of the dyno in it.
 #[derive(Debug)]
 pub(super) struct Group {
     controllers: BTreeMap<&'static str, PathBuf>,
@@ -147,10 +158,9 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// Makes the groups with the limits of `class`; after an error none is left.
-    pub(super) fn create(&self, class: &Class) -> io::Result<Membership> {
-        let made = self.directories().into_iter().try_for_each(fs::create_dir);
-        if let Err(error) = made.and_then(|()| self.limit(class)) {
+    /// Makes the groups, still without limits; after an error none is left.
+    pub(super) fn create(&self) -> io::Result<Membership> {
+        if let Err(error) = self.directories().into_iter().try_for_each(fs::create_dir) {
             self.remove()?;
             return Err(error);
         }
@@ -163,7 +173,8 @@ impl Group {
         self.controllers.values().chain(&self.unified).collect()
     }
 
-    fn limit(&self, class: &Class) -> io::Result<()> {
+    /// Sets the limits of `class`.
+    pub(super) fn limit(&self, class: &Class) -> io::Result<()> {
         for limit in if self.v2 { limits_v2(class) } else { limits_v1(class) } {
             match self.set(limit.controller, limit.file, &limit.value) {
                 // A kernel without swap accounting.

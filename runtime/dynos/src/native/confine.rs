@@ -35,13 +35,24 @@ pub(super) fn forever() -> Result<(), Failure> {
     Ok(())
 }
 
+/// What holds for everything in the container once its file system is there. No process of the
+/// dyno can look into the first one, nor into its own before it runs the app's program.
+pub(super) fn when_built() -> Result<(), Failure> {
+    protect()?;
+    super::seccomp::confine().map_err(Failure::at("install system-call filter"))
+}
+
 /// The container's first process keeps one power: to signal the others. It stays root, which
 /// without capabilities is nobody, so that no process of the dyno can touch it.
 pub(super) fn first_process() -> Result<(), Failure> {
     keep(CapabilitySet::KILL)?;
+    // Once more: when the app's process became another user, the machine's default came back.
+    protect()
+}
+
+fn protect() -> Result<(), Failure> {
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
-        .map_err(Failure::at("protect first process"))?;
-    super::seccomp::confine().map_err(Failure::at("install system-call filter"))
+        .map_err(Failure::at("protect first process"))
 }
 
 /// The dyno's own process becomes the app's user.
@@ -50,8 +61,7 @@ pub(super) fn app_process(uid: u32) -> Result<(), Failure> {
     setgroups(&[group]).map_err(Failure::at("set groups"))?;
     setresgid(group, group, group).map_err(Failure::at("set group"))?;
     setresuid(user, user, user).map_err(Failure::at("set user"))?;
-    keep(CapabilitySet::empty())?;
-    super::seccomp::confine().map_err(Failure::at("install system-call filter"))
+    keep(CapabilitySet::empty())
 }
 
 fn keep(capabilities: CapabilitySet) -> Result<(), Failure> {

@@ -1,36 +1,44 @@
-//! The life of a container's first process, from its birth in new namespaces to its exit.
+//! The life of a container's first process: born in new namespaces, it waits in its berth for a
+//! dyno, starts it and tends it to its end.
 
-use super::record::{Record, Streams};
-use super::wire::{self, Failure, Report};
-use super::{confine, launch, rootfs, syscalls};
+use super::cgroup::Membership;
+use super::record::{Files, Record, Streams};
+use super::wire::{self, Boarded, Failure, Report};
+use super::{confine, launch, rootfs, syscalls, title};
 use nix::sched::CloneFlags;
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Pid};
+use nix::unistd::Pid;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
 use std::fs::File;
 use std::io::Write;
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-/// What the first process has from the spawner.
+/// What the first process has from the spawner when it is born.
 #[derive(Debug)]
 pub(super) struct Inherited {
-    /// Where it says how the start went; closed when the program runs.
-    pub(super) report: OwnedFd,
-    /// Written once, with the status.
-    pub(super) exit: File,
-    /// stdin, stdout, stderr; empty for a terminal, which is made inside.
-    pub(super) stdio: Vec<OwnedFd>,
-    /// Read ends of stdout and stderr, held so that a dead spawner breaks no pipe.
-    pub(super) output: Vec<OwnedFd>,
-    pub(super) extra: Vec<OwnedFd>,
+    /// Where it hears whose it is and says how the start went; closed when the program runs.
+    pub(super) line: OwnedFd,
     /// Its network namespace.
     pub(super) network: OwnedFd,
+}
+
+/// What the first process has when it knows its dyno.
+#[derive(Debug)]
+struct Aboard {
+    record: Record,
+    /// Written once, with the status.
+    exit: File,
+    /// The app's: stdin, stdout, stderr, unless they are a terminal, then the extra ones.
+    files: Vec<OwnedFd>,
+    /// Read ends of stdout and stderr, held so that a dead spawner breaks no pipe.
+    output: Vec<OwnedFd>,
 }
 
 /// Where a new spawner finds the output pipes of a container it did not start: descriptors of
@@ -41,82 +49,99 @@ pub(super) const KEPT_OUTPUT: [u32; 2] = [4, 5];
 const NOT_STARTED: u8 = 1;
 const BUG: u8 = 101;
 
-/// Runs the container; never returns.
-pub(super) fn run(record: &Record, inherited: Inherited, scratch: &Path) -> ! {
+/// Runs the container; never returns. `dir` is the engine's.
+pub(super) fn run(groups: &Membership, inherited: Inherited, dir: &Path) -> ! {
     // A bug here must not unwind into the spawner's loop, of which this process has a copy.
-    let lived = AssertUnwindSafe(|| live(record, inherited, scratch));
+    let lived = AssertUnwindSafe(|| live(groups, inherited, dir));
     let status = catch_unwind(lived).unwrap_or(BUG);
     // No destructors, no buffers: this process is a copy of another one.
     syscalls::exit(status.into())
 }
 
-fn live(record: &Record, inherited: Inherited, scratch: &Path) -> u8 {
-    // Out of the way of the numbers that the app's program will have.
-    let report = rustix::io::fcntl_dupfd_cloexec(&inherited.report, 128);
-    match start(record, inherited, scratch) {
-        Ok((child, exit)) => {
-            // `stay` has closed it, and this number may be another descriptor soon.
-            let _closed = ManuallyDrop::new(report);
-            tend(child, exit)
-        }
+fn live(groups: &Membership, inherited: Inherited, dir: &Path) -> u8 {
+    let kept = syscalls::keep_only(None, vec![inherited.network, inherited.line]);
+    let mut kept = kept.unwrap_or_default();
+    let (Some(line), Some(network)) = (kept.pop(), kept.pop()) else { return NOT_STARTED };
+    // `stay` closes it with everything else, and its number is another one's then.
+    let line = ManuallyDrop::new(line);
+    let started = prepare(groups, network, dir)
+        .and_then(|()| wait(&line, dir))
+        .and_then(|aboard| aboard.map(|aboard| start(aboard, &line)).transpose());
+    match started {
+        Ok(Some((child, exit))) => tend(child, exit),
+        // Nobody will come any more.
+        Ok(None) => NOT_STARTED,
         Err(failure) => {
-            if let Ok(report) = report {
-                // Nobody listens any more: then nobody waits for the reason either.
-                drop(wire::send(report, &Report::Failed(failure), &[]));
-            }
+            // Nobody listens any more: then nobody waits for the reason either.
+            drop(wire::send(&*line, &Report::Failed(failure), &[]));
             NOT_STARTED
         }
     }
 }
 
-fn start(
-    record: &Record,
-    mut inherited: Inherited,
-    scratch: &Path,
-) -> Result<(Pid, File), Failure> {
+/// All that can be done before it is known for whom.
+fn prepare(groups: &Membership, network: OwnedFd, dir: &Path) -> Result<(), Failure> {
     // A spawner that dies now will never know of this container: it shall not come to be.
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
         .map_err(Failure::at("bind to spawner"))?;
+    title::set("lathe: ready for a dyno");
     // What the container finds in its files is for its user to read, not to write.
     rustix::process::umask(Mode::from_bits_truncate(0o022));
-    join_cgroups(record)?;
-    nix::sched::setns(&inherited.network, CloneFlags::CLONE_NEWNET)
-        .map_err(Failure::at("enter network"))?;
-    rootfs::build(record, scratch)?;
+    groups.v1.iter().try_for_each(|group| join(group))?;
+    nix::sched::unshare(CloneFlags::CLONE_NEWCGROUP)
+        .map_err(Failure::at("unshare control groups"))?;
+    nix::sched::setns(network, CloneFlags::CLONE_NEWNET).map_err(Failure::at("enter network"))?;
+    rootfs::lay_out(&dir.join("scratch"))?;
+    confine::forever()
+}
+
+/// Moves this process. On version 1 it does so itself by `tasks`: moving another one by
+/// `cgroup.procs` waits for every processor of the machine.
+fn join(group: &Path) -> Result<(), Failure> {
+    File::options()
+        .write(true)
+        .open(group.join("tasks"))
+        .and_then(|mut file| file.write_all(b"0"))
+        .map_err(Failure::at(format!("join {}", group.display())))
+}
+
+/// Waits for a dyno; none when the spawner is gone.
+fn wait(line: &OwnedFd, dir: &Path) -> Result<Option<Aboard>, Failure> {
+    let mut fds = [PollFd::new(line, PollFlags::IN)];
+    rustix::io::retry_on_intr(|| poll(&mut fds, None)).map_err(Failure::at("wait for a dyno"))?;
+    let received = wire::receive::<Boarded>(line).map_err(Failure::at("hear of a dyno"))?;
+    let Some((Boarded { dyno, for_app }, mut files)) = received else { return Ok(None) };
+    let record = Files::of(dir, dyno);
+    let exit = record.open_exit()?;
+    let record = record.record().map_err(Failure::at("read record"))?;
+    let output = files.split_off(for_app.min(files.len()));
+    Ok(Some(Aboard { record, exit, files, output }))
+}
+
+fn start(aboard: Aboard, line: &OwnedFd) -> Result<(Pid, File), Failure> {
+    let Aboard { record, exit, mut files, output } = aboard;
+    title::set(&format!("lathe: dyno {} of {}", record.spec.name, record.spec.app));
+    record.own_cpuset.iter().try_for_each(|group| join(group))?;
+    rootfs::build(&record)?;
     if let Streams::Terminal { rows, columns } = record.streams {
-        inherited.stdio = open_terminal(record.spec.uid, rows, columns, &inherited.report)?;
+        let terminal = open_terminal(record.spec.uid, rows, columns, line)?;
+        files.splice(0..0, terminal);
     }
     rootfs::enter()?;
     nix::unistd::sethostname(record.id.to_string()).map_err(Failure::at("set host name"))?;
-    confine::forever()?;
     rustix::process::set_parent_process_death_signal(None)
         .map_err(Failure::at("release from spawner"))?;
     SigSet::all().thread_block().map_err(Failure::at("block signals"))?;
-    match syscalls::fork().map_err(Failure::at("fork"))? {
-        ForkResult::Child => {
-            let terminal = matches!(record.streams, Streams::Terminal { .. });
-            let files: Vec<OwnedFd> = inherited.stdio.into_iter().chain(inherited.extra).collect();
-            Err(launch::execute(record, &files, terminal))
-        }
-        ForkResult::Parent { child } => {
-            let exit = stay(inherited)?;
-            Ok((child, exit))
-        }
+    confine::when_built()?;
+    let terminal = matches!(record.streams, Streams::Terminal { .. });
+    let mut failure = None;
+    let mut execute = || failure = Some(launch::execute(&record, &files, terminal));
+    let child = syscalls::spawn_in_memory(&mut execute).map_err(Failure::at("fork"))?;
+    if let Some(failure) = failure {
+        return Err(failure);
     }
-}
-
-/// On version 1 the process moves itself by `tasks`: moving another one by `cgroup.procs` waits
-/// for every processor of the machine.
-fn join_cgroups(record: &Record) -> Result<(), Failure> {
-    for directory in &record.cgroup.v1 {
-        let tasks = directory.join("tasks");
-        File::options()
-            .write(true)
-            .open(&tasks)
-            .and_then(|mut file| file.write_all(b"0"))
-            .map_err(Failure::at(format!("join {}", directory.display())))?;
-    }
-    nix::sched::unshare(CloneFlags::CLONE_NEWCGROUP).map_err(Failure::at("unshare control groups"))
+    drop(files);
+    stay(exit, output).map(|exit| (child, exit))
 }
 
 /// Opens a terminal of the container's own; its master goes to the spawner.
@@ -124,8 +149,8 @@ fn open_terminal(
     uid: u32,
     rows: u16,
     columns: u16,
-    report: &OwnedFd,
-) -> Result<Vec<OwnedFd>, Failure> {
+    line: &OwnedFd,
+) -> Result<[OwnedFd; 3], Failure> {
     let master = rustix::fs::open(
         "root/dev/pts/ptmx",
         OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC,
@@ -140,26 +165,28 @@ fn open_terminal(
     rustix::termios::tcsetwinsize(&master, size).map_err(Failure::at("set window size"))?;
     std::os::unix::fs::fchown(&user, Some(uid), Some(uid))
         .map_err(Failure::at("give terminal away"))?;
-    wire::send(report, &Report::Terminal, &[master.as_fd()])
+    wire::send(line, &Report::Terminal, &[master.as_fd()])
         .map_err(Failure::at("hand out terminal"))?;
     let copy = || user.try_clone().map_err(Failure::at("open terminal"));
-    Ok(vec![copy()?, copy()?, user])
+    Ok([copy()?, copy()?, user])
 }
 
-/// Keeps what the first process needs and closes everything else.
-fn stay(inherited: Inherited) -> Result<File, Failure> {
+/// Keeps what the first process needs and closes everything else; the spawner hears it by that.
+fn stay(exit: File, output: Vec<OwnedFd>) -> Result<File, Failure> {
     let null = File::options()
         .read(true)
         .write(true)
         .open("/dev/null")
         .map_err(Failure::at("open /dev/null"))?;
-    let null = null.into_raw_fd();
-    let mut kept = vec![null, null, null, inherited.exit.as_raw_fd()];
-    kept.extend(inherited.output.iter().map(AsRawFd::as_raw_fd));
-    syscalls::place(&kept, false).map_err(Failure::at("close descriptors"))?;
-    // What stood behind these numbers is closed; dropping would close them a second time.
-    let _closed = ManuallyDrop::new(inherited);
-    Ok(syscalls::adopt_exit_record())
+    let kept = std::iter::once(exit.into()).chain(output).collect();
+    let kept = syscalls::keep_only(Some(null.into()), kept);
+    let mut kept = kept.map_err(Failure::at("close descriptors"))?.into_iter();
+    let exit = kept.next().map(File::from);
+    for output in kept {
+        // Open for as long as this process lives.
+        let _number = output.into_raw_fd();
+    }
+    exit.ok_or_else(|| Failure { step: "keep exit record".to_owned(), errno: libc::EBADF })
 }
 
 /// Process number 1: reaps whatever ends, passes every signal on to all, and when the dyno's own

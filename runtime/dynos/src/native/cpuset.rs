@@ -3,8 +3,8 @@
 //! Version 1: those that share are in one group, so that a CPU is set aside by one write; a dyno
 //! with CPUs of its own has a group of its own. Version 2: each dyno's own group says it.
 
+use super::berths::BerthId;
 use super::cgroup::{Mounts, remove, set};
-use crate::spec::DynoId;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
@@ -73,17 +73,25 @@ impl CpuSets {
         (free.len() == count).then_some(free)
     }
 
-    /// The group that a starting dyno has to join, made when it has CPUs of its own; none on
-    /// version 2, where it is born in its group.
+    /// Version 1: the group of those who share their CPUs, in which every berth begins.
+    pub(super) fn shared(&self) -> Option<PathBuf> {
+        match &self.tree {
+            Tree::V1(group) => Some(group.join(SHARED)),
+            Tree::V2(_) | Tree::Absent => None,
+        }
+    }
+
+    /// Gives a starting dyno its CPUs. Version 1: the group that it has to join when it has some
+    /// of its own.
     pub(super) fn enter(
         &self,
-        id: DynoId,
+        id: BerthId,
         own: &[u32],
         taken: &BTreeSet<u32>,
     ) -> io::Result<Option<PathBuf>> {
         match &self.tree {
             Tree::Absent => Ok(None),
-            Tree::V1(group) if own.is_empty() => Ok(Some(group.join(SHARED))),
+            Tree::V1(_) if own.is_empty() => Ok(None),
             Tree::V1(group) => {
                 let child = group.join(id.to_string());
                 fs::create_dir(&child)?;
@@ -106,7 +114,7 @@ impl CpuSets {
 
     /// Keeps all that share off the CPUs that are `taken`; when none is left they run everywhere,
     /// with their weight.
-    pub(super) fn share(&self, taken: &BTreeSet<u32>, sharing: &[DynoId]) -> io::Result<()> {
+    pub(super) fn share(&self, taken: &BTreeSet<u32>, sharing: &[BerthId]) -> io::Result<()> {
         match &self.tree {
             Tree::Absent => Ok(()),
             Tree::V1(group) => {
@@ -129,20 +137,20 @@ impl CpuSets {
     }
 
     /// Removes a dyno's own group, if it has one here alone.
-    pub(super) fn leave(&self, id: DynoId) -> io::Result<()> {
+    pub(super) fn leave(&self, id: BerthId) -> io::Result<()> {
         match &self.tree {
             Tree::V1(group) => remove(&group.join(id.to_string())),
             Tree::V2(_) | Tree::Absent => Ok(()),
         }
     }
 
-    /// Dynos that have a group here.
-    pub(super) fn held(&self) -> io::Result<Vec<DynoId>> {
+    /// Berths of dynos that have a group here alone.
+    pub(super) fn held(&self) -> io::Result<Vec<BerthId>> {
         let Tree::V1(group) = &self.tree else { return Ok(Vec::new()) };
         let mut ids = Vec::new();
         for entry in fs::read_dir(group)? {
             let name = entry?.file_name();
-            ids.extend(name.to_str().and_then(|name| name.parse().ok()).map(DynoId));
+            ids.extend(name.to_str().and_then(|name| name.parse().ok()).map(BerthId));
         }
         Ok(ids)
     }
@@ -205,7 +213,7 @@ mod tests {
     #[test]
     fn those_that_share_have_the_rest_or_if_there_is_none_everything() {
         let dir = tempfile::tempdir().unwrap();
-        let id = DynoId::random();
+        let id = BerthId(uuid::Uuid::new_v4());
         let dyno = dir.path().join(id.to_string());
         for (v2, file) in [(false, dir.path().join(SHARED)), (true, dyno)] {
             fs::create_dir_all(&file).unwrap();

@@ -1,9 +1,9 @@
 //! The engine as its callers see it: prepares containers, asks the spawner, answers questions.
 
+use super::berths::Berths;
 use super::cgroup::Cgroups;
 use super::cpuset::CpuSets;
 use super::link::Link;
-use super::networks::Networks;
 use super::open::{self, NativeConfig, OpenError};
 use super::record::{Files, Record};
 use super::slugs::Slugs;
@@ -35,7 +35,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct NativeEngine {
     shared: Arc<Shared>,
-    /// What keeps the spawner, and what keeps networks ready.
+    /// What keeps the spawner, and what keeps berths ready.
     keepers: [JoinHandle<()>; 2],
     /// Not shared: the next engine may open as soon as this one is dropped, whatever task of it
     /// has yet to notice.
@@ -51,7 +51,7 @@ pub(super) struct Shared {
     pub(super) slugs: Slugs,
     pub(super) resolv_conf: String,
     pub(super) dynos: Mutex<BTreeMap<DynoId, Dyno>>,
-    pub(super) networks: Networks,
+    pub(super) berths: Berths,
     pub(super) link: watch::Sender<Option<Arc<Link>>>,
     pub(super) kept: Mutex<Vec<KeptSocket>>,
     pub(super) exits: broadcast::Sender<Exited>,
@@ -116,7 +116,7 @@ impl NativeEngine {
         while !self.keepers.iter().all(JoinHandle::is_finished) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        self.shared.networks.close();
+        self.shared.berths.close();
         if let Ok(link) = link {
             let listening = Arc::clone(&link);
             let listener = tokio::spawn(async move { while listening.listen().await.is_some() {} });
@@ -248,11 +248,11 @@ impl Containers for NativeEngine {
     }
 
     async fn governed(&self, id: DynoId) -> Result<Governed, EngineError> {
-        let spec = match self.shared.dynos().get(&id) {
-            Some(dyno) => dyno.record.spec.clone(),
+        let (spec, group) = match self.shared.dynos().get(&id) {
+            Some(dyno) => (dyno.record.spec.clone(), dyno.record.group()),
             None => return Err(EngineError::Unknown(id)),
         };
-        let group = self.shared.cgroups.of(id);
+        let group = self.shared.cgroups.of(group);
         let pressure = group.pressure();
         let group = group.cpu().ok_or(EngineError::Unknown(id))?;
         Ok(Governed { app: spec.app, name: spec.name, class: spec.class, group, pressure })
@@ -268,11 +268,12 @@ impl Containers for NativeEngine {
     }
 
     async fn usage(&self, id: DynoId) -> Result<Usage, EngineError> {
-        let ended = match self.shared.dynos().get(&id).ok_or(EngineError::Unknown(id))?.state {
-            State::Ended(ended) => ended,
-            State::Starting | State::Running | State::Ending => {
-                return Ok(self.shared.cgroups.of(id).usage());
-            }
+        let (state, group) = match self.shared.dynos().get(&id) {
+            Some(dyno) => (dyno.state, dyno.record.group()),
+            None => return Err(EngineError::Unknown(id)),
+        };
+        let State::Ended(ended) = state else {
+            return Ok(self.shared.cgroups.of(group).usage());
         };
         Ok(Usage { memory_peak_bytes: ended.memory_peak_bytes, ..Usage::default() })
     }

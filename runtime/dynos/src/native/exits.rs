@@ -24,7 +24,8 @@ pub(super) fn note_lost(shared: &Arc<Shared>, dyno: DynoId) {
 }
 
 fn settle(shared: &Shared, dyno: DynoId, status: u8) {
-    let group = shared.cgroups.of(dyno);
+    let Some(berth) = shared.dynos().get(&dyno).map(|dyno| dyno.record.group()) else { return };
+    let group = shared.cgroups.of(berth);
     let met = group.met();
     let ended = Ended {
         status,
@@ -53,7 +54,7 @@ fn settle(shared: &Shared, dyno: DynoId, status: u8) {
     }
     // Without a receiver nobody wants to know now; `list` knows later.
     drop(shared.exits.send(Exited { id: dyno, ended }));
-    if let Err(error) = group.remove().and_then(|()| shared.cpusets.leave(dyno)) {
+    if let Err(error) = group.remove().and_then(|()| shared.cpusets.leave(berth)) {
         tracing::error!(%error, %dyno, "control groups of an ended dyno cannot be removed");
     }
     if had_cpus {

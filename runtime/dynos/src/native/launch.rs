@@ -32,7 +32,7 @@ hash -r
 exec bash -c "$1"
 "#;
 
-/// Becomes the app's program; returns only to say why not.
+/// Becomes the app's program, in memory that is the first process's; returns only to say why not.
 pub(super) fn execute(record: &Record, files: &[OwnedFd], terminal: bool) -> Failure {
     match try_execute(record, files, terminal) {
         Ok(never) => match never {},

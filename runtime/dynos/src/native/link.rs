@@ -108,6 +108,6 @@ impl Link {
 }
 
 /// The connection ended before an answer came.
-fn gone() -> Failure {
+pub(super) fn gone() -> Failure {
     Failure { step: "ask the spawner".to_owned(), errno: libc::EPIPE }
 }

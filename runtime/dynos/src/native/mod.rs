@@ -3,16 +3,20 @@
 //! Three kinds of process work together:
 //!
 //! ```text
-//! engine (in the platform)  --- spawner.sock --->  spawner  --- clone3 --->  first process  --- fork --->  the app
+//! engine (in the platform)  --- spawner.sock --->  spawner  --- clone3 --->  first process  --- clone --->  the app
 //! prepares, lists, cleans up                       starts, reaps,            mounts, confines,
 //!                                                  holds output              reaps, forwards signals
 //! ```
+//!
+//! What does not depend on the dyno is made ahead, as a berth: control groups, a network, and a
+//! first process in them that waits for a dyno.
 //!
 //! Each may die without the next one noticing. A new engine finds the spawner by its socket, a
 //! new spawner finds the dynos by their records and takes their pipes from `/proc/<pid>/fd`, and
 //! a dyno's first process writes the exit status to a file that it holds open from its birth.
 
 mod address;
+mod berths;
 mod cgroup;
 mod confine;
 mod container;
@@ -26,7 +30,6 @@ mod launch;
 mod link;
 mod netlink;
 mod network;
-mod networks;
 mod open;
 mod ports;
 mod record;
@@ -40,6 +43,7 @@ mod starting;
 mod strays;
 mod stream;
 mod syscalls;
+mod title;
 mod wire;
 
 pub use address::{Network, ParseNetworkError};

@@ -1,12 +1,12 @@
 //! Opening the engine: what the machine must have, and what an earlier life has left.
 
 use super::address::Network;
+use super::berths::{self, BerthId, Berths};
 use super::cgroup::Cgroups;
 use super::cpuset::CpuSets;
 use super::engine::{Dyno, NativeEngine, Shared, State};
 use super::firewall::Rules;
 use super::network::Plan;
-use super::networks::{self, Networks};
 use super::record::Files;
 use super::slugs::{OpenSlug, Slugs};
 use super::{firewall, keeper, room, strays};
@@ -14,7 +14,7 @@ use crate::class::Capacity;
 use crate::spec::DynoId;
 use lathe_slug::UnpackLimits;
 use rustix::fs::{FlockOperation, flock};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::net::Ipv4Addr;
@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{broadcast, watch};
+use uuid::Uuid;
 
 /// A spawner must come up within this.
 const SPAWNER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -82,9 +83,9 @@ pub enum OpenError {
     Firewall(#[source] io::Error),
     #[error("remove network links that no dyno has")]
     Links(#[source] io::Error),
-    #[error("remove what is left of dyno {id}")]
+    #[error("remove what is left of dyno or berth {id}")]
     Janitor {
-        id: DynoId,
+        id: Uuid,
         #[source]
         source: io::Error,
     },
@@ -133,8 +134,8 @@ impl NativeEngine {
             })?;
         shared.link.send_replace(Some(Arc::clone(&link)));
         let keeper = tokio::spawn(keeper::keep(Arc::clone(&shared), link));
-        let networks = tokio::spawn(networks::keep_ready(Arc::clone(&shared)));
-        Ok(Self::new(shared, [keeper, networks], lock))
+        let berths = tokio::spawn(berths::keep_ready(Arc::clone(&shared)));
+        Ok(Self::new(shared, [keeper, berths], lock))
     }
 }
 
@@ -174,7 +175,7 @@ fn prepare(config: NativeConfig, slugs: OpenSlug) -> Result<(Shared, File), Open
     let newest = dynos.values().max_by_key(|dyno| dyno.record.started_ms);
     let last_address = newest.map_or(config.network.gateway(), |dyno| dyno.record.address);
     let shared = Shared {
-        networks: Networks::new(last_address),
+        berths: Berths::new(last_address),
         cgroups,
         cpusets,
         slugs,
@@ -241,20 +242,22 @@ fn adopt(
             dynos.insert(id, Dyno { record, pid, state, terminal: None });
         }
     }
-    let known = |id: &DynoId| dynos.get(id).is_some_and(|dyno| dyno.state == State::Running);
+    let running = dynos.values().filter(|dyno: &&Dyno| dyno.state == State::Running);
+    let known: BTreeSet<BerthId> = running.map(|dyno| dyno.record.group()).collect();
+    let janitor = |id: BerthId| move |source| OpenError::Janitor { id: id.0, source };
     for id in cgroups.all().map_err(OpenError::Cgroups)? {
-        if !known(&id) {
-            cgroups.of(id).remove().map_err(|source| OpenError::Janitor { id, source })?;
+        if !known.contains(&id) {
+            cgroups.of(id).remove().map_err(janitor(id))?;
         }
     }
     for id in cpusets.held().map_err(OpenError::Cgroups)? {
-        if !known(&id) {
-            cpusets.leave(id).map_err(|source| OpenError::Janitor { id, source })?;
+        if !known.contains(&id) {
+            cpusets.leave(id).map_err(janitor(id))?;
         }
     }
     for id in Files::all(dir).unwrap_or_default() {
         if !dynos.contains_key(&id) {
-            Files::of(dir, id).remove().map_err(|source| OpenError::Janitor { id, source })?;
+            Files::of(dir, id).remove().map_err(janitor(BerthId(id.0)))?;
         }
     }
     Ok(dynos)

@@ -1,5 +1,6 @@
 //! What is kept on disk about one dyno, so that it outlives the engine and the spawner.
 
+use super::berths::BerthId;
 use super::wire::Failure;
 use crate::containers::{Ended, LastWill, Mount};
 use crate::spec::{DynoId, DynoSpec};
@@ -25,13 +26,25 @@ pub(super) struct Record {
     pub(super) address: Ipv4Addr,
     /// Name of the host's end of the network link.
     pub(super) link: String,
-    pub(super) cgroup: Membership,
+    /// None of a dyno that an earlier version has started: its groups bear its own name.
+    #[serde(default)]
+    pub(super) berth: Option<BerthId>,
     /// The CPUs it has to itself.
     #[serde(default)]
     pub(super) cpus: Vec<u32>,
+    /// Version 1: the group for these CPUs, joined instead of the one for all who share theirs.
+    #[serde(default)]
+    pub(super) own_cpuset: Option<PathBuf>,
     pub(super) resolv_conf: String,
     /// Unix time in milliseconds.
     pub(super) started_ms: u64,
+}
+
+impl Record {
+    /// Whose control groups the dyno lives in.
+    pub(super) fn group(&self) -> BerthId {
+        self.berth.unwrap_or(BerthId(self.id.0))
+    }
 }
 
 /// `Stdio` without its descriptors.
@@ -40,15 +53,6 @@ pub(super) enum Streams {
     Logged,
     Given,
     Terminal { rows: u16, columns: u16 },
-}
-
-/// The control groups a dyno lives in.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub(super) struct Membership {
-    /// Version 1: one directory a hierarchy, joined by the starting process.
-    pub(super) v1: Vec<PathBuf>,
-    /// Version 2, also without controllers: the process is born there.
-    pub(super) v2: Option<PathBuf>,
 }
 
 /// The files of one dyno: `dynos/<id>/{record.json, pid, exit, end.json, safe}`.

@@ -1,5 +1,6 @@
 //! The machine's room: whether one more dyno fits, and who has which CPUs to itself.
 
+use super::berths::BerthId;
 use super::engine::{Dyno, Shared, State};
 use super::record::Record;
 use crate::class::{Capacity, Demand, Shortage, Want};
@@ -62,8 +63,8 @@ pub(super) fn taken(dynos: &Dynos) -> BTreeSet<u32> {
 pub(super) fn part(shared: &Shared) {
     // Under the lock, so that the last to write knows best.
     let dynos = shared.dynos();
-    let sharing: Vec<DynoId> =
-        living(&dynos).filter(|record| record.cpus.is_empty()).map(|record| record.id).collect();
+    let sharing: Vec<BerthId> =
+        living(&dynos).filter(|record| record.cpus.is_empty()).map(Record::group).collect();
     if let Err(error) = shared.cpusets.share(&taken(&dynos), &sharing) {
         tracing::error!(%error, "CPUs cannot be set aside: others run on them too");
     }

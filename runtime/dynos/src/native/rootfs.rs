@@ -31,26 +31,46 @@ const READ_ONLY: &[&str] = &["bus", "fs", "irq", "sys", "sysrq-trigger"];
 
 const QUIET: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV);
 
-/// Builds the root under `scratch`, an empty directory that all containers share because each
-/// mounts over it in its own namespace. The working directory is left in the new root's parent.
-pub(super) fn build(record: &Record, scratch: &Path) -> Result<(), Failure> {
+/// What the kernel shows of itself: mounted ahead beside the root, and moved into it.
+const SYSTEM: [&str; 3] = ["proc", "dev", "sys"];
+
+/// The memory limit as a dyno of cgroup version 1 would see it.
+const MEMORY: &str = "fs/cgroup/memory";
+
+/// Lays out under `scratch` what does not depend on the dyno. All containers share that empty
+/// directory because each mounts over it in its own namespace, and the working directory is left
+/// there.
+pub(super) fn lay_out(scratch: &Path) -> Result<(), Failure> {
     let none = None::<&Path>;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
-        .map_err(Failure::at("make mounts private"))?;
-    let size = record.spec.class.disk_bytes;
-    let inodes = (size / 16_384).max(INODES_MIN);
-    let options = format!("size={size},nr_inodes={inodes},mode=755");
-    mount(Some("tmpfs"), scratch, Some("tmpfs"), QUIET, Some(options.as_str()))
+    // What the host mounts and unmounts meanwhile holds here, too, but nothing gets back there.
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SLAVE, none)
+        .map_err(Failure::at("part from the host's mounts"))?;
+    mount(Some("tmpfs"), scratch, Some("tmpfs"), QUIET, Some("mode=755"))
         .map_err(Failure::at("mount writable layer"))?;
     chdir(scratch).map_err(Failure::at("enter writable layer"))?;
-    for directory in ["root", "work"] {
+    for directory in ["root", "work"].into_iter().chain(SYSTEM) {
         fs::create_dir(directory).map_err(Failure::at("make writable layer"))?;
     }
-    write_upper(record).map_err(Failure::at("fill writable layer"))?;
-    mount_overlay(record)?;
     mount_proc()?;
     mount_dev().map_err(Failure::at("mount /dev"))?;
-    mount_sys(record.spec.class.memory_bytes).map_err(Failure::at("mount /sys"))?;
+    mount_sys().map_err(Failure::at("mount /sys"))
+}
+
+/// Makes the dyno's root of what is laid out.
+pub(super) fn build(record: &Record) -> Result<(), Failure> {
+    let none = None::<&str>;
+    let size = record.spec.class.disk_bytes;
+    let inodes = (size / 16_384).max(INODES_MIN);
+    let options = format!("size={size},nr_inodes={inodes}");
+    mount(none, ".", none, MsFlags::MS_REMOUNT | QUIET, Some(options.as_str()))
+        .map_err(Failure::at("bound writable layer"))?;
+    write_upper(record).map_err(Failure::at("fill writable layer"))?;
+    mount_overlay(record)?;
+    tell_memory(record.spec.class.memory_bytes).map_err(Failure::at("fill /sys"))?;
+    for name in SYSTEM {
+        mount(Some(name), &Path::new("root").join(name), none, MsFlags::MS_MOVE, none)
+            .map_err(Failure::at(format!("move /{name}")))?;
+    }
     record.mounts.iter().try_for_each(|mount| attach(mount, record.spec.uid))
 }
 
@@ -122,7 +142,7 @@ fn mount_overlay(record: &Record) -> Result<(), Failure> {
 
 fn mount_proc() -> Result<(), Failure> {
     let none = None::<&str>;
-    let root = Path::new("root/proc");
+    let root = Path::new("proc");
     mount(Some("proc"), root, Some("proc"), QUIET | MsFlags::MS_NOEXEC, none)
         .map_err(Failure::at("mount /proc"))?;
     for name in MASKED {
@@ -157,7 +177,7 @@ fn remount_read_only(path: &Path, more: MsFlags) -> nix::Result<()> {
 }
 
 fn mount_dev() -> io::Result<()> {
-    let root = Path::new("root/dev");
+    let root = Path::new("dev");
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
     mount(Some("tmpfs"), root, Some("tmpfs"), flags, Some("size=64k,mode=755"))?;
     let nodes = [
@@ -193,14 +213,18 @@ fn mount_dev() -> io::Result<()> {
     Ok(())
 }
 
-/// Nothing of the machine's `/sys`, but the one file by which buildpacks size their programs.
-fn mount_sys(memory_bytes: u64) -> io::Result<()> {
-    let root = Path::new("root/sys");
+/// Nothing of the machine's `/sys`, but room for the one file by which buildpacks size their
+/// programs.
+fn mount_sys() -> io::Result<()> {
+    let root = Path::new("sys");
     let flags = QUIET | MsFlags::MS_NOEXEC;
     mount(Some("tmpfs"), root, Some("tmpfs"), flags, Some("size=64k,mode=755"))?;
-    let memory = root.join("fs/cgroup/memory");
-    fs::create_dir_all(&memory)?;
-    fs::write(memory.join("memory.limit_in_bytes"), format!("{memory_bytes}\n"))?;
+    fs::create_dir_all(root.join(MEMORY))
+}
+
+fn tell_memory(bytes: u64) -> io::Result<()> {
+    let root = Path::new("sys");
+    fs::write(root.join(MEMORY).join("memory.limit_in_bytes"), format!("{bytes}\n"))?;
     remount_read_only(root, MsFlags::MS_NOEXEC)?;
     Ok(())
 }

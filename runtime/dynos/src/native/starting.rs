@@ -1,10 +1,10 @@
 //! Starting a container: reserve, prepare, ask the spawner; after an error, all of it back.
 
+use super::berths::Berth;
 use super::engine::{Dyno, Shared, State};
 use super::exits::now_ms;
-use super::networks::Ready;
-use super::record::{Files, Membership, Record, Streams};
-use super::wire::{Answer, FDS_MAX, Failure, Order};
+use super::record::{Files, Record, Streams};
+use super::wire::{Answer, Boarding, FDS_MAX, Failure, Order};
 use super::{image, room};
 use crate::containers::{MountSource, Start, StartError, Started, Stdio};
 use crate::spec::DynoId;
@@ -34,14 +34,15 @@ pub(super) async fn start(shared: Arc<Shared>, start: Start) -> Result<Started, 
         slug: None,
         address: Ipv4Addr::UNSPECIFIED,
         link: String::new(),
-        cgroup: Membership::default(),
+        berth: None,
         cpus: Vec::new(),
+        own_cpuset: None,
         resolv_conf: shared.resolv_conf.clone(),
         started_ms: now_ms(),
     };
-    let (record, network) = shared.reserve(record)?;
-    let launched = launch(&shared, record, network, fds).await;
-    shared.networks.refill();
+    let (record, berth) = shared.reserve(record)?;
+    let launched = launch(&shared, record, berth, fds).await;
+    shared.berths.refill();
     if launched.is_err() {
         // Killing what may run and waiting for it is nothing for an asynchronous task.
         drop(tokio::task::spawn_blocking(move || shared.unprepare(id)).await);
@@ -52,26 +53,18 @@ pub(super) async fn start(shared: Arc<Shared>, start: Start) -> Result<Started, 
 async fn launch(
     shared: &Arc<Shared>,
     record: Record,
-    network: Ready,
+    berth: Berth,
     stdio: Vec<OwnedFd>,
 ) -> Result<Started, StartError> {
     let (id, address) = (record.id, record.address);
+    let boarding =
+        Boarding { dyno: id, berth: berth.id, streams: record.streams, uid: record.spec.uid };
+    let manned = berth.made.is_some();
     let preparing = Arc::clone(shared);
-    let network = tokio::task::spawn_blocking(move || preparing.prepare(record, network))
+    let berth = tokio::task::spawn_blocking(move || preparing.prepare(record, berth))
         .await
         .unwrap_or_else(|_| Err(refused("prepare", libc::EIO)))?;
-    let link = shared.link().await?;
-    let fds: Vec<OwnedFd> = std::iter::once(network).chain(stdio).collect();
-    let failed =
-        |failure: Failure| StartError::Step { source: failure.error(), step: failure.step };
-    let (answer, mut fds) = link.ask(Order::Start(id), &fds).await.map_err(failed)?;
-    let pid = match answer {
-        Answer::Started { pid } => pid,
-        Answer::Failed(failure) => return Err(failed(failure)),
-        Answer::Output { .. } | Answer::Kept(_) | Answer::Done | Answer::Unknown => {
-            return Err(refused("understand the spawner", libc::EPROTO));
-        }
-    };
+    let (pid, mut fds) = board(shared, boarding, &berth, manned, &stdio).await?;
     let terminal = fds.pop();
     let copy = terminal.as_ref().map(OwnedFd::try_clone).transpose();
     let copy = copy.map_err(step("keep the terminal"))?;
@@ -85,28 +78,55 @@ async fn launch(
     Ok(Started { pid, address, terminal })
 }
 
+/// Has the dyno started in its berth, which gets a first process if it has none, or none any more:
+/// with the spawner all those end that wait.
+async fn board(
+    shared: &Arc<Shared>,
+    boarding: Boarding,
+    berth: &Berth,
+    mut manned: bool,
+    stdio: &[OwnedFd],
+) -> Result<(u32, Vec<OwnedFd>), StartError> {
+    let link = shared.link().await?;
+    for _ in 0..2 {
+        if !manned && let Some(made) = &berth.made {
+            made.man(shared, berth.id).await.map_err(failed)?;
+        }
+        match link.ask(Order::Start(boarding), stdio).await.map_err(failed)? {
+            (Answer::Started { pid }, fds) => return Ok((pid, fds)),
+            (Answer::Failed(failure), _) => return Err(failed(failure)),
+            (Answer::Unknown, _) => manned = false,
+            (Answer::Output { .. } | Answer::Kept(_) | Answer::Done, _) => {
+                return Err(refused("understand the spawner", libc::EPROTO));
+            }
+        }
+    }
+    Err(refused("keep a first process", libc::ESRCH))
+}
+
 impl Shared {
-    /// Takes a place and a network for a new dyno.
-    fn reserve(&self, mut record: Record) -> Result<(Record, Ready), StartError> {
+    /// Takes a place and a berth for a new dyno.
+    fn reserve(&self, mut record: Record) -> Result<(Record, Berth), StartError> {
         let mut dynos = self.dynos();
         if dynos.contains_key(&record.id) {
             return Err(StartError::Repeated(record.id));
         }
         record.cpus = room::find(self, &dynos, &record)?;
         let taken = dynos.values().map(|dyno| dyno.record.address).collect();
-        let Some(network) = self.networks.take(taken, &self.config) else {
+        let Some(berth) = self.berths.take(taken, &self.config) else {
             return Err(refused("take an address", libc::EADDRNOTAVAIL));
         };
-        record.address = network.plan.address;
-        record.link.clone_from(&network.plan.link);
+        record.berth = Some(berth.id);
+        record.address = berth.plan.address;
+        record.link.clone_from(&berth.plan.link);
         let dyno = Dyno { record: record.clone(), pid: 0, state: State::Starting, terminal: None };
         dynos.insert(record.id, dyno);
-        Ok((record, network))
+        Ok((record, berth))
     }
 
     /// Everything that is made outside of the container: on the disk, in the control groups, and
-    /// its network.
-    fn prepare(&self, mut record: Record, network: Ready) -> Result<OwnedFd, StartError> {
+    /// what the berth is still without.
+    fn prepare(&self, mut record: Record, mut berth: Berth) -> Result<Berth, StartError> {
         if let Some(slug) = record.spec.slug {
             record.slug = Some(self.slugs.take((slug, record.spec.uid))?);
             // At once, so that it is given back whatever happens next.
@@ -118,19 +138,18 @@ impl Shared {
                     .map_err(step(format!("make image {}", path.display())))?;
             }
         }
-        let group = self.cgroups.of(record.id);
-        record.cgroup = group.create(&record.spec.class).map_err(step("make control groups"))?;
+        berth.make(self).map_err(failed)?;
+        let group = self.cgroups.of(berth.id);
+        group.limit(&record.spec.class).map_err(step("limit control groups"))?;
         let taken = room::taken(&self.dynos());
-        let cpuset = self.cpusets.enter(record.id, &record.cpus, &taken);
-        record.cgroup.v1.extend(cpuset.map_err(step("set CPUs aside"))?);
+        let cpuset = self.cpusets.enter(berth.id, &record.cpus, &taken);
+        record.own_cpuset = cpuset.map_err(step("set CPUs aside"))?;
         if !record.cpus.is_empty() {
             room::part(self);
         }
         Files::of(&self.config.dir, record.id).create(&record).map_err(step("write record"))?;
         self.replace(&record);
-        let failed =
-            |failure: Failure| StartError::Step { source: failure.error(), step: failure.step };
-        network.make().map_err(failed)
+        Ok(berth)
     }
 
     fn replace(&self, record: &Record) {
@@ -141,17 +160,17 @@ impl Shared {
 
     /// Takes back what `reserve` and `prepare` have done, as far as they came.
     fn unprepare(&self, id: DynoId) {
-        let removed = self.cgroups.of(id).remove().and_then(|()| self.cpusets.leave(id));
+        let Some(record) = self.dynos().get(&id).map(|dyno| dyno.record.clone()) else { return };
+        let berth = record.group();
+        let removed = self.cgroups.of(berth).remove().and_then(|()| self.cpusets.leave(berth));
         if let Err(error) = removed.and_then(|()| Files::of(&self.config.dir, id).remove()) {
             tracing::error!(%error, dyno = %id, "a failed start left something behind");
         }
-        let record = self.dynos().remove(&id).map(|dyno| dyno.record);
-        if record.as_ref().is_some_and(|record| !record.cpus.is_empty()) {
+        self.dynos().remove(&id);
+        if !record.cpus.is_empty() {
             room::part(self);
         }
-        if let Some(record) = record
-            && let (Some(slug), Some(_)) = (record.spec.slug, &record.slug)
-        {
+        if let (Some(slug), Some(_)) = (record.spec.slug, &record.slug) {
             self.slugs.release((slug, record.spec.uid));
         }
     }
@@ -162,8 +181,8 @@ fn check(start: &Start) -> Result<(), StartError> {
     if start.spec.uid == 0 {
         return Err(refused("run as root", libc::EPERM));
     }
-    // Beside its own ones: the network and the standard ones.
-    if start.extra_fds.len() + 4 > FDS_MAX {
+    // Beside its own ones: the standard ones, and the ends of two of them that are kept.
+    if start.extra_fds.len() + 5 > FDS_MAX {
         return Err(refused("pass descriptors", libc::E2BIG));
     }
     let absolute = |path: &Path| path.is_absolute();
@@ -171,6 +190,10 @@ fn check(start: &Start) -> Result<(), StartError> {
         return Err(refused("mount at a relative path", libc::EINVAL));
     }
     Ok(())
+}
+
+fn failed(failure: Failure) -> StartError {
+    StartError::Step { source: failure.error(), step: failure.step }
 }
 
 fn refused(step: &str, errno: i32) -> StartError {

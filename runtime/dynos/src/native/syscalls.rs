@@ -5,9 +5,13 @@
 )]
 
 use nix::errno::Errno;
-use nix::unistd::{ForkResult, Pid};
+use nix::unistd::Pid;
 use rustix::fd::FromRawFd;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::ops::Range;
+use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+
+/// Enough for what a child does until it executes its program, many times over.
+const STACK_BYTES: usize = 256 << 10;
 
 /// What `clone_container` returns: twice, like `fork`.
 pub(super) enum Cloned {
@@ -49,10 +53,26 @@ pub(super) fn clone_container(cgroup: Option<BorrowedFd<'_>>) -> nix::Result<Clo
     }
 }
 
-/// `fork`, for a single-threaded process only.
-pub(super) fn fork() -> nix::Result<ForkResult> {
-    // SAFETY: the process has one thread, so that the child may run any code.
-    unsafe { nix::unistd::fork() }
+/// Runs `child` in a new process that has this one's memory, and returns when it has executed a
+/// program or ended: copying the memory first would take longer than all the child does.
+///
+/// Only for a single-threaded process. The child may run any code but must own nothing that is
+/// released when it executes its program; descriptors are its own copies.
+pub(super) fn spawn_in_memory(mut child: &mut dyn FnMut()) -> nix::Result<Pid> {
+    extern "C" fn enter(child: *mut libc::c_void) -> libc::c_int {
+        // SAFETY: the pointer below, which outlives this process's use of it.
+        let child = unsafe { &mut *child.cast::<&mut dyn FnMut()>() };
+        child();
+        exit(0)
+    }
+    // Words, so that the stack's end is aligned as the processor wants it.
+    let mut stack: Vec<u128> = Vec::with_capacity(STACK_BYTES / size_of::<u128>());
+    let end = stack.spare_capacity_mut().as_mut_ptr_range().end;
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    // SAFETY: this process stands still until the child has left its memory, so that nothing else
+    // runs in it meanwhile, and `stack` and `child` outlive the child's use of them.
+    let pid = unsafe { libc::clone(enter, end.cast(), flags, (&raw mut child).cast()) };
+    Errno::result(pid).map(Pid::from_raw)
 }
 
 /// Puts `fds` at the numbers 0, 1, 2, … and closes all others, or (with `until_exec`) leaves
@@ -131,9 +151,32 @@ pub(super) fn exit(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
-/// The exit record where `place` has put it in the container's first process.
-pub(super) fn adopt_exit_record() -> std::fs::File {
-    const NUMBER: RawFd = 3;
-    // SAFETY: `place` has just put the record there, and nothing else in this process owns it.
-    unsafe { std::fs::File::from_raw_fd(NUMBER) }
+/// Closes every descriptor of this process but `kept`, which come to lie behind the three standard
+/// ones; those become `standard`, or stay what they are.
+pub(super) fn keep_only(
+    standard: Option<OwnedFd>,
+    kept: Vec<OwnedFd>,
+) -> nix::Result<Vec<OwnedFd>> {
+    let standard = match standard.map(IntoRawFd::into_raw_fd) {
+        Some(all) => [all; 3],
+        None => [0, 1, 2],
+    };
+    let count = RawFd::try_from(kept.len()).map_err(|_| Errno::EMFILE)?;
+    let kept = kept.into_iter().map(IntoRawFd::into_raw_fd);
+    place(&standard.into_iter().chain(kept).collect::<Vec<_>>(), false)?;
+    // SAFETY: `place` has just put them there, and nothing else in this process owns them.
+    Ok((3..3 + count).map(|number| unsafe { OwnedFd::from_raw_fd(number) }).collect())
+}
+
+/// Writes `text` to `range` of this process's memory, as far as there is room before a last zero,
+/// and zeros behind it. The range must be that of the process's command line.
+pub(super) fn overwrite_command_line(range: &Range<usize>, text: &[u8]) {
+    let text = &text[..text.len().min(range.len().saturating_sub(1))];
+    let start = std::ptr::with_exposed_provenance_mut::<u8>(range.start);
+    // SAFETY: the kernel laid this writable range out for the arguments and has told where it
+    // lies; this process has one thread, which reads its arguments no more.
+    unsafe {
+        start.write_bytes(0, range.len());
+        start.copy_from_nonoverlapping(text.as_ptr(), text.len());
+    }
 }

@@ -1,5 +1,8 @@
 //! What the engine, the spawner and a starting container say to each other, descriptors included.
 
+use super::berths::BerthId;
+use super::cgroup::Membership;
+use super::record::Streams;
 use crate::spec::DynoId;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -12,7 +15,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Raised when a message changes its meaning: an engine replaces a spawner of another version,
 /// and the new one adopts what runs.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 
 /// From this version on a spawner keeps sockets. `Hello`, `Kept`, `Retire` and their answers never
 /// change their form again: by them every later engine takes over from every earlier spawner.
@@ -32,9 +35,12 @@ pub(super) struct Request {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Order {
-    /// Starts what the dyno's record says. Descriptors: its network, the three of `Stdio::Given`,
-    /// then the extra ones.
-    Start(DynoId),
+    /// Puts a first process into a berth, which waits there for a dyno until the engine is gone.
+    /// Descriptor: its network.
+    Prepare(BerthId, Membership),
+    /// Starts what the dyno's record says; `Unknown` when no first process waits in the berth.
+    /// Descriptors: the three of `Stdio::Given`, then the extra ones.
+    Start(Boarding),
     /// Hands out the read ends of the output pipes; from now on the engine reads them.
     Output(DynoId),
     /// Sends a signal to the container's first process, which passes it on to all others.
@@ -47,6 +53,15 @@ pub(super) enum Order {
     Kept,
     /// The spawner ends. What runs keeps running.
     Retire,
+}
+
+/// Which dyno comes to be in which berth, and what the spawner has to know of its record.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Boarding {
+    pub(super) dyno: DynoId,
+    pub(super) berth: BerthId,
+    pub(super) streams: Streams,
+    pub(super) uid: u32,
 }
 
 /// The spawner answers and tells.
@@ -90,6 +105,14 @@ pub(super) enum Answer {
     Kept(Vec<String>),
     Done,
     Unknown,
+}
+
+/// The spawner tells the first process that waits in a berth. Descriptors: so many for the app
+/// (none for a terminal, which is made inside), then the read ends of its output to be kept.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Boarded {
+    pub(super) dyno: DynoId,
+    pub(super) for_app: usize,
 }
 
 /// A starting container tells the spawner.

@@ -44,6 +44,7 @@ impl Spawner {
             let now = Instant::now();
             self.kept.engine_went(now);
             self.alone.engine_went(now);
+            self.vacate_all();
             for stream in self.held.values_mut().flat_map(|held| held.output.iter_mut().flatten()) {
                 stream.release();
             }
@@ -75,11 +76,13 @@ impl Spawner {
     fn obey(&mut self, request: Request, fds: Vec<OwnedFd>) {
         let Request { number, order } = request;
         match order {
-            Order::Start(dyno) => {
-                if let Err(failure) = self.start(number, dyno, fds) {
-                    self.reply(number, Answer::Failed(failure));
-                }
+            Order::Prepare(berth, groups) => {
+                let answer = self
+                    .prepare(berth, &groups, fds)
+                    .map_or_else(Answer::Failed, |()| Answer::Done);
+                self.reply(number, answer);
             }
+            Order::Start(boarding) => self.start(number, boarding, fds),
             Order::Output(dyno) => self.hand_out(number, dyno),
             Order::Signal(dyno, signal) => {
                 let answer = self.signal(dyno, signal);

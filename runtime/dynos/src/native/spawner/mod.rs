@@ -1,6 +1,7 @@
 //! The spawner: a small single-threaded process that starts containers, reaps them and holds
 //! their output, so that neither costs nor dies with the platform's process.
 
+mod berths;
 mod engine;
 mod held;
 mod kept;
@@ -8,8 +9,11 @@ mod safe;
 mod start;
 mod watches;
 
+use super::berths::BerthId;
 use super::stream::Stream;
+use super::title;
 use crate::spec::DynoId;
+use berths::Manned;
 use held::Held;
 use kept::Kept;
 use nix::sys::epoll::EpollTimeout;
@@ -37,6 +41,7 @@ enum Source {
     Engine,
     Report(DynoId),
     Process(DynoId),
+    Berth(BerthId),
 }
 
 #[derive(Debug)]
@@ -45,6 +50,7 @@ struct Spawner {
     watches: Watches<Source>,
     listener: OwnedFd,
     engine: Option<OwnedFd>,
+    berths: BTreeMap<BerthId, Manned>,
     held: BTreeMap<DynoId, Held>,
     kept: Kept,
     alone: Alone,
@@ -85,6 +91,7 @@ pub fn run(dir: &Path) -> Result<(), SpawnerError> {
         other => other.map_err(SpawnerError::at("take its lock"))?,
     }
     raise_open_files();
+    title::find();
     let mut spawner = Spawner::open(dir)?;
     spawner.adopt().map_err(SpawnerError::at("adopt containers"))?;
     while !spawner.retired {
@@ -128,6 +135,7 @@ impl Spawner {
             watches,
             listener,
             engine: None,
+            berths: BTreeMap::new(),
             held: BTreeMap::new(),
             kept: Kept::default(),
             alone: Alone::since(Instant::now()),
@@ -147,6 +155,7 @@ impl Spawner {
                     self.hear(dyno);
                 }
                 Source::Process(dyno) => self.reap(dyno),
+                Source::Berth(berth) => self.vacate(berth),
             }
         }
         for stream in self.held.values_mut().flat_map(|held| held.output.iter_mut().flatten()) {

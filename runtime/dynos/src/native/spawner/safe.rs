@@ -3,7 +3,6 @@
 
 use super::Spawner;
 use crate::native::record::Files;
-use crate::spec::DynoId;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -46,15 +45,16 @@ impl Spawner {
         let running = self.held.iter().filter(|(_, held)| held.status.is_none());
         for (dyno, _) in running {
             // One that is ending has no group any more.
-            drop(make_safe(&Files::of(&self.dir, *dyno), *dyno));
+            drop(make_safe(&Files::of(&self.dir, *dyno)));
         }
     }
 }
 
-fn make_safe(files: &Files, dyno: DynoId) -> io::Result<()> {
+fn make_safe(files: &Files) -> io::Result<()> {
     let Some(will) = files.will() else { return Ok(()) };
     // It names a file of this dyno's own group and nothing else.
-    let own = will.path.parent().is_some_and(|group| group.ends_with(dyno.to_string()));
+    let berth = files.record()?.group();
+    let own = will.path.parent().is_some_and(|group| group.ends_with(berth.to_string()));
     if !own {
         return Err(io::ErrorKind::InvalidData.into());
     }

@@ -1,80 +1,67 @@
 //! A container's start, from the order to the answer.
 
+use super::berths::{Waiting, end_now, last_word};
 use super::held::{Held, Starting};
 use super::{Source, Spawner};
-use crate::native::container::{self, Inherited};
-use crate::native::record::{Files, Record, Streams};
+use crate::native::record::{Files, Streams};
 use crate::native::stream::Stream;
-use crate::native::syscalls::{self, Cloned};
-use crate::native::wire::{self, Answer, Failure, Message, Report};
+use crate::native::wire::{self, Answer, Boarded, Boarding, Failure, Message, Report};
 use crate::spec::DynoId;
-use rustix::fs::{FileType, Mode, OFlags};
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use rustix::process::{Signal, WaitId, WaitIdOptions};
+use rustix::fs::FileType;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+
+/// What a dyno's start hands over.
+#[derive(Default)]
+struct Luggage {
+    for_app: Vec<OwnedFd>,
+    /// Read ends of its output, for its first process.
+    kept: Vec<OwnedFd>,
+    /// The spawner's own.
+    output: Option<[Stream; 2]>,
+}
 
 impl Spawner {
-    pub(super) fn start(
+    pub(super) fn start(&mut self, number: u64, boarding: Boarding, fds: Vec<OwnedFd>) {
+        let started = match self.take(boarding.berth) {
+            Ok(Some(waiting)) => self.board(number, boarding, waiting, fds),
+            Ok(None) => return self.reply(number, Answer::Unknown),
+            Err(failure) => Err(failure),
+        };
+        if let Err(failure) = started {
+            self.reply(number, Answer::Failed(failure));
+        }
+    }
+
+    /// Hands a dyno over to the first process that has waited for one.
+    fn board(
         &mut self,
         number: u64,
-        dyno: DynoId,
-        mut fds: Vec<OwnedFd>,
+        boarding: Boarding,
+        waiting: Waiting,
+        fds: Vec<OwnedFd>,
     ) -> Result<(), Failure> {
-        let files = Files::of(&self.dir, dyno);
-        let record = files.record().map_err(Failure::at("read record"))?;
-        if fds.is_empty() {
-            return Err(Failure { step: "take network".to_owned(), errno: libc::EBADF });
-        }
-        let network = fds.remove(0);
-        let mut output = None;
-        let (mut stdio, mut kept) = (Vec::new(), Vec::new());
-        match record.streams {
-            Streams::Logged => {
-                let null = File::open("/dev/null").map_err(Failure::at("open /dev/null"))?;
-                let (out, out_end) = Stream::open().map_err(Failure::at("make output pipe"))?;
-                let (err, err_end) = Stream::open().map_err(Failure::at("make output pipe"))?;
-                for stream in [&out, &err] {
-                    kept.push(stream.reader().map_err(Failure::at("make output pipe"))?);
-                }
-                stdio.extend([null.into(), out_end, err_end]);
-                output = Some([out, err]);
-            }
-            Streams::Given if fds.len() >= 3 => stdio.extend(fds.drain(..3)),
-            Streams::Given => {
-                return Err(Failure { step: "take stdio".to_owned(), errno: libc::EBADF });
-            }
-            Streams::Terminal { .. } => {}
-        }
-        give_pipes(&stdio, record.spec.uid).map_err(Failure::at("give output pipes away"))?;
-        let (report, inside) = rustix::net::socketpair(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )
-        .map_err(Failure::at("make report socket"))?;
-        let inherited = Inherited {
-            report: inside,
-            exit: files.open_exit()?,
-            stdio,
-            output: kept,
-            extra: fds,
-            network,
-        };
-        let (pid, process) = clone(&record, inherited, &self.dir)?;
-        let known = files
-            .write_pid(pid)
-            .and_then(|()| self.watches.begin(&process, Source::Process(dyno)))
-            .and_then(|()| self.watches.begin(&report, Source::Report(dyno)));
-        if let Err(error) = known {
+        let dyno = boarding.dyno;
+        let Waiting { pid, process, line } = waiting;
+        let known = pack(boarding, fds).and_then(|luggage| {
+            // From now on it can be adopted.
+            Files::of(&self.dir, dyno)
+                .write_pid(pid)
+                .and_then(|()| self.watches.begin(&process, Source::Process(dyno)))
+                .and_then(|()| self.watches.begin(&line, Source::Report(dyno)))
+                .and_then(|()| hand_over(&line, dyno, &luggage))
+                .map_err(Failure::at("keep track of container"))?;
+            Ok(luggage.output)
+        });
+        let output = known.map_err(|failure| {
             self.watches.end(&process);
+            self.watches.end(&line);
             end_now(&process);
-            return Err(Failure::at("keep track of container")(error));
-        }
-        let starting = Some(Starting { number, report, terminal: None, failure: None });
+            // It may have ended just before, and have said why.
+            last_word(&line).unwrap_or(failure)
+        })?;
+        let starting = Some(Starting { number, report: line, terminal: None, failure: None });
         self.held
             .insert(dyno, Held { pid, process: Some(process), output, status: None, starting });
         Ok(())
@@ -118,6 +105,36 @@ impl Spawner {
     }
 }
 
+fn pack(boarding: Boarding, mut fds: Vec<OwnedFd>) -> Result<Luggage, Failure> {
+    let mut luggage = Luggage::default();
+    match boarding.streams {
+        Streams::Logged => {
+            let null = File::open("/dev/null").map_err(Failure::at("open /dev/null"))?;
+            let (out, out_end) = Stream::open().map_err(Failure::at("make output pipe"))?;
+            let (err, err_end) = Stream::open().map_err(Failure::at("make output pipe"))?;
+            for stream in [&out, &err] {
+                luggage.kept.push(stream.reader().map_err(Failure::at("make output pipe"))?);
+            }
+            luggage.for_app.extend([null.into(), out_end, err_end]);
+            luggage.output = Some([out, err]);
+        }
+        Streams::Given if fds.len() >= 3 => luggage.for_app.extend(fds.drain(..3)),
+        Streams::Given => {
+            return Err(Failure { step: "take stdio".to_owned(), errno: libc::EBADF });
+        }
+        Streams::Terminal { .. } => {}
+    }
+    give_pipes(&luggage.for_app, boarding.uid).map_err(Failure::at("give output pipes away"))?;
+    luggage.for_app.extend(fds);
+    Ok(luggage)
+}
+
+fn hand_over(line: &OwnedFd, dyno: DynoId, luggage: &Luggage) -> io::Result<()> {
+    let boarded = Boarded { dyno, for_app: luggage.for_app.len() };
+    let fds: Vec<_> = luggage.for_app.iter().chain(&luggage.kept).map(AsFd::as_fd).collect();
+    wire::send(line, &boarded, &fds)
+}
+
 /// Makes pipes the dyno's own: programs open `/dev/stdout` and `/dev/stderr` by name, and the kernel
 /// asks then whose they are.
 fn give_pipes(files: &[OwnedFd], uid: u32) -> io::Result<()> {
@@ -128,29 +145,4 @@ fn give_pipes(files: &[OwnedFd], uid: u32) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-fn clone(record: &Record, inherited: Inherited, dir: &Path) -> Result<(u32, OwnedFd), Failure> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let open = |path: &PathBuf| rustix::fs::open(path, flags, Mode::empty());
-    let group = record
-        .cgroup
-        .v2
-        .as_ref()
-        .map(open)
-        .transpose()
-        .map_err(Failure::at("open control group"))?;
-    match syscalls::clone_container(group.as_ref().map(AsFd::as_fd))
-        .map_err(Failure::at("make namespaces"))?
-    {
-        Cloned::Child => container::run(record, inherited, &dir.join("scratch")),
-        Cloned::Parent { pid, pidfd } => Ok((pid.as_raw().cast_unsigned(), pidfd)),
-    }
-}
-
-/// Kills and reaps a container whose start failed, so that its groups are empty afterwards.
-fn end_now(process: &OwnedFd) {
-    // Both fail only when it is gone already.
-    let _sent = rustix::process::pidfd_send_signal(process, Signal::KILL);
-    let _reaped = rustix::process::waitid(WaitId::PidFd(process.as_fd()), WaitIdOptions::EXITED);
 }
