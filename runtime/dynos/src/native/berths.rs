@@ -51,6 +51,8 @@ pub(super) struct Made {
 pub(super) struct Berths {
     state: Mutex<State>,
     wanted: Notify,
+    /// Held while one is made ahead, which nobody can interrupt.
+    busy: Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -66,7 +68,7 @@ struct State {
 impl Berths {
     pub(super) fn new(last: Ipv4Addr) -> Self {
         let state = State { last, ready: Vec::new(), making: None, closed: false };
-        Self { state: Mutex::new(state), wanted: Notify::new() }
+        Self { state: Mutex::new(state), wanted: Notify::new(), busy: Mutex::default() }
     }
 
     /// A berth for a new dyno beside those at the addresses `taken`; none when all are.
@@ -91,6 +93,11 @@ impl Berths {
         let mut state = self.state();
         state.closed = true;
         state.ready.clear();
+    }
+
+    /// Waits until nothing more is made after `close`.
+    pub(super) fn settle(&self) {
+        drop(self.busy.lock());
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -162,8 +169,9 @@ async fn make_ready(shared: &Arc<Shared>) -> Result<bool, Failure> {
     let Some(mut berth) = shared.plan_one() else { return Ok(false) };
     let making = Arc::clone(shared);
     let made = tokio::task::spawn_blocking(move || {
-        let made = berth.make(&making);
-        made.map(|()| berth)
+        let _busy = making.berths.busy.lock();
+        if making.berths.state().closed { Err(interrupted()) } else { berth.make(&making) }?;
+        Ok(berth)
     });
     let made = made.await.unwrap_or_else(|_| Err(interrupted()));
     let manned = match made {

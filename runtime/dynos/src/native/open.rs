@@ -281,6 +281,7 @@ fn resolvers(resolv_conf: &str) -> Vec<Ipv4Addr> {
 
 /// Removes what `prepare` has set up, once no dyno is left.
 pub(super) fn undo(shared: &Shared) -> Result<(), OpenError> {
+    shared.berths.settle();
     firewall::remove(&shared.config.table()).map_err(OpenError::Firewall)?;
     let closed = shared.cgroups.close().and_then(|()| shared.cpusets.close());
     closed.map_err(OpenError::Cgroups)

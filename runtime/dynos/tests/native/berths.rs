@@ -45,9 +45,12 @@ async fn a_dyno_takes_a_first_process_that_waits_and_another_one_comes() {
 #[tokio::test]
 async fn killed_ones_cost_no_start() {
     let world = World::new().await;
-    for pid in all_ready(&world).await {
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    let ready = all_ready(&world).await;
+    for pid in &ready {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(*pid), Signal::SIGKILL).unwrap();
     }
+    let gone = |pid: &i32| !fs::exists(format!("/proc/{pid}")).unwrap();
+    wait_for("the spawner to notice", || ready.iter().all(gone)).await;
     for _ in 0..5 {
         let (text, ended) = world.run("echo here; exit 3").await;
         assert_eq!((text.as_str(), ended.status), ("here\n", 3));
