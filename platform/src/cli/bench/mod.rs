@@ -1,5 +1,6 @@
 //! `lathe bench`: what the platform's promises cost, beside a limit and rivals of the same run.
 
+mod burst;
 mod crun;
 mod docker;
 mod figures;
@@ -30,6 +31,8 @@ pub(super) enum Bench {
     Start(start::Start),
     /// From `git push` to live and back, warm, step by step
     Push(push::Push),
+    /// Thousands of tasks and dynos at once, from the request to the tear-down
+    Burst(burst::Burst),
     /// Packing and unpacking a tree, beside tar with gzip and with pigz
     Slug(slug::Slug),
     /// The limit's own process; the measurement runs it
@@ -106,6 +109,10 @@ pub(super) fn bench(config: Config, what: &Bench) -> Result<(), CliError> {
         Bench::Push(how) => {
             let steps = steps::listen(&config.log);
             super::runtime()?.block_on(push::push(config, how, &steps))?;
+        }
+        Bench::Burst(how) => {
+            super::init_log(&config.log);
+            super::runtime()?.block_on(burst::burst(config, how))?;
         }
         Bench::Slug(how) => slug::slug(how)?,
         Bench::Limit { .. } => {}

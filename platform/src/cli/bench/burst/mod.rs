@@ -1,0 +1,309 @@
+//! `lathe bench burst`: thousands of tasks and dynos at once, through the real API of a platform of
+//! its own: kept, placed, started, run and finished, and then torn down.
+//!
+//! The experiment is Cloud Foundry's, which took a hundred machines for it (Onsi Fakhouri, "Diego
+//! performance", 2016).
+
+mod caller;
+mod chart;
+mod lives;
+mod watcher;
+
+use super::BenchError;
+use super::figures::{load, milliseconds, quantile, sorted};
+use crate::cli::client::Client;
+use crate::cli::say::say;
+use crate::cli::tour::Sample;
+use crate::cli::up;
+use crate::config::Config;
+use crate::roles::Running;
+use caller::Caller;
+use chart::{Curve, chart};
+use clap::Args;
+use http::Method;
+use lives::{Lives, Passing, Stage};
+use serde::Serialize;
+use serde_json::json;
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
+use watcher::{Machine, Watcher};
+
+const APP: &str = "burst";
+const SIZE: &str = "Basic";
+/// What a task is: it says something, and its status is a result that can be wrong.
+const TASK: &str = "echo done; exit 7";
+const RESULT: u8 = 7;
+const PROCFILE: &str = "worker: exec sleep 1000000\n";
+/// Callers of the API at once, each on a connection of its own.
+const CALLERS: usize = 8;
+/// Everything together may take this long.
+const PATIENCE: Duration = Duration::from_mins(15);
+/// Between two looks at how an uninvolved client fares.
+const VISIT_EVERY: Duration = Duration::from_millis(250);
+
+/// How many.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Burst {
+    /// One-off dynos that run to their end
+    #[arg(long, default_value_t = 4000, value_parser = clap::value_parser!(u32).range(1..=4400))]
+    tasks: u32,
+    /// Dynos of a formation that stay
+    #[arg(long, default_value_t = 4000)]
+    dynos: u32,
+    /// Write the figures as JSON, too
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write a chart of who got how far when
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    tasks: u32,
+    dynos: u32,
+    class: &'static str,
+    load_before: String,
+    /// Until every task had ended with its result on disk and every dyno was up.
+    total_s: f64,
+    /// Tasks whose recorded result is not the one they ended with.
+    wrong_results: usize,
+    lives_of_tasks: Vec<Passing>,
+    lives_of_dynos: Vec<Passing>,
+    api: Latency,
+    /// An uninvolved client that looks at the app meanwhile.
+    visitor: Latency,
+    /// Of the whole machine, for each of the tasks and dynos.
+    cpu_ms_each: f64,
+    /// Of the whole machine, all dynos up; and for each of them.
+    memory_mib: f64,
+    memory_kib_each: f64,
+    /// From scaling to none until the last dyno is gone.
+    tear_down_s: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Latency {
+    requests: usize,
+    p50_ms: f64,
+    p99_ms: f64,
+    max_ms: f64,
+}
+
+impl Latency {
+    fn of(times: impl Iterator<Item = Duration>) -> Self {
+        let times = sorted(times.map(milliseconds));
+        Self {
+            requests: times.len(),
+            p50_ms: quantile(&times, 0.5),
+            p99_ms: quantile(&times, 0.99),
+            max_ms: quantile(&times, 1.0),
+        }
+    }
+}
+
+pub(super) async fn burst(mut config: Config, how: &Burst) -> Result<(), BenchError> {
+    let room = tempfile::Builder::new().prefix("lathe-bench-").tempdir();
+    let room = room.map_err(BenchError::at("make a directory"))?;
+    config.data = room.path().join("data");
+    let listen = &mut config.listen;
+    for address in
+        [&mut listen.api_tls, &mut listen.api_plain, &mut listen.rendezvous, &mut listen.router]
+    {
+        address.set_port(0);
+    }
+    // What is promised is not what is used: these dynos sleep.
+    config.room.memory_percent = u32::MAX;
+    config.room.cpu_percent = u32::MAX;
+    let running = up::start(config).await?;
+    let measured = measure(&running, room.path(), how).await;
+    say!("       Tearing down");
+    running.stop(true).await;
+    let (report, curves) = measured?;
+    show(&report);
+    if let Some(path) = &how.svg {
+        let title = format!("{} tasks and {} dynos", how.tasks, how.dynos);
+        let step = format!("write {}", path.display());
+        fs::write(path, chart(&title, &curves)).map_err(BenchError::at(step))?;
+    }
+    match &how.json {
+        Some(path) => super::figures::write(path, &report),
+        None => Ok(()),
+    }
+}
+
+async fn measure(
+    running: &Running,
+    room: &Path,
+    how: &Burst,
+) -> Result<(Report, Vec<Curve>), BenchError> {
+    let (app, token) = deploy(running, room).await?;
+    let load_before = load();
+    let before = Machine::now()?;
+    say!("-----> {} tasks and {} dynos of class {SIZE}", how.tasks, how.dynos);
+    let watcher = Watcher::start(running.services.clone(), app);
+    let visitor = Visitor::start(running.endpoints().api_plain, &token);
+    let begin = Instant::now();
+    let answers = ask(running, &token, how).await?;
+    watcher.until_all(how.tasks as usize, how.dynos as usize, begin + PATIENCE).await?;
+    let total = begin.elapsed();
+    let after = Machine::now()?;
+    let visits = visitor.end();
+    let seen = watcher.end().await;
+    let tear_down = tear_down(running, &token).await?;
+    let all = f64::from(how.tasks + how.dynos);
+    let used_bytes = before.available_bytes.saturating_sub(after.available_bytes);
+    let report = Report {
+        tasks: how.tasks,
+        dynos: how.dynos,
+        class: SIZE,
+        load_before,
+        total_s: total.as_secs_f64(),
+        wrong_results: seen.results.values().filter(|status| **status != RESULT).count(),
+        lives_of_tasks: seen.tasks.passings(),
+        lives_of_dynos: seen.dynos.passings(),
+        api: Latency::of(answers.into_iter()),
+        visitor: Latency::of(visits.into_iter()),
+        cpu_ms_each: milliseconds(after.busy.saturating_sub(before.busy)) / all,
+        memory_mib: kib(used_bytes) / 1024.0,
+        memory_kib_each: kib(used_bytes) / f64::from(how.dynos.max(1)),
+        tear_down_s: tear_down.as_secs_f64(),
+    };
+    Ok((report, curves(&seen.tasks, &seen.dynos)))
+}
+
+/// An app whose dynos sleep; none runs yet. Gives its identity and the owner's token.
+async fn deploy(running: &Running, room: &Path) -> Result<(String, String), BenchError> {
+    let config = &running.services.config;
+    let read = |path: PathBuf| {
+        let step = format!("read {}", path.display());
+        fs::read_to_string(path).map_err(BenchError::at(step))
+    };
+    let token = read(config.owner_token())?.trim().to_owned();
+    let client = Client::new(running.endpoints(), &token, &read(config.ca_certificate())?)?;
+    let app = client.post("/apps", &json!({ "name": APP })).await?;
+    let app = app["id"].as_str().unwrap_or_default().to_owned();
+    let port = running.endpoints().api_tls.port();
+    let bundle = config.tls_dir().join("bundle.pem");
+    let sample = Sample::make(room, APP, port, &token, &bundle).await?;
+    sample.change("Procfile", PROCFILE).await?;
+    sample.push(Stdio::null()).await?;
+    Ok((app, token))
+}
+
+/// Asks for all dynos at once and for the tasks one by one; gives how long each answer took.
+async fn ask(running: &Running, token: &str, how: &Burst) -> Result<Vec<Duration>, BenchError> {
+    let address = running.endpoints().api_plain;
+    let mut answers = vec![scale(address, token, how.dynos).await?];
+    let left = Arc::new(AtomicU32::new(how.tasks));
+    let mut callers = tokio::task::JoinSet::new();
+    for _ in 0..CALLERS {
+        let mut caller = Caller::connect(address, token).await?;
+        let left = left.clone();
+        callers.spawn(async move {
+            let mut answers = Vec::new();
+            let path = format!("/apps/{APP}/dynos");
+            let body = json!({"command": TASK, "attach": false, "size": SIZE});
+            let take = |left: u32| left.checked_sub(1);
+            while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {
+                answers.push(caller.call(Method::POST, &path, &body).await?.1);
+            }
+            Ok::<_, BenchError>(answers)
+        });
+    }
+    while let Some(ended) = callers.join_next().await {
+        answers.extend(ended.map_err(BenchError::at("call the API"))??);
+    }
+    Ok(answers)
+}
+
+async fn scale(address: SocketAddr, token: &str, dynos: u32) -> Result<Duration, BenchError> {
+    let body = json!({"quantity": dynos, "size": SIZE});
+    let path = format!("/apps/{APP}/formation/worker");
+    Ok(Caller::connect(address, token).await?.call(Method::PATCH, &path, &body).await?.1)
+}
+
+/// Scales to none; gives how long it takes until the last dyno is gone.
+async fn tear_down(running: &Running, token: &str) -> Result<Duration, BenchError> {
+    let begin = Instant::now();
+    scale(running.endpoints().api_plain, token, 0).await?;
+    let mut observed = running.services.observed.clone();
+    let gone = tokio::time::timeout(PATIENCE, observed.wait_for(|seen| seen.dynos.is_empty()));
+    let slow = |_| BenchError::at("tear down in time")(io::ErrorKind::TimedOut);
+    gone.await.map_err(slow)?.map_err(|error| BenchError::at("watch")(io::Error::other(error)))?;
+    Ok(begin.elapsed())
+}
+
+/// A client who has nothing to do with the burst, and looks at the app now and then.
+struct Visitor {
+    task: JoinHandle<()>,
+    visits: Arc<Mutex<Vec<Duration>>>,
+}
+
+impl Visitor {
+    fn start(address: SocketAddr, token: &str) -> Self {
+        let visits = Arc::new(Mutex::new(Vec::new()));
+        let (noted, token) = (visits.clone(), token.to_owned());
+        let task = tokio::spawn(async move {
+            let path = format!("/apps/{APP}");
+            let Ok(mut caller) = Caller::connect(address, &token).await else { return };
+            while let Ok((_, took)) = caller.call(Method::GET, &path, &json!({})).await {
+                noted.lock().unwrap_or_else(PoisonError::into_inner).push(took);
+                tokio::time::sleep(VISIT_EVERY).await;
+            }
+        });
+        Self { task, visits }
+    }
+
+    fn end(self) -> Vec<Duration> {
+        self.task.abort();
+        std::mem::take(&mut *self.visits.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "memory of a machine")]
+fn kib(bytes: u64) -> f64 {
+    bytes as f64 / 1024.0
+}
+
+fn curves(tasks: &Lives, dynos: &Lives) -> Vec<Curve> {
+    let of = |whose: &str, lives: &Lives, stages: &[Stage]| -> Vec<Curve> {
+        let curve = |stage: &Stage| Curve {
+            name: format!("{whose} {}", stage.name()),
+            times_s: lives.curve(*stage),
+        };
+        stages.iter().map(curve).collect()
+    };
+    let mut curves = of("tasks", tasks, &[Stage::Accepted, Stage::Running, Stage::Done]);
+    curves.extend(of("dynos", dynos, &[Stage::Started, Stage::Running]));
+    curves
+}
+
+fn show(report: &Report) {
+    say!("       load {} before", report.load_before);
+    say!("{:<18} {:>7} {:>8} {:>8} {:>8}", "seconds until", "dynos", "p50", "p99", "max");
+    for (whose, passings) in [("tasks", &report.lives_of_tasks), ("dynos", &report.lives_of_dynos)]
+    {
+        for passing in passings {
+            let what = format!("{whose} {}", passing.stage.name());
+            let Passing { dynos, p50_s, p99_s, max_s, .. } = passing;
+            say!("{what:<18} {dynos:>7} {p50_s:>8.2} {p99_s:>8.2} {max_s:>8.2}");
+        }
+    }
+    for (who, latency) in [("API, each call", &report.api), ("a visitor", &report.visitor)] {
+        let Latency { requests, p50_ms, p99_ms, max_ms } = latency;
+        say!("{who:<18} {requests:>7} {p50_ms:>5.0} ms {p99_ms:>5.0} ms {max_ms:>5.0} ms");
+    }
+    say!("all of it          {:>7.1} s, {} wrong results", report.total_s, report.wrong_results);
+    say!("CPU                {:>7.1} ms for each task and dyno", report.cpu_ms_each);
+    let Report { memory_mib, memory_kib_each, .. } = report;
+    say!("memory             {memory_mib:>7.0} MiB, {memory_kib_each:.0} KiB for each dyno");
+    say!("tear-down          {:>7.1} s", report.tear_down_s);
+}

@@ -1,0 +1,171 @@
+//! Sees how far the tasks and dynos of a burst are: in what the cell observes and in the state.
+
+use super::lives::{Lives, Stage};
+use crate::cli::bench::BenchError;
+use crate::services::Services;
+use crate::state::model::{OneOff, OneOffState};
+use crate::state::oneoffs;
+use jiff::Timestamp;
+use lathe_dynos::spec::DynoState;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// Between two looks at the state. When a task was accepted and done is on record to the
+/// millisecond; when it was first running is known this exactly.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// What was seen of all.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    pub(super) tasks: Lives,
+    pub(super) dynos: Lives,
+    /// The recorded status of each task that has ended.
+    pub(super) results: BTreeMap<String, u8>,
+}
+
+/// How many are where they should get to.
+#[derive(Clone, Copy, Default, Debug)]
+struct Progress {
+    done: usize,
+    up: usize,
+}
+
+pub(super) struct Watcher {
+    task: JoinHandle<Seen>,
+    progress: watch::Receiver<Progress>,
+    stop: watch::Sender<bool>,
+}
+
+impl Watcher {
+    /// Seconds count from now; `app` is an identity.
+    pub(super) fn start(services: Services, app: String) -> Self {
+        let (told, progress) = watch::channel(Progress::default());
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(look(services, app, told, stopped));
+        Self { task, progress, stop }
+    }
+
+    /// Waits until so many tasks have ended and so many dynos are up.
+    pub(super) async fn until_all(
+        &self,
+        tasks: usize,
+        dynos: usize,
+        until: Instant,
+    ) -> Result<(), BenchError> {
+        let mut progress = self.progress.clone();
+        let all = progress.wait_for(|now| now.done >= tasks && now.up >= dynos);
+        match tokio::time::timeout_at(until.into(), all).await {
+            Ok(seen) => seen
+                .map(drop)
+                .map_err(|error| BenchError::at("watch the burst")(io::Error::other(error))),
+            Err(_) => {
+                let Progress { done, up } = *self.progress.borrow();
+                let step = format!("see more than {done} tasks end and {up} dynos up in time");
+                Err(BenchError::at(step)(io::ErrorKind::TimedOut))
+            }
+        }
+    }
+
+    pub(super) async fn end(self) -> Seen {
+        self.stop.send_replace(true);
+        self.task.await.unwrap_or_default()
+    }
+}
+
+async fn look(
+    services: Services,
+    app: String,
+    told: watch::Sender<Progress>,
+    stopped: watch::Receiver<bool>,
+) -> Seen {
+    let begin_ms = Timestamp::now().as_millisecond();
+    let seconds = |at_ms: i64| {
+        Duration::from_millis(u64::try_from(at_ms - begin_ms).unwrap_or(0)).as_secs_f64()
+    };
+    let mut seen = Seen::default();
+    // One look after the word to stop: what came last is seen, too.
+    loop {
+        let last = *stopped.borrow();
+        let now_s = seconds(Timestamp::now().as_millisecond());
+        let observed = services.observed.borrow().clone();
+        for (slot, dyno) in &observed.dynos {
+            let name = slot.0.clone();
+            if dyno.id.is_some() && dyno.address.is_some() {
+                seen.dynos.note(Stage::Started, &name, now_s);
+            }
+            if dyno.state == DynoState::Up {
+                let since_ms = i64::try_from(dyno.since_ms).unwrap_or(begin_ms);
+                seen.dynos.note(Stage::Running, &name, seconds(since_ms));
+            }
+        }
+        for task in tasks(&services, &app).await {
+            seen.tasks.note(Stage::Accepted, &task.id, seconds(task.created_at.as_millisecond()));
+            if task.state != OneOffState::Starting {
+                seen.tasks.note(Stage::Running, &task.id, now_s);
+            }
+            if let (OneOffState::Complete, Some(status)) = (task.state, task.status) {
+                let at_s = seconds(task.updated_at.as_millisecond());
+                seen.tasks.note(Stage::Done, &task.id, at_s);
+                seen.results.insert(task.id, status);
+            }
+        }
+        let (done, up) = (seen.tasks.count(Stage::Done), seen.dynos.count(Stage::Running));
+        told.send_replace(Progress { done, up });
+        if last {
+            return seen;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+async fn tasks(services: &Services, app: &str) -> Vec<OneOff> {
+    let app = app.to_owned();
+    let read = services.store.read(move |tx| oneoffs::of_app(tx, &app));
+    read.await.unwrap_or_default()
+}
+
+/// What the whole machine has used and has left.
+pub(super) struct Machine {
+    pub(super) busy: Duration,
+    pub(super) available_bytes: u64,
+}
+
+impl Machine {
+    pub(super) fn now() -> Result<Self, BenchError> {
+        let read =
+            |path: &str| fs::read_to_string(path).map_err(BenchError::at(format!("read {path}")));
+        let (stat, memory) = (read("/proc/stat")?, read("/proc/meminfo")?);
+        Ok(Self { busy: busy(&stat), available_bytes: available_bytes(&memory) })
+    }
+}
+
+/// User, nice, system, irq and softirq time of all CPUs, in hundredths of a second (proc(5)).
+fn busy(stat: &str) -> Duration {
+    let line = stat.lines().next().unwrap_or_default();
+    let ticks: Vec<u64> = line.split_whitespace().skip(1).flat_map(str::parse).collect();
+    let used = [0, 1, 2, 5, 6].iter().filter_map(|index| ticks.get(*index)).sum::<u64>();
+    Duration::from_millis(used * 10)
+}
+
+fn available_bytes(memory: &str) -> u64 {
+    let line = memory.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib = line.and_then(|rest| rest.split_whitespace().next()).and_then(|kib| kib.parse().ok());
+    kib.unwrap_or(0u64) * 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_machine_is_read_as_the_kernel_writes_it() {
+        assert_eq!(busy("cpu  10 2 30 999 5 1 7 0 0 0\ncpu0 1 1 1"), Duration::from_millis(500));
+        let memory = "MemTotal: 9 kB\nMemAvailable:   2048 kB\n";
+        assert_eq!(available_bytes(memory), 2 << 20);
+        assert_eq!((busy(""), available_bytes("")), (Duration::ZERO, 0));
+    }
+}
