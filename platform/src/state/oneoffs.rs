@@ -92,10 +92,10 @@ pub fn running(tx: &Tx<'_>) -> Result<Vec<OneOff>, StateError> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Those of an app, also those that have ended and are not collected yet.
-pub fn of_app(tx: &Tx<'_>, app: &str) -> Result<Vec<OneOff>, StateError> {
-    let mut statement = tx.sql.prepare(&format!("{ONEOFFS} WHERE app = ?1 ORDER BY created_ms"))?;
-    let rows = statement.query_map([app], oneoff_of)?;
+/// Those of every app, also those that have ended and are not collected yet.
+pub fn all(tx: &Tx<'_>) -> Result<Vec<OneOff>, StateError> {
+    let mut statement = tx.sql.prepare(ONEOFFS)?;
+    let rows = statement.query_map([], oneoff_of)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

@@ -32,10 +32,11 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use watcher::{Machine, Watcher};
 
-const APP: &str = "burst";
+/// No app may have more (Heroku Dev Center, "Limits"): there are as many apps as it takes.
+const DYNOS_OF_APP: u32 = 100;
 const SIZE: &str = "Basic";
 /// What a task is: it says something, and its status is a result that can be wrong.
 const TASK: &str = "echo done; exit 7";
@@ -144,20 +145,20 @@ async fn measure(
     room: &Path,
     how: &Burst,
 ) -> Result<(Report, Vec<Curve>), BenchError> {
-    let (app, token) = deploy(running, room).await?;
+    let (apps, token) = deploy(running, room, how).await?;
     let load_before = load();
     let before = Machine::now()?;
     say!("-----> {} tasks and {} dynos of class {SIZE}", how.tasks, how.dynos);
-    let watcher = Watcher::start(running.services.clone(), app);
-    let visitor = Visitor::start(running.endpoints().api_plain, &token);
+    let watcher = Watcher::start(running.services.clone());
+    let visitor = Visitor::start(running.endpoints().api_plain, &token, &apps[0]);
     let begin = Instant::now();
-    let answers = ask(running, &token, how).await?;
+    let answers = ask(running, &token, &apps, how).await?;
     watcher.until_all(how.tasks as usize, how.dynos as usize, begin + PATIENCE).await?;
     let total = begin.elapsed();
     let after = Machine::now()?;
     let visits = visitor.end();
     let seen = watcher.end().await;
-    let tear_down = tear_down(running, &token).await?;
+    let tear_down = tear_down(running, &token, &apps).await?;
     let all = f64::from(how.tasks + how.dynos);
     let used_bytes = before.available_bytes.saturating_sub(after.available_bytes);
     let report = Report {
@@ -179,8 +180,12 @@ async fn measure(
     Ok((report, curves(&seen.tasks, &seen.dynos)))
 }
 
-/// An app whose dynos sleep; none runs yet. Gives its identity and the owner's token.
-async fn deploy(running: &Running, room: &Path) -> Result<(String, String), BenchError> {
+/// Apps whose dynos sleep; none runs yet. Gives their names and the owner's token.
+async fn deploy(
+    running: &Running,
+    room: &Path,
+    how: &Burst,
+) -> Result<(Vec<String>, String), BenchError> {
     let config = &running.services.config;
     let read = |path: PathBuf| {
         let step = format!("read {}", path.display());
@@ -188,31 +193,39 @@ async fn deploy(running: &Running, room: &Path) -> Result<(String, String), Benc
     };
     let token = read(config.owner_token())?.trim().to_owned();
     let client = Client::new(running.endpoints(), &token, &read(config.ca_certificate())?)?;
-    let app = client.post("/apps", &json!({ "name": APP })).await?;
-    let app = app["id"].as_str().unwrap_or_default().to_owned();
+    let count = how.dynos.div_ceil(DYNOS_OF_APP).max(1);
+    let apps: Vec<String> = (0..count).map(|number| format!("burst-{number}")).collect();
     let port = running.endpoints().api_tls.port();
     let bundle = config.tls_dir().join("bundle.pem");
-    let sample = Sample::make(room, APP, port, &token, &bundle).await?;
-    sample.change("Procfile", PROCFILE).await?;
-    sample.push(Stdio::null()).await?;
-    Ok((app, token))
+    for app in &apps {
+        client.post("/apps", &json!({ "name": app })).await?;
+        let sample = Sample::make(&room.join(app), app, port, &token, &bundle).await?;
+        sample.change("Procfile", PROCFILE).await?;
+        sample.push(Stdio::null()).await?;
+    }
+    Ok((apps, token))
 }
 
-/// Asks for all dynos at once and for the tasks one by one; gives how long each answer took.
-async fn ask(running: &Running, token: &str, how: &Burst) -> Result<Vec<Duration>, BenchError> {
+/// Asks for the dynos app by app and for the tasks one by one; gives how long each answer took.
+async fn ask(
+    running: &Running,
+    token: &str,
+    apps: &[String],
+    how: &Burst,
+) -> Result<Vec<Duration>, BenchError> {
     let address = running.endpoints().api_plain;
-    let mut answers = vec![scale(address, token, how.dynos).await?];
+    let mut answers = scale(address, token, apps, how.dynos).await?;
     let left = Arc::new(AtomicU32::new(how.tasks));
-    let mut callers = tokio::task::JoinSet::new();
+    let mut callers = JoinSet::new();
     for _ in 0..CALLERS {
         let mut caller = Caller::connect(address, token).await?;
-        let left = left.clone();
+        let (left, apps) = (left.clone(), apps.to_vec());
         callers.spawn(async move {
             let mut answers = Vec::new();
-            let path = format!("/apps/{APP}/dynos");
             let body = json!({"command": TASK, "attach": false, "size": SIZE});
             let take = |left: u32| left.checked_sub(1);
-            while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {
+            while let Ok(task) = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
+                let path = format!("/apps/{}/dynos", apps[task as usize % apps.len()]);
                 answers.push(caller.call(Method::POST, &path, &body).await?.1);
             }
             Ok::<_, BenchError>(answers)
@@ -224,16 +237,33 @@ async fn ask(running: &Running, token: &str, how: &Burst) -> Result<Vec<Duration
     Ok(answers)
 }
 
-async fn scale(address: SocketAddr, token: &str, dynos: u32) -> Result<Duration, BenchError> {
-    let body = json!({"quantity": dynos, "size": SIZE});
-    let path = format!("/apps/{APP}/formation/worker");
-    Ok(Caller::connect(address, token).await?.call(Method::PATCH, &path, &body).await?.1)
+/// Scales so that all apps together have that many dynos.
+async fn scale(
+    address: SocketAddr,
+    token: &str,
+    apps: &[String],
+    dynos: u32,
+) -> Result<Vec<Duration>, BenchError> {
+    let mut caller = Caller::connect(address, token).await?;
+    let (mut left, mut answers) = (dynos, Vec::new());
+    for app in apps {
+        let quantity = left.min(DYNOS_OF_APP);
+        left -= quantity;
+        let body = json!({"quantity": quantity, "size": SIZE});
+        let path = format!("/apps/{app}/formation/worker");
+        answers.push(caller.call(Method::PATCH, &path, &body).await?.1);
+    }
+    Ok(answers)
 }
 
 /// Scales to none; gives how long it takes until the last dyno is gone.
-async fn tear_down(running: &Running, token: &str) -> Result<Duration, BenchError> {
+async fn tear_down(
+    running: &Running,
+    token: &str,
+    apps: &[String],
+) -> Result<Duration, BenchError> {
     let begin = Instant::now();
-    scale(running.endpoints().api_plain, token, 0).await?;
+    scale(running.endpoints().api_plain, token, apps, 0).await?;
     let mut observed = running.services.observed.clone();
     let gone = tokio::time::timeout(PATIENCE, observed.wait_for(|seen| seen.dynos.is_empty()));
     let slow = |_| BenchError::at("tear down in time")(io::ErrorKind::TimedOut);
@@ -248,11 +278,10 @@ struct Visitor {
 }
 
 impl Visitor {
-    fn start(address: SocketAddr, token: &str) -> Self {
+    fn start(address: SocketAddr, token: &str, app: &str) -> Self {
         let visits = Arc::new(Mutex::new(Vec::new()));
-        let (noted, token) = (visits.clone(), token.to_owned());
+        let (noted, token, path) = (visits.clone(), token.to_owned(), format!("/apps/{app}"));
         let task = tokio::spawn(async move {
-            let path = format!("/apps/{APP}");
             let Ok(mut caller) = Caller::connect(address, &token).await else { return };
             while let Ok((_, took)) = caller.call(Method::GET, &path, &json!({})).await {
                 noted.lock().unwrap_or_else(PoisonError::into_inner).push(took);

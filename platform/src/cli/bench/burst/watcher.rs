@@ -41,11 +41,11 @@ pub(super) struct Watcher {
 }
 
 impl Watcher {
-    /// Seconds count from now; `app` is an identity.
-    pub(super) fn start(services: Services, app: String) -> Self {
+    /// Seconds count from now.
+    pub(super) fn start(services: Services) -> Self {
         let (told, progress) = watch::channel(Progress::default());
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(look(services, app, told, stopped));
+        let task = tokio::spawn(look(services, told, stopped));
         Self { task, progress, stop }
     }
 
@@ -78,7 +78,6 @@ impl Watcher {
 
 async fn look(
     services: Services,
-    app: String,
     told: watch::Sender<Progress>,
     stopped: watch::Receiver<bool>,
 ) -> Seen {
@@ -102,7 +101,7 @@ async fn look(
                 seen.dynos.note(Stage::Running, &name, seconds(since_ms));
             }
         }
-        for task in tasks(&services, &app).await {
+        for task in tasks(&services).await {
             seen.tasks.note(Stage::Accepted, &task.id, seconds(task.created_at.as_millisecond()));
             if task.state != OneOffState::Starting {
                 seen.tasks.note(Stage::Running, &task.id, now_s);
@@ -122,10 +121,8 @@ async fn look(
     }
 }
 
-async fn tasks(services: &Services, app: &str) -> Vec<OneOff> {
-    let app = app.to_owned();
-    let read = services.store.read(move |tx| oneoffs::of_app(tx, &app));
-    read.await.unwrap_or_default()
+async fn tasks(services: &Services) -> Vec<OneOff> {
+    services.store.read(oneoffs::all).await.unwrap_or_default()
 }
 
 /// What the whole machine has used and has left.
