@@ -32,12 +32,16 @@ use snapshot::Snapshot;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// While dynos drain, somebody has to look at the clock.
 const DRAIN_TICK: Duration = Duration::from_millis(250);
+/// After a step the loop rests for so many times what the step took, and at most this long: of
+/// thousands of changes at once those that came meanwhile are one step.
+const REST_TIMES: u32 = 2;
+const REST_MAX: Duration = Duration::from_millis(250);
 /// Otherwise changes wake the loop; this only bounds what a lost wake-up could cost.
 const IDLE_TICK: Duration = Duration::from_secs(10);
 
@@ -75,11 +79,17 @@ pub async fn run(services: Services, wires: Wires, shutdown: impl Future<Output 
     };
     tokio::pin!(shutdown);
     loop {
+        let began = Instant::now();
         if let Err(error) = control.step().await {
             tracing::error!(
                 error = &error as &dyn std::error::Error,
                 "the control loop cannot read the state"
             );
+        }
+        let rest = (began.elapsed() * REST_TIMES).min(REST_MAX);
+        tokio::select! {
+            () = &mut shutdown => break,
+            () = tokio::time::sleep(rest) => {}
         }
         let tick = if control.draining.is_empty() { IDLE_TICK } else { DRAIN_TICK };
         tokio::select! {

@@ -27,7 +27,7 @@ use std::future;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 use tokio::task::{Id, JoinSet};
@@ -36,6 +36,11 @@ use tokio::task::{Id, JoinSet};
 const LAST_LINES_TIMEOUT: Duration = Duration::from_secs(2);
 /// On shutdown, how long answers of the engine are waited for beyond the dynos' own grace.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// After deciding, the loop rests for so many times what that took, and at most this long: with
+/// thousands of dynos, what comes meanwhile is decided about at once.
+const REST_TIMES: u32 = 2;
+const REST_MAX: Duration = Duration::from_millis(50);
 
 /// Rounds of deciding at one moment; two do, unless something is wrong.
 const ROUNDS_MAX: usize = 4;
@@ -82,7 +87,16 @@ pub async fn run<C: Containers>(
     let mut shutdown = pin!(shutdown);
     let mut caller_there = true;
     loop {
+        let began = Instant::now();
         let wake = cell.settle();
+        let rest = tokio::time::sleep((began.elapsed() * REST_TIMES).min(REST_MAX));
+        tokio::select! {
+            stop = &mut shutdown => {
+                cell.leave(stop, &mut events).await;
+                break;
+            }
+            () = rest => {}
+        }
         tokio::select! {
             stop = &mut shutdown => {
                 cell.leave(stop, &mut events).await;
