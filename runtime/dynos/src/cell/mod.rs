@@ -27,7 +27,7 @@ use std::future;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 use tokio::task::{Id, JoinSet};
@@ -37,9 +37,9 @@ const LAST_LINES_TIMEOUT: Duration = Duration::from_secs(2);
 /// On shutdown, how long answers of the engine are waited for beyond the dynos' own grace.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// After deciding, the loop rests for so many times what that took, and at most this long: with
-/// thousands of dynos, what comes meanwhile is decided about at once.
-const REST_TIMES: u32 = 2;
+/// Deciding about thousands of dynos takes milliseconds. The loop then rests one for so many of
+/// them, so that what comes meanwhile is decided about at once.
+const DYNOS_A_MILLISECOND_OF_REST: usize = 200;
 const REST_MAX: Duration = Duration::from_millis(50);
 
 /// Rounds of deciding at one moment; two do, unless something is wrong.
@@ -87,16 +87,7 @@ pub async fn run<C: Containers>(
     let mut shutdown = pin!(shutdown);
     let mut caller_there = true;
     loop {
-        let began = Instant::now();
         let wake = cell.settle();
-        let rest = tokio::time::sleep((began.elapsed() * REST_TIMES).min(REST_MAX));
-        tokio::select! {
-            stop = &mut shutdown => {
-                cell.leave(stop, &mut events).await;
-                break;
-            }
-            () = rest => {}
-        }
         tokio::select! {
             stop = &mut shutdown => {
                 cell.leave(stop, &mut events).await;
@@ -110,6 +101,7 @@ pub async fn run<C: Containers>(
             () = cell.hear(&mut events) => {}
             () = wake => {}
         }
+        tokio::time::sleep(cell.rest()).await;
     }
     cell.close().await;
     if tokio::time::timeout(LEAVE_TIMEOUT, recorder).await.is_err() {
@@ -204,6 +196,11 @@ impl<C: Containers> Cell<C> {
                 None => future::pending().await,
             }
         }
+    }
+
+    fn rest(&self) -> Duration {
+        let milliseconds = self.tracked.containers.len() / DYNOS_A_MILLISECOND_OF_REST;
+        Duration::from_millis(milliseconds.try_into().unwrap_or(u64::MAX)).min(REST_MAX)
     }
 
     /// Waits for news, and takes in all there is.
