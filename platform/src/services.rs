@@ -12,6 +12,7 @@ use lathe_dynos::native::NativeEngine;
 use lathe_dynos::oneoff::OneOffs;
 use lathe_dynos::spec::Observed;
 use lathe_logs::{AppId, Line, Source};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -36,6 +37,8 @@ pub struct Services {
     pub stacks: Arc<Stacks>,
     /// What the cell saw last.
     pub observed: watch::Receiver<Arc<Observed>>,
+    /// The ids of the apps that sleep.
+    pub asleep: watch::Receiver<Arc<BTreeSet<String>>>,
 }
 
 impl Services {

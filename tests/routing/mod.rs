@@ -1,3 +1,4 @@
 //! Requests while what they are routed to changes under them.
 
+mod care;
 mod deploys;

@@ -48,12 +48,13 @@ pub(super) async fn show(
 async fn all(context: &Context, app: &App) -> Result<Vec<Value>, ApiError> {
     let id = app.id.clone();
     let observed = context.services.observed.borrow().clone();
+    let asleep = context.services.asleep.borrow().contains(&id);
     let (dynos, oneoffs, releases) = context
         .services
         .store
         .read(move |tx| {
             let oneoffs = oneoffs::running(tx)?.into_iter().filter(|one| one.app == id);
-            let dynos = running::of_app(tx, &id, &observed)?;
+            let dynos = running::of_app(tx, &id, &observed, asleep)?;
             Ok((dynos, oneoffs.collect::<Vec<_>>(), releases::all(tx, &id)?))
         })
         .await?;

@@ -142,6 +142,8 @@ fn show_release(context: &Context, app: &App, release: &Release) -> Value {
         "version": release.version,
         "description": release.description,
         "status": release.status.as_str(),
+        "phase": release.phase.as_str(),
+        "failure": release.failure,
         "current": app.current == Some(release.version),
         "eligible_for_rollback": slug.is_some() && release.status != ReleaseStatus::Failed,
         "addon_plan_names": [],

@@ -124,14 +124,21 @@ pub struct Patience {
     pub stop_grace: Duration,
     /// For a release's `release` process.
     pub release_timeout: Duration,
+    /// Dynos are replaced at this age; zero: never.
+    pub cycle: Duration,
+    /// Web dynos of classes that sleep do so after this long without a request; zero: never.
+    pub sleep_after: Duration,
 }
 
 impl Patience {
-    /// Heroku Dev Center, "Error codes", R10 and R12, and "Release Phase".
+    /// Heroku Dev Center, "Error codes", R10 and R12, "Release Phase" and "Eco Dyno Hours". Its daily
+    /// restarts are left out: they hide leaks, and cost whoever has none.
     pub const HEROKU: Self = Self {
         boot_timeout: Duration::from_mins(1),
         stop_grace: Duration::from_secs(30),
         release_timeout: Duration::from_hours(1),
+        cycle: Duration::ZERO,
+        sleep_after: Duration::from_mins(30),
     };
 }
 

@@ -193,6 +193,18 @@ pub const SETTINGS: &[Setting] = &[
         seconds
     ),
     setting!(
+        "dynos.cycle",
+        "seconds after which a dyno is replaced, up to 15 % later; 0: never",
+        c.dynos.cycle = value::seconds_or_never,
+        seconds
+    ),
+    setting!(
+        "dynos.sleep_after",
+        "seconds without a request after which Free and Eco apps sleep; 0: never",
+        c.dynos.sleep_after = value::seconds_or_never,
+        seconds
+    ),
+    setting!(
         "dynos.release_class",
         "dyno class of the release phase",
         c.release_class = value::class,

@@ -3,14 +3,17 @@
 //! All choices are in [`plan`]; here they are carried out: routes first, then dynos, then the
 //! steps of releases. Nothing is remembered that a restart could not do without.
 
+mod cycle;
 mod explain;
 mod phase;
 pub mod plan;
 pub mod room;
+mod routing;
 pub mod running;
 mod said;
 #[cfg(test)]
 mod simulation;
+mod sleep;
 pub mod slots;
 pub mod snapshot;
 #[cfg(test)]
@@ -19,13 +22,14 @@ mod verdict;
 pub mod wanted;
 
 use crate::services::Services;
+use crate::state::formation::{self, Restart};
 use crate::state::model::{Release, ReleaseStatus};
 use crate::state::{StateError, releases};
 use crate::steps;
 use jiff::Timestamp;
 use lathe_dynos::spec::{Desired, End};
 use lathe_logs::Source;
-use lathe_router::Routes;
+use lathe_router::{Demand, Routes};
 use plan::{Facts, Plan, Turn, plan};
 use slots::Place;
 use snapshot::Snapshot;
@@ -51,6 +55,10 @@ pub struct Wires {
     pub routes: watch::Sender<Arc<Routes>>,
     /// Identities of the dynos that have requests in flight.
     pub busy: Box<dyn Fn() -> BTreeSet<String> + Send + Sync>,
+    /// Who is asked for, and a bell for those that sleep.
+    pub demand: Demand,
+    /// Where is said which apps sleep.
+    pub asleep: watch::Sender<Arc<BTreeSet<String>>>,
     /// Everything sent is numbered above this.
     pub generation_floor: u64,
 }
@@ -76,7 +84,11 @@ pub async fn run(services: Services, wires: Wires, shutdown: impl Future<Output 
         phases: JoinSet::new(),
         phasing: HashSet::new(),
         observed_once: false,
+        listening_since_ms: now_ms(),
+        on_probation: BTreeSet::new(),
+        wake_ms: None,
     };
+    let demand = control.wires.demand.clone();
     tokio::pin!(shutdown);
     loop {
         let began = Instant::now();
@@ -91,12 +103,13 @@ pub async fn run(services: Services, wires: Wires, shutdown: impl Future<Output 
             () = &mut shutdown => break,
             () = tokio::time::sleep(rest) => {}
         }
-        let tick = if control.draining.is_empty() { IDLE_TICK } else { DRAIN_TICK };
+        let tick = control.tick();
         tokio::select! {
             () = &mut shutdown => break,
             _ = changes.changed() => {}
             _ = observed.changed() => control.observed_once = true,
             Some(ended) = control.phases.join_next() => control.phase_ended(ended),
+            () = demand.rung() => {}
             () = tokio::time::sleep(tick) => {}
         }
     }
@@ -113,13 +126,27 @@ struct Control {
     phasing: HashSet<(String, u32)>,
     /// Until the cell has spoken, the router's last table is better than one without dynos.
     observed_once: bool,
+    listening_since_ms: u64,
+    /// Of whom that was said.
+    on_probation: BTreeSet<(String, u32)>,
+    /// When to look again though nothing has changed.
+    wake_ms: Option<u64>,
 }
 
 impl Control {
+    /// How long to wait for a change at most.
+    fn tick(&self) -> Duration {
+        let idle = if self.draining.is_empty() { IDLE_TICK } else { DRAIN_TICK };
+        let wake = self.wake_ms.map(|due_ms| due_ms.saturating_sub(now_ms()));
+        wake.map_or(idle, |ms| idle.min(Duration::from_millis(ms.max(1))))
+    }
+
     async fn step(&mut self) -> Result<(), StateError> {
         let snapshot = self.services.store.read(Snapshot::read).await?;
         let plan = self.decide(&snapshot);
         self.draining.clone_from(&plan.draining);
+        self.wake_ms = plan.wake_ms;
+        self.tell(&snapshot, &plan);
         let turns = plan.turns.clone();
         self.publish(plan);
         for turn in turns {
@@ -139,9 +166,36 @@ impl Control {
             apps_domain: &self.services.config.apps_domain,
             patience: self.services.config.dynos,
             classes: &self.services.config.classes,
-            now_ms: u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0),
+            asked_ms: &self.wires.demand.last_ms(),
+            listening_since_ms: self.listening_since_ms,
+            now_ms: now_ms(),
         };
         plan(&facts, &|stack| self.services.stack_root(stack))
+    }
+
+    /// Says in the apps' logs who falls asleep, who wakes, and who is on probation.
+    fn tell(&mut self, snapshot: &Snapshot, plan: &Plan) {
+        let before = self.wires.asleep.borrow().clone();
+        for state in &snapshot.apps {
+            let id = &state.app.id;
+            let word = match (before.contains(id), plan.asleep.contains(id)) {
+                (false, true) => "Idling",
+                (true, false) => "Unidling",
+                _ => continue,
+            };
+            let places = state.current.iter().flat_map(|release| wanted::places(state, release));
+            for place in places.filter(Place::is_web) {
+                self.services.say(id, Source::Heroku, &place.dyno_name(), word);
+            }
+        }
+        if *before != plan.asleep {
+            self.wires.asleep.send_replace(Arc::new(plan.asleep.clone()));
+        }
+        for (app, version) in plan.on_probation.difference(&self.on_probation) {
+            let text = format!("Release v{version} has booted and is on probation");
+            self.services.say(app, Source::App, "api", &text);
+        }
+        self.on_probation.clone_from(&plan.on_probation);
     }
 
     /// Sends what has changed. Routes go first: a dyno loses its route before it loses its life.
@@ -178,6 +232,14 @@ impl Control {
                 self.services.store.write(move |tx| releases::promote(tx, &app, version)).await
             }
             Turn::Fail { app, version, dyno, end } => self.fail(app, version, &dyno, end).await,
+            Turn::Cycle { app, dyno } => {
+                self.services.say(&app, Source::Heroku, &dyno, "Cycling");
+                let cycled = self
+                    .services
+                    .store
+                    .write(move |tx| formation::restart(tx, &app, Restart::Dyno(&dyno)));
+                cycled.await
+            }
         }
     }
 
@@ -211,6 +273,15 @@ impl Control {
             }
         }
     }
+}
+
+fn now_ms() -> u64 {
+    u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0)
+}
+
+/// Brings `earliest` forward to `due_ms` if that comes before.
+fn wake(earliest: &mut Option<u64>, due_ms: u64) {
+    *earliest = Some(earliest.map_or(due_ms, |other| other.min(due_ms)));
 }
 
 /// Waits until a release serves, has failed, or has been overtaken, and gives it back.

@@ -2,19 +2,23 @@
 //!
 //! Pure and level-triggered: state and observation in, everything out, the same each time.
 
+use super::routing::{self, is_up};
+use super::sleep::{self, Sleep};
 use super::slots::Place;
 use super::snapshot::{AppState, Snapshot};
-use super::verdict::{Verdict, verdict};
+use super::verdict::{Probation, Verdict, verdict};
 use super::wanted::{self, StackRoot};
+use super::{cycle, wake};
 use crate::config::Patience;
-use crate::state::model::{Phase, Release};
+use crate::state::care::Care;
+use crate::state::model::Phase;
 use lathe_dynos::class::Classes;
-use lathe_dynos::spec::{Desired, DynoState, End, Observed, ObservedDyno, Slot, Wanted};
+use lathe_dynos::spec::{Desired, End, Observed, Slot, Wanted};
 use lathe_logs::AppId;
-use lathe_router::{AppRoute, Availability, Routes, Target};
+use lathe_router::{AppRoute, Routes};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A dyno that lost its route may finish its requests for this long at most.
 const DRAIN_MS_MAX: u64 = 30_000;
@@ -35,6 +39,9 @@ pub struct Facts<'a> {
     pub apps_domain: &'a str,
     pub patience: Patience,
     pub classes: &'a Classes,
+    /// By app, when it was last asked for, Unix milliseconds; and since when anybody has listened.
+    pub asked_ms: &'a HashMap<AppId, u64>,
+    pub listening_since_ms: u64,
     pub now_ms: u64,
 }
 
@@ -45,6 +52,12 @@ pub struct Plan {
     pub hosts: HashMap<String, AppId>,
     pub routes: BTreeMap<AppId, Arc<AppRoute>>,
     pub turns: Vec<Turn>,
+    /// Apps that sleep, by id.
+    pub asleep: BTreeSet<String>,
+    /// Candidates that serve a share of the requests: app and version.
+    pub on_probation: BTreeSet<(String, u32)>,
+    /// When the same facts give another plan.
+    pub wake_ms: Option<u64>,
 }
 
 /// A step of a release that has to be written down.
@@ -56,6 +69,8 @@ pub enum Turn {
     Promote { app: String, version: u32 },
     /// It did not boot: it will not serve.
     Fail { app: String, version: u32, dyno: String, end: Option<End> },
+    /// It has reached the age at which a dyno is replaced.
+    Cycle { app: String, dyno: String },
 }
 
 impl Plan {
@@ -67,104 +82,70 @@ impl Plan {
 pub fn plan(facts: &Facts<'_>, stack_root: StackRoot<'_>) -> Plan {
     let mut plan = Plan::default();
     for state in &facts.snapshot.apps {
-        plan.dynos.extend(wanted::of_app(state, facts.patience, facts.classes, stack_root));
-        plan.turns.extend(turn(state, facts.observed));
         let id = AppId::new(&state.app.id);
         let names = state.domains.iter().map(|domain| domain.hostname.clone());
         let own = format!("{}.{}", state.app.name, facts.apps_domain);
         plan.hosts.extend(names.chain([own]).map(|host| (host, id.clone())));
-        plan.routes.insert(id, Arc::new(route(state, facts.observed)));
+        let route = match sleep::judge(state, facts) {
+            Sleep::Now => {
+                plan.asleep.insert(state.app.id.clone());
+                routing::asleep(state)
+            }
+            Sleep::Later(due_ms) => {
+                wake(&mut plan.wake_ms, due_ms);
+                serve(&mut plan, state, facts, stack_root)
+            }
+            Sleep::Never => serve(&mut plan, state, facts, stack_root),
+        };
+        plan.routes.insert(id, Arc::new(route));
     }
     hold(&mut plan, facts);
     plan
 }
 
-fn turn(state: &AppState, observed: &Observed) -> Option<Turn> {
-    let candidate = state.candidate.as_ref()?;
-    let app = state.app.id.clone();
-    let version = candidate.version;
-    if candidate.phase == Phase::Releasing {
-        return Some(Turn::RunReleasePhase { app, version });
-    }
-    match verdict(&wanted::places(state, candidate), observed) {
-        Verdict::Waiting => None,
-        Verdict::Boots => Some(Turn::Promote { app, version }),
-        Verdict::Fails { dyno, end } => Some(Turn::Fail { app, version, dyno, end }),
-    }
-}
-
-fn route(state: &AppState, observed: &Observed) -> AppRoute {
-    let serving = state.current.as_ref().filter(|release| release.slug.is_some());
-    let targets = serving.map(|release| targets(state, release, observed)).unwrap_or_default();
-    let availability = availability(state, serving, observed, !targets.is_empty());
-    let targets = if availability == Availability::Serving { targets } else { Vec::new() };
-    AppRoute { name: state.app.name.clone(), availability, targets }
-}
-
-/// For each web dyno the one that is up: the wanted one or, until that is up, its predecessor.
-fn targets(state: &AppState, release: &Release, observed: &Observed) -> Vec<Target> {
-    let web = wanted::places(state, release).into_iter().filter(Place::is_web);
-    web.filter_map(|place| {
-        let wanted = observed.dynos.get(&place.slot()).filter(|dyno| is_up(dyno));
-        if let Some(dyno) = wanted {
-            return target(&place, dyno);
-        }
-        let (place, dyno) = predecessor(&place, observed)?;
-        target(&place, dyno)
-    })
-    .collect()
-}
-
-fn target(place: &Place, dyno: &ObservedDyno) -> Option<Target> {
-    Some(Target {
-        dyno: dyno.id?.to_string(),
-        name: place.dyno_name(),
-        address: SocketAddr::from((dyno.address?, place.port())),
-    })
-}
-
-fn is_up(dyno: &ObservedDyno) -> bool {
-    dyno.state == DynoState::Up
-}
-
-/// The dyno that a restart is about to replace, while it is still up.
-fn predecessor<'a>(place: &Place, observed: &'a Observed) -> Option<(Place, &'a ObservedDyno)> {
-    observed
-        .dynos
-        .iter()
-        .filter(|(_, dyno)| is_up(dyno))
-        .filter_map(|(slot, dyno)| Some((Place::parse(slot)?, dyno)))
-        .filter(|(other, _)| {
-            other.identity() == place.identity() && other.restarts < place.restarts
-        })
-        .max_by_key(|(other, _)| other.restarts)
-}
-
-fn availability(
+/// An app that is awake: its dynos, the next step of its releases, and its route.
+fn serve(
+    plan: &mut Plan,
     state: &AppState,
-    serving: Option<&Release>,
-    observed: &Observed,
-    any_target: bool,
-) -> Availability {
-    if state.app.maintenance {
-        return Availability::Maintenance;
-    }
-    let Some(release) = serving else {
-        let first = state.candidate.is_some();
-        return if first { Availability::Booting } else { Availability::Blank };
+    facts: &Facts<'_>,
+    stack_root: StackRoot<'_>,
+) -> AppRoute {
+    plan.dynos.extend(wanted::of_app(state, facts.patience, facts.classes, stack_root));
+    let (cycled, due_ms) = cycle::next(state, facts);
+    plan.turns.extend(cycled);
+    due_ms.into_iter().for_each(|due_ms| wake(&mut plan.wake_ms, due_ms));
+    let Some(candidate) = &state.candidate else {
+        return routing::route(state, facts.observed, None);
     };
-    if any_target {
-        return Availability::Serving;
+    let (app, version) = (state.app.id.clone(), candidate.version);
+    if candidate.phase == Phase::Releasing {
+        plan.turns.push(Turn::RunReleasePhase { app, version });
+        return routing::route(state, facts.observed, None);
     }
-    let places = wanted::places(state, release);
-    let mut web = places.iter().filter(|place| place.is_web()).peekable();
-    if web.peek().is_none() {
-        return Availability::NoWeb;
+    let care = Care::of(&candidate.config).unwrap_or_default();
+    // With nothing that serves beside it there is nothing to go back to.
+    let length = if serves(state) { care.probation } else { Duration::ZERO };
+    let probation = Probation { length, now_ms: facts.now_ms };
+    let mut canary = None;
+    match verdict(&wanted::places(state, candidate), facts.observed, probation) {
+        Verdict::Waiting => {}
+        Verdict::OnProbation { until_ms } => {
+            wake(&mut plan.wake_ms, until_ms);
+            plan.on_probation.insert((app, version));
+            canary = Some((candidate, care.canary_percent));
+        }
+        Verdict::Boots => plan.turns.push(Turn::Promote { app, version }),
+        Verdict::Fails { dyno, end } => {
+            plan.turns.push(Turn::Fail { app, version, dyno, end });
+        }
     }
-    let crashed = |place: &Place| {
-        observed.dynos.get(&place.slot()).is_some_and(|dyno| dyno.state == DynoState::Crashed)
-    };
-    if web.all(crashed) { Availability::Crashed } else { Availability::Booting }
+    routing::route(state, facts.observed, canary)
+}
+
+/// Whether requests are answered by a release now.
+fn serves(state: &AppState) -> bool {
+    let current = state.current.as_ref();
+    current.is_some_and(|release| wanted::places(state, release).iter().any(Place::is_web))
 }
 
 /// The same dyno of the same release before it was restarted: only its port was another.

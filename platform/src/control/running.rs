@@ -23,7 +23,13 @@ pub struct Dyno {
 }
 
 /// Those of the release that serves, or that is about to serve first.
-pub fn of_app(tx: &Tx<'_>, app: &str, observed: &Observed) -> Result<Vec<Dyno>, StateError> {
+/// `asleep`: the app is.
+pub fn of_app(
+    tx: &Tx<'_>,
+    app: &str,
+    observed: &Observed,
+    asleep: bool,
+) -> Result<Vec<Dyno>, StateError> {
     let state = AppState::read(tx, apps::by_id(tx, app)?)?;
     let serving = state.current.as_ref().filter(|release| release.slug.is_some());
     let Some(release) = serving.or(state.candidate.as_ref()) else { return Ok(Vec::new()) };
@@ -38,7 +44,11 @@ pub fn of_app(tx: &Tx<'_>, app: &str, observed: &Observed) -> Result<Vec<Dyno>, 
             command: release.slug.as_ref()?.command(&place.process_type)?.to_owned(),
             size: formation.size.clone(),
             release: release.version,
-            state: seen.map_or("starting", |dyno| word(dyno.state)),
+            state: match seen {
+                Some(dyno) => word(dyno.state),
+                None if asleep => "idle",
+                None => "starting",
+            },
             since: since.unwrap_or(tx.now),
             process_type: place.process_type,
         })

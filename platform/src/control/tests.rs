@@ -13,7 +13,7 @@ use lathe_logs::AppId;
 use lathe_router::{AppRoute, Availability};
 use lathe_slug::SlugId;
 use proptest::prelude::*;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -140,6 +140,23 @@ fn decide(
     busy: bool,
     waited_ms: u64,
 ) -> Plan {
+    let time = Time { patience: Patience::HEROKU, listening_since_ms: NOW_MS };
+    decide_at(state, before, seen, busy, waited_ms, time)
+}
+
+struct Time {
+    patience: Patience,
+    listening_since_ms: u64,
+}
+
+fn decide_at(
+    state: &AppState,
+    before: Option<&AppState>,
+    seen: &Observed,
+    busy: bool,
+    waited_ms: u64,
+    time: Time,
+) -> Plan {
     let root = |_: &str| Some(PathBuf::from("/stack"));
     let previous = before
         .map(|before| wanted::of_app(before, Patience::HEROKU, &Classes::standard(), &root))
@@ -155,8 +172,10 @@ fn decide(
         draining: &draining,
         busy: &busy,
         apps_domain: "localhost",
-        patience: Patience::HEROKU,
+        patience: time.patience,
         classes: &Classes::standard(),
+        asked_ms: &HashMap::new(),
+        listening_since_ms: time.listening_since_ms,
         now_ms: NOW_MS,
     };
     plan(&facts, &root)
@@ -238,6 +257,85 @@ fn a_restarted_dyno_serves_until_its_successor_is_up() {
     let plan = decide(&state, Some(&before), &seen, false, 60_000);
     assert_eq!(slots(&plan), ["app/v1/web.1/1.0"]);
     assert_eq!(the_route(&plan).targets.len(), 1);
+}
+
+#[test]
+fn a_release_on_probation_has_its_share_and_is_promoted_or_taken_back() {
+    let mut next = booting(2);
+    next.config.insert("LATHE_PROBATION".into(), "60".into());
+    next.config.insert("LATHE_CANARY".into(), "25".into());
+    let state = AppState { current: Some(serving(1)), candidate: Some(next), ..app() };
+    let since = |since_ms| {
+        let both = [(place(1, 1, 0), DynoState::Up, 0), (place(2, 1, 0), DynoState::Up, 0)];
+        let mut seen = observed(&both);
+        seen.dynos.get_mut(&place(2, 1, 0).slot()).unwrap().since_ms = since_ms;
+        seen
+    };
+    let plan = decide(&state, None, &since(NOW_MS - 10_000), false, 0);
+    assert_eq!(plan.turns, []);
+    assert_eq!(plan.on_probation, BTreeSet::from([("app".to_owned(), 2)]));
+    assert_eq!(plan.wake_ms, Some(NOW_MS + 50_000));
+    let weights: Vec<_> = the_route(&plan)
+        .targets
+        .iter()
+        .map(|target| (target.address.port(), target.weight))
+        .collect();
+    assert_eq!(weights, [(place(1, 1, 0).port(), 75), (place(2, 1, 0).port(), 25)]);
+
+    let plan = decide(&state, None, &since(NOW_MS - 60_000), false, 0);
+    assert_eq!(plan.turns, [Turn::Promote { app: "app".into(), version: 2 }]);
+    let seen =
+        observed(&[(place(1, 1, 0), DynoState::Up, 0), (place(2, 1, 0), DynoState::Crashed, 1)]);
+    let plan = decide(&state, None, &seen, false, 0);
+    assert!(matches!(plan.turns.as_slice(), [Turn::Fail { version: 2, .. }]));
+    assert_eq!(the_route(&plan).targets.len(), 1);
+
+    // With nothing beside it there is nothing to go back to.
+    let first = AppState { current: None, ..state };
+    let plan = decide(&first, None, &since(NOW_MS), false, 0);
+    assert_eq!(plan.turns, [Turn::Promote { app: "app".into(), version: 2 }]);
+}
+
+#[test]
+fn who_is_not_asked_for_sleeps_if_his_class_does() {
+    let mut state = AppState { current: Some(serving(1)), ..app() };
+    let up = observed(&[(place(1, 1, 0), DynoState::Up, 0)]);
+    let judge = |state: &AppState, busy, silent_ms: u64| {
+        let patience =
+            Patience { sleep_after: std::time::Duration::from_secs(100), ..Patience::HEROKU };
+        let time = Time { patience, listening_since_ms: NOW_MS - silent_ms };
+        decide_at(state, None, &up, busy, 60_000, time)
+    };
+    assert!(judge(&state, false, 900_000).asleep.is_empty(), "Standard-1X");
+    state.formation[0].size = "Eco".into();
+    let asleep = judge(&state, false, 100_000);
+    assert_eq!(asleep.asleep, BTreeSet::from(["app".to_owned()]));
+    assert_eq!((slots(&asleep).len(), the_route(&asleep).availability), (0, Availability::Asleep));
+    let awake = judge(&state, false, 99_000);
+    assert_eq!((awake.asleep.len(), awake.wake_ms), (0, Some(NOW_MS + 1000)));
+    assert!(judge(&state, true, 900_000).asleep.is_empty(), "a request lasts");
+    state.candidate = Some(booting(2));
+    assert!(judge(&state, false, 900_000).asleep.is_empty(), "a release is under way");
+}
+
+#[test]
+fn dynos_are_cycled_one_at_a_time_and_only_when_asked() {
+    let mut state = AppState { current: Some(serving(1)), ..app() };
+    state.formation[0].quantity = 2;
+    let judge = |second, cycle_secs| {
+        let seen = observed(&[(place(1, 1, 0), DynoState::Up, 0), (place(1, 2, 0), second, 0)]);
+        let cycle = std::time::Duration::from_secs(cycle_secs);
+        let time =
+            Time { patience: Patience { cycle, ..Patience::HEROKU }, listening_since_ms: NOW_MS };
+        decide_at(&state, None, &seen, false, 0, time)
+    };
+    assert_eq!(judge(DynoState::Up, 0).turns, []);
+    assert_eq!(judge(DynoState::Starting, 500).turns, []);
+    let cycled = judge(DynoState::Up, 500).turns;
+    assert_eq!(cycled, [Turn::Cycle { app: "app".into(), dyno: "web.1".into() }]);
+    let later = judge(DynoState::Up, 2000);
+    assert_eq!(later.turns, []);
+    assert!((2_000_000..=2_300_000).contains(&later.wake_ms.unwrap()));
 }
 
 #[test]

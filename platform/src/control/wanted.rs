@@ -3,6 +3,7 @@
 use super::slots::Place;
 use super::snapshot::AppState;
 use crate::config::Patience;
+use crate::state::care::Care;
 use crate::state::model::{App, Phase, Release};
 use lathe_dynos::class::{Class, Classes};
 use lathe_dynos::spec::{DynoSpec, Slot, Wanted};
@@ -37,6 +38,8 @@ pub fn of_release(
     classes: &Classes,
     stack_root: StackRoot<'_>,
 ) -> Vec<(Slot, Wanted)> {
+    // What a release says was checked when it was made.
+    let care = Care::of(&release.config).unwrap_or_default();
     places(state, release)
         .into_iter()
         .filter_map(|place| {
@@ -56,6 +59,7 @@ pub fn of_release(
                 spec: DynoSpec { port, ..spec },
                 boot_timeout: patience.boot_timeout,
                 stop_grace: patience.stop_grace,
+                health_path: care.health_path.clone().filter(|_| place.is_web()),
             };
             Some((place.slot(), wanted))
         })

@@ -173,6 +173,7 @@ pub async fn up(
     roles.push(role);
     let oneoffs = Arc::new(OneOffs::new(engine.clone(), logs.clone()));
     let (observed_out, observed) = watch::channel(Arc::new(Observed::default()));
+    let (asleep_out, asleep) = watch::channel(Arc::default());
     let endpoints = listeners.endpoints;
     let services = Services {
         capacity: size::capacity(config.room),
@@ -187,18 +188,21 @@ pub async fn up(
         hub,
         stacks,
         observed,
+        asleep,
     };
 
     let (stop_dynos, stop_watch) = watch::channel(false);
     let (desired_out, desired) = watch::channel(Arc::default());
     roles.push(cell::start(&services, desired, observed_out, stop_watch)?);
     let (routes_out, routes) = watch::channel(Arc::default());
-    let (role, busy) = router::start(&services, listeners.router, routes);
+    let (role, busy, demand) = router::start(&services, listeners.router, routes);
     roles.push(role);
     let wires = control::Wires {
         desired: desired_out,
         routes: routes_out,
         busy,
+        demand,
+        asleep: asleep_out,
         generation_floor: router::generation_floor(&services.config),
     };
     roles.push(Role::start("control", {

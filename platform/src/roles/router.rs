@@ -4,7 +4,7 @@ use super::Role;
 use crate::config::Config;
 use crate::services::Services;
 use jiff::Timestamp;
-use lathe_router::{InFlight, RouterConfig, Routes};
+use lathe_router::{Demand, InFlight, RouterConfig, Routes};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,12 +28,13 @@ pub(super) fn start(
     services: &Services,
     listener: TcpListener,
     routes: watch::Receiver<Arc<Routes>>,
-) -> (Role, Busy) {
-    let in_flight = InFlight::default();
+) -> (Role, Busy, Demand) {
+    let (in_flight, demand) = (InFlight::default(), Demand::default());
     let config = Arc::new(RouterConfig {
         public_port: services.endpoints.router.port(),
         last_table: Some(last_table(&services.config)),
         in_flight: in_flight.clone(),
+        demand: demand.clone(),
         ..RouterConfig::default()
     });
     let logs = services.logs.clone();
@@ -44,5 +45,5 @@ pub(super) fn start(
             tracing::error!(error = &error as &dyn std::error::Error, "the router ended");
         }
     });
-    (role, Box::new(move || in_flight.dynos()))
+    (role, Box::new(move || in_flight.dynos()), demand)
 }

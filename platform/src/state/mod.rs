@@ -6,6 +6,7 @@ pub mod accounts;
 pub mod apps;
 pub mod buildpacks;
 pub mod builds;
+pub mod care;
 pub mod domains;
 pub mod drains;
 mod error;

@@ -1,6 +1,7 @@
 //! Releases: slug and config under one number, and which of them serves.
 
 use super::accounts::account_at;
+use super::care::Care;
 use super::model::{Account, App, Config, Phase, Release, ReleaseStatus, Slug};
 use super::{StateError, Tx, apps, formation, ms, slugs, time};
 use rusqlite::{OptionalExtension, Row, params};
@@ -87,7 +88,7 @@ fn check_config(config: &Config) -> Result<(), StateError> {
             "Config vars are {bytes} bytes together, the limit is {CONFIG_BYTES_MAX}"
         )));
     }
-    Ok(())
+    Care::of(config).map(drop)
 }
 
 /// Whatever was still pending has been overtaken.

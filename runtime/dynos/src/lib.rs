@@ -10,7 +10,7 @@ pub mod fake;
 pub mod governor;
 pub mod native;
 pub mod oneoff;
-mod output;
+pub mod output;
 pub mod restart;
 pub mod spec;
 pub mod tracked;

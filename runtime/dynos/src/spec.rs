@@ -68,6 +68,9 @@ pub struct Wanted {
     pub boot_timeout: Duration,
     /// From SIGTERM to SIGKILL (R12).
     pub stop_grace: Duration,
+    /// It is up when this path is answered with 2xx or 3xx, not as soon as it takes connections.
+    #[serde(default)]
+    pub health_path: Option<String>,
 }
 
 /// What the cell sees, as a whole; sent again after each change.

@@ -2,6 +2,7 @@
 
 use crate::Line;
 use jiff::Timestamp;
+use std::fmt::Write;
 
 /// One line as `heroku logs` prints it, without a line end (Heroku Dev Center, Logging: log format).
 pub fn human(line: &Line) -> String {
@@ -15,6 +16,29 @@ pub(crate) fn micros(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S%.6f+00:00").to_string()
 }
 
+/// [`micros`] for many lines, most of which are of the same second as the one before.
+#[derive(Debug, Default)]
+pub(crate) struct Stamps {
+    second: Option<i64>,
+    text: String,
+}
+
+impl Stamps {
+    pub(crate) fn micros(&mut self, time: Timestamp) -> &str {
+        const DATE_AND_TIME: usize = "2026-01-01T00:00:00.".len();
+        let fraction = time.subsec_microsecond();
+        if self.second == Some(time.as_second()) && fraction >= 0 {
+            self.text.truncate(DATE_AND_TIME);
+            // Writing to a string does not fail.
+            let _written = write!(self.text, "{fraction:06}+00:00");
+        } else {
+            self.text = micros(time);
+            self.second = Some(time.as_second()).filter(|second| *second >= 0);
+        }
+        &self.text
+    }
+}
+
 /// RFC 3339 in whole seconds, in UTC written as `+00:00`.
 pub(crate) fn seconds(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S+00:00").to_string()
@@ -26,6 +50,17 @@ mod tests {
     use crate::{AppId, Source};
     use bytes::Bytes;
     use std::sync::Arc;
+
+    #[test]
+    fn stamps_are_what_micros_says() {
+        let mut stamps = Stamps::default();
+        for micro in [0, 1, 999_999, 1_000_000, 1_000_001, 1_700_000_000_123_456, -1, -1_000_001] {
+            let time = Timestamp::from_microsecond(micro).unwrap();
+            for _ in 0..2 {
+                assert_eq!(stamps.micros(time), micros(time));
+            }
+        }
+    }
 
     #[test]
     fn human_form() {

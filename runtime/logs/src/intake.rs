@@ -64,6 +64,10 @@ impl<'a> Iterator for Chunks<'a> {
 ///
 /// Control characters appear as `cat -v` shows them, bytes that are no UTF-8 as U+FFFD.
 fn printable(text: Bytes) -> Bytes {
+    // Almost every line; sixteen bytes at a time.
+    if text.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t')) {
+        return text;
+    }
     match std::str::from_utf8(&text) {
         Ok(valid) if !valid.contains(is_control) => text,
         _ => Bytes::from(escaped(&String::from_utf8_lossy(&text))),

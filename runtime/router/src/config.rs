@@ -1,5 +1,6 @@
 //! The router's limits and time-outs; the defaults are Heroku's published figures.
 
+use crate::demand::Demand;
 use crate::in_flight::InFlight;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,6 +15,8 @@ pub struct RouterConfig {
     pub last_table: Option<PathBuf>,
     /// Where the requests in flight are counted; keep a clone to read it.
     pub in_flight: InFlight,
+    /// Where it is noted who is asked for; keep a clone to read it.
+    pub demand: Demand,
     /// Open client connections; beyond it new ones wait in the kernel's backlog.
     pub max_connections: usize,
     /// Requests in flight or waiting, per dyno of an app (H11).
@@ -70,6 +73,7 @@ impl Default for RouterConfig {
             public_port: 80,
             last_table: None,
             in_flight: InFlight::default(),
+            demand: Demand::default(),
             max_connections: 10_000,
             backlog_per_dyno: 200,
             max_request_line_bytes: 8192,

@@ -63,7 +63,10 @@ pub(crate) async fn dial(
                     return Ok(lease);
                 }
             }
-            Availability::Booting | Availability::Serving => {
+            Availability::Asleep | Availability::Booting | Availability::Serving => {
+                if app.route.availability == Availability::Asleep {
+                    router.config.demand.ring();
+                }
                 let patience = (arrived + router.config.boot_timeout)
                     .saturating_duration_since(Instant::now());
                 if patience.is_zero() {
@@ -102,8 +105,15 @@ impl Calls {
         let config = &router.config;
         let limits = Limits { tries: config.connect_attempts, budget: config.connect_budget };
         let elapsed = now.duration_since(self.begun);
-        let quarantined: Vec<_> = app.backends.iter().map(|b| b.is_quarantined(now)).collect();
-        match pick::next(&quarantined, self.attempts, elapsed, limits, router.dice.roll()) {
+        let weights = app.backends.iter().zip(&app.route.targets);
+        let weights =
+            weights.map(
+                |(backend, target)| {
+                    if backend.is_quarantined(now) { 0 } else { target.weight.max(1) }
+                },
+            );
+        let weights: Vec<u32> = weights.collect();
+        match pick::next(&weights, self.attempts, elapsed, limits, router.dice.roll()) {
             Step::Try(index) => {
                 let Some(backend) = app.backends.get(index) else { return Ok(None) };
                 self.attempts.tries += 1;

@@ -60,7 +60,8 @@ impl App {
     fn build(id: &AppId, route: &Arc<AppRoute>, before: Option<&Arc<Self>>) -> Self {
         let known = |target: &Target| {
             let mut known = before.into_iter().flat_map(|app| &app.backends);
-            known.find(|backend| backend.target == *target).cloned()
+            let same = |one: &Target| (&one.dyno, one.address) == (&target.dyno, target.address);
+            known.find(|backend| same(&backend.target)).cloned()
         };
         let backends = route
             .targets
@@ -97,6 +98,7 @@ mod tests {
                 dyno: (*dyno).to_owned(),
                 name: "web.1".to_owned(),
                 address: address.parse().unwrap(),
+                weight: 1,
             })
             .collect();
         let route =

@@ -4,6 +4,7 @@ mod access;
 mod backend;
 mod board;
 mod config;
+mod demand;
 mod dial;
 mod error;
 mod exchange;
@@ -27,6 +28,7 @@ mod upload;
 mod wire;
 
 pub use config::{RouterConfig, Scheme};
+pub use demand::Demand;
 pub use error::RouterError;
 pub use in_flight::InFlight;
 pub use saved::generation as saved_generation;

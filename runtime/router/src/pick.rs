@@ -1,4 +1,4 @@
-//! Which dyno a request tries next: uniformly at random among those not in quarantine.
+//! Which dyno a request tries next: at random among those not in quarantine, by their weights.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -33,10 +33,10 @@ pub(crate) struct Limits {
     pub(crate) budget: Duration,
 }
 
-/// The next step of a request that has been connecting for `elapsed`. `quarantined` has one entry
-/// for each dyno and at least one; `random` is uniform.
+/// The next step of a request that has been connecting for `elapsed`. `weights` has one entry for
+/// each dyno, 0 for one in quarantine; `random` is uniform.
 pub(crate) fn next(
-    quarantined: &[bool],
+    weights: &[u32],
     attempts: Attempts,
     elapsed: Duration,
     limits: Limits,
@@ -45,20 +45,28 @@ pub(crate) fn next(
     if attempts.tries >= limits.tries {
         return Step::OutOfTries;
     }
-    if elapsed >= limits.budget || quarantined.is_empty() {
+    if elapsed >= limits.budget || weights.is_empty() {
         return Step::OutOfTime;
     }
-    let free = quarantined.iter().filter(|q| !**q).count();
-    if free > 0 {
-        let nth = below(random, free);
-        let chosen = quarantined.iter().enumerate().filter(|(_, q)| !**q).nth(nth);
-        return chosen.map_or(Step::OutOfTime, |(index, _)| Step::Try(index));
+    if let Some(index) = drawn(weights, random) {
+        return Step::Try(index);
     }
     if attempts.rested {
-        return Step::Try(below(random, quarantined.len()));
+        return Step::Try(below(random, weights.len()));
     }
     let pause = FIRST_PAUSE.saturating_mul(1 << attempts.pauses.min(16)).min(MAX_PAUSE);
     Step::Pause(pause.min(limits.budget.saturating_sub(elapsed)))
+}
+
+/// An index, each as probable as its weight is large; none when all weigh nothing.
+fn drawn(weights: &[u32], random: u64) -> Option<usize> {
+    let total = weights.iter().map(|weight| *weight as usize).sum();
+    let mut left = below(random, total);
+    weights.iter().position(|weight| {
+        let here = left < *weight as usize;
+        left = left.saturating_sub(*weight as usize);
+        here
+    })
 }
 
 /// A uniform number below `bound` from a uniform 64-bit one: multiply and keep the high half
@@ -101,21 +109,36 @@ mod tests {
     fn steps() {
         let (zero, late) = (Duration::ZERO, Duration::from_secs(75));
         let ms = Duration::from_millis;
-        for (quarantined, attempts, elapsed, expected) in [
-            (&[false][..], after(0, 0, false), zero, Step::Try(0)),
-            (&[true, false], after(1, 0, false), zero, Step::Try(1)),
-            (&[true, true], after(1, 0, false), zero, Step::Pause(ms(100))),
-            (&[true, true], after(1, 1, false), zero, Step::Pause(ms(200))),
-            (&[true, true], after(1, 9, false), zero, Step::Pause(ms(5000))),
-            (&[true, true], after(1, 9, false), ms(74_950), Step::Pause(ms(50))),
-            (&[true], after(1, 1, true), zero, Step::Try(0)),
-            (&[false], after(10, 0, false), zero, Step::OutOfTries),
-            (&[false], after(0, 0, false), late, Step::OutOfTime),
+        for (weights, attempts, elapsed, expected) in [
+            (&[1][..], after(0, 0, false), zero, Step::Try(0)),
+            (&[0, 1], after(1, 0, false), zero, Step::Try(1)),
+            (&[0, 0], after(1, 0, false), zero, Step::Pause(ms(100))),
+            (&[0, 0], after(1, 1, false), zero, Step::Pause(ms(200))),
+            (&[0, 0], after(1, 9, false), zero, Step::Pause(ms(5000))),
+            (&[0, 0], after(1, 9, false), ms(74_950), Step::Pause(ms(50))),
+            (&[0], after(1, 1, true), zero, Step::Try(0)),
+            (&[1], after(10, 0, false), zero, Step::OutOfTries),
+            (&[1], after(0, 0, false), late, Step::OutOfTime),
             (&[], after(0, 0, false), zero, Step::OutOfTime),
         ] {
-            let step = next(quarantined, attempts, elapsed, LIMITS, 7);
-            assert_eq!(step, expected, "{quarantined:?} {attempts:?} {elapsed:?}");
+            let step = next(weights, attempts, elapsed, LIMITS, 7);
+            assert_eq!(step, expected, "{weights:?} {attempts:?} {elapsed:?}");
         }
+    }
+
+    /// A canary with a tenth of the requests, and two others: chi squared with 2 degrees of freedom
+    /// below 13.8 (p = 0.001).
+    #[test]
+    fn weights_are_shares() {
+        let (dice, weights) = (Dice::new(7), [9, 9, 2]);
+        let mut hits = [0_f64; 3];
+        for _ in 0..10_000 {
+            hits[drawn(&weights, dice.roll()).unwrap()] += 1.0;
+        }
+        let expected = weights.map(|weight| f64::from(weight) * 500.0);
+        let terms = hits.iter().zip(expected).map(|(n, wanted)| (n - wanted).powi(2) / wanted);
+        assert!(terms.sum::<f64>() < 13.8, "{hits:?}");
+        assert_eq!(drawn(&[0, 0], 7), None);
     }
 
     /// 10,000 requests to 4 dynos: chi squared with 3 degrees of freedom below 16.3 (p = 0.001).
@@ -125,7 +148,7 @@ mod tests {
         let mut hits = [0_f64; 4];
         for _ in 0..10_000 {
             if let Step::Try(index) =
-                next(&[false; 4], Attempts::default(), Duration::ZERO, LIMITS, dice.roll())
+                next(&[1; 4], Attempts::default(), Duration::ZERO, LIMITS, dice.roll())
             {
                 hits[index] += 1.0;
             }
@@ -137,13 +160,13 @@ mod tests {
     proptest! {
         #[test]
         fn a_dyno_in_quarantine_is_left_alone_while_another_is_free(
-            quarantined in prop::collection::vec(any::<bool>(), 1..50),
+            weights in prop::collection::vec(0_u32..4, 1..50),
             random: u64,
         ) {
-            let step = next(&quarantined, Attempts::default(), Duration::ZERO, LIMITS, random);
+            let step = next(&weights, Attempts::default(), Duration::ZERO, LIMITS, random);
             match step {
-                Step::Try(index) => prop_assert!(!quarantined[index]),
-                Step::Pause(_) => prop_assert!(quarantined.iter().all(|q| *q)),
+                Step::Try(index) => prop_assert!(weights[index] > 0),
+                Step::Pause(_) => prop_assert!(weights.iter().all(|weight| *weight == 0)),
                 Step::OutOfTries | Step::OutOfTime => prop_assert!(false),
             }
         }

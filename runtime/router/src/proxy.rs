@@ -63,6 +63,8 @@ pub(crate) async fn serve(
         Err(refusal) => return Ok(send_page(refuse(refusal), true, turn)),
     };
     let (config, logs) = (&router.config, &router.logs);
+    let now_ms = u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0);
+    config.demand.note(&app.id, now_ms);
     let mut exchange = Exchange::begin(&asked.head, &host, app.id.clone(), &session, logs, config);
     drop(host);
     let answered = match (verdict, app.take_place(config.backlog_per_dyno)) {

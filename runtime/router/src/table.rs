@@ -31,6 +31,8 @@ pub enum Availability {
     Serving,
     /// Dynos are starting: a request waits for one, at most 75 s (H20).
     Booting,
+    /// Its dynos sleep until somebody asks: a request wakes them, and waits like for `Booting`.
+    Asleep,
     /// Every web dyno has crashed (H10).
     Crashed,
     /// The web process type is scaled to zero or does not exist (H14).
@@ -49,4 +51,11 @@ pub struct Target {
     /// `web.1`, for log lines.
     pub name: String,
     pub address: SocketAddr,
+    /// Its share of the requests, in proportion to those of the others.
+    #[serde(default = "even")]
+    pub weight: u32,
+}
+
+fn even() -> u32 {
+    1
 }

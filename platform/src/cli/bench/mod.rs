@@ -6,6 +6,7 @@ mod docker;
 mod figures;
 mod groups;
 mod limit;
+mod logs;
 mod native;
 mod probe;
 mod push;
@@ -35,6 +36,11 @@ pub(super) enum Bench {
     Burst(burst::Burst),
     /// Packing and unpacking a tree, beside tar with gzip and with pigz
     Slug(slug::Slug),
+    /// Log lines from a dyno's pipe to a drain, every one accounted for, beside rsyslog
+    Logs(logs::Logs),
+    /// The measured process of `bench logs`
+    #[command(hide = true)]
+    LogsHub { drain: String },
     /// The limit's own process; the measurement runs it
     #[command(hide = true)]
     Limit {
@@ -115,6 +121,8 @@ pub(super) fn bench(config: Config, what: &Bench) -> Result<(), CliError> {
             super::runtime()?.block_on(burst::burst(config, how))?;
         }
         Bench::Slug(how) => slug::slug(how)?,
+        Bench::Logs(how) => logs::logs(how)?,
+        Bench::LogsHub { drain } => super::runtime()?.block_on(logs::serve(drain))?,
         Bench::Limit { .. } => {}
     }
     Ok(())

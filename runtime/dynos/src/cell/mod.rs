@@ -1,5 +1,6 @@
 //! The cell's loop: wait for a change, decide, act, report. All decisions are elsewhere.
 
+pub(crate) mod health;
 pub(crate) mod label;
 pub(crate) mod observe;
 pub(crate) mod perform;
@@ -24,6 +25,7 @@ use record::Record;
 use seal::Seal;
 use std::collections::HashMap;
 use std::future;
+use std::net::SocketAddrV4;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
@@ -311,8 +313,11 @@ impl<C: Containers> Cell<C> {
             }
             Action::Probe { id } => {
                 let Some((address, port)) = self.tracked.door(id) else { return };
+                let wanted = self.tracked.slot(id).and_then(|slot| self.desired.dynos.get(slot));
+                let path = wanted.and_then(|wanted| wanted.health_path.clone());
                 self.call(unanswered, CALL_TIMEOUT, async move {
-                    Some(perform::probe(engine.as_ref(), id, address, port).await)
+                    let door = SocketAddrV4::new(address, port);
+                    Some(perform::probe(engine.as_ref(), id, door, path).await)
                 });
             }
             Action::Sample { id } => self.call(unanswered, CALL_TIMEOUT, async move {

@@ -1,12 +1,13 @@
 //! Does one action at an engine and turns the answer into a fact. No decisions here.
 
+use crate::cell::health;
 use crate::containers::{Containers, EngineError, Signal, Start, StartError};
 use crate::output::pump::PumpEnd;
 use crate::output::state_line as line;
 use crate::spec::DynoId;
 use crate::tracked::{Action, Fact};
 use std::error::Error;
-use std::net::Ipv4Addr;
+use std::net::SocketAddrV4;
 use std::time::Duration;
 
 /// An engine that takes longer is taken for dead until it lists its containers again. The first
@@ -61,16 +62,20 @@ pub(crate) async fn forget<C: Containers>(engine: &C, id: DynoId, output: PumpEn
     }
 }
 
-/// A dyno is up when a connection to its port is taken; asking where it listens first spares it
+/// A dyno is up when a connection to its port is taken, or its health path answered; asking where it listens first spares it
 /// the connections while it is not.
 pub(crate) async fn probe<C: Containers>(
     engine: &C,
     id: DynoId,
-    address: Ipv4Addr,
-    port: u16,
+    door: SocketAddrV4,
+    health_path: Option<String>,
 ) -> Fact {
     let ports = engine.listening(id).await.unwrap_or_default();
-    let connects = ports.contains(&port) && engine.connects(id, address, port).await;
+    let connects = ports.contains(&door.port())
+        && match health_path {
+            None => engine.connects(id, *door.ip(), door.port()).await,
+            Some(path) => health::answers(door, &path).await,
+        };
     Fact::Probed { id, ports, connects }
 }
 

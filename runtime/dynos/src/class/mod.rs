@@ -45,6 +45,11 @@ impl Class {
         self.cpu_shares.saturating_mul(1000) / SHARES_OF_CPU
     }
 
+    /// Whether its web dynos sleep when nobody asks for them (Heroku Dev Center, "Eco Dyno Hours").
+    pub fn sleeps(&self) -> bool {
+        matches!(&*self.name, "Free" | "Eco")
+    }
+
     /// Whether an app may ask for it; the builds' own class is the platform's.
     pub fn is_for_apps(&self) -> bool {
         self.name != table::BUILD

@@ -4,3 +4,5 @@ pub(crate) mod pump;
 pub(crate) mod splitter;
 pub(crate) mod state_line;
 pub(crate) mod voice;
+
+pub use pump::carry;

@@ -4,6 +4,7 @@ use crate::containers::{Containers, EngineError, Output};
 use crate::output::splitter::Splitter;
 use crate::output::voice::Voice;
 use crate::spec::DynoId;
+use lathe_logs::{AppId, Sender};
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -174,6 +175,14 @@ async fn output<C: Containers>(
             _ = stop.wait_for(|stop| *stop) => return None,
         }
     }
+}
+
+/// Carries what comes out of one pipe into the log of `app`, as what its `process` wrote, until the
+/// pipe ends.
+pub async fn carry(pipe: OwnedFd, app: &AppId, process: &str, logs: &Sender) -> io::Result<()> {
+    let scribe = Scribe { voice: Voice::new(app, process, logs), lines: LastLines::default() };
+    let (_never, stop) = watch::channel(false);
+    drain(pipe, &scribe, stop).await
 }
 
 async fn drain(pipe: OwnedFd, scribe: &Scribe, mut stop: watch::Receiver<bool>) -> io::Result<()> {

@@ -296,6 +296,10 @@ impl Tracked {
         self.containers.get(&id).map(|c| (&c.app, c.name.as_str()))
     }
 
+    pub(crate) fn slot(&self, id: DynoId) -> Option<&Slot> {
+        self.containers.get(&id).map(|container| &container.slot)
+    }
+
     /// Where a container shall take connections.
     pub(crate) fn door(&self, id: DynoId) -> Option<(Ipv4Addr, u16)> {
         let container = self.containers.get(&id)?;

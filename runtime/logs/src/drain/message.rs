@@ -1,6 +1,7 @@
 //! Lines as the syslog messages that drains carry, octet-counted (RFC 6587, section 3.4.1).
 
-use crate::{Entry, Line, Source, human};
+use crate::human::{self, Stamps};
+use crate::{Entry, Line, Source};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
@@ -24,9 +25,9 @@ impl Wire {
     }
 
     /// One line, counted and ended by a line feed.
-    pub(super) fn line(&self, line: &Line) -> Vec<u8> {
+    pub(super) fn line(&self, line: &Line, stamps: &mut Stamps) -> Vec<u8> {
         let (source, process) = (line.source.as_str(), &line.process);
-        let mut message = self.head(priority(line), &human::micros(line.time), source, process);
+        let mut message = self.head(priority(line), stamps.micros(line.time), source, process);
         message.extend_from_slice(&line.text);
         message.push(b'\n');
         counted(&message)
@@ -130,19 +131,26 @@ mod tests {
     fn lines_of_both_wires() {
         let syslog = Wire::Syslog { token: "d.9173".to_owned() };
         assert_eq!(
-            text(Wire::Http.line(&line(Source::Heroku, "router", "at=info"))),
+            text(
+                Wire::Http.line(&line(Source::Heroku, "router", "at=info"), &mut Stamps::default())
+            ),
             "69 <158>1 2012-10-11T03:47:20.123456+00:00 host heroku router - at=info\n"
         );
         assert_eq!(
-            text(syslog.line(&line(Source::App, "web.1", "é"))),
+            text(syslog.line(&line(Source::App, "web.1", "é"), &mut Stamps::default())),
             "64 <190>1 2012-10-11T03:47:20.123456+00:00 d.9173 app web.1 - - é\n"
         );
         assert_eq!(
-            text(syslog.line(&line(Source::Heroku, "web.1", "State changed"))),
+            text(
+                syslog
+                    .line(&line(Source::Heroku, "web.1", "State changed"), &mut Stamps::default())
+            ),
             "77 <45>1 2012-10-11T03:47:20.123456+00:00 d.9173 heroku web.1 - - State changed\n"
         );
         for wire in [Wire::Http, syslog] {
-            let message = text(wire.line(&line(Source::App, "web.1", "<13>1 99 spoof é")));
+            let message = text(
+                wire.line(&line(Source::App, "web.1", "<13>1 99 spoof é"), &mut Stamps::default()),
+            );
             let (count, body) = message.split_once(' ').unwrap();
             assert_eq!(count.parse::<usize>().unwrap(), body.len());
         }

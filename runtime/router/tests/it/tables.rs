@@ -20,6 +20,21 @@ async fn a_request_waits_for_a_booting_app() {
 }
 
 #[tokio::test]
+async fn a_request_wakes_a_sleeping_app_and_waits_for_it() {
+    let dyno = Dyno::echo("web.1").await;
+    let config = quick();
+    let demand = config.demand.clone();
+    let mut world = World::new(config, &[]).await;
+    world.publish(Availability::Asleep, Vec::new()).await;
+    let mut client = world.connect().await;
+    client.send("GET / HTTP/1.1\r\nHost: app.test\r\n\r\n").await;
+    demand.rung().await;
+    assert!(!demand.last_ms().is_empty());
+    world.serve(&[&dyno]).await;
+    assert!(client.response().await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
 async fn a_waiting_request_hears_of_a_crash() {
     let mut world = World::empty(quick()).await;
     world.publish(Availability::Booting, Vec::new()).await;

@@ -225,7 +225,7 @@ impl Drop for Dyno {
 }
 
 pub(crate) fn target(name: &str, address: SocketAddr) -> Target {
-    Target { dyno: format!("id-of-{name}"), name: name.to_owned(), address }
+    Target { dyno: format!("id-of-{name}"), name: name.to_owned(), address, weight: 1 }
 }
 
 /// One end of a connection, spoken raw.

@@ -5,6 +5,7 @@
 
 use super::message::{Wire, frame_id};
 use super::{DrainCounts, Left, Policy};
+use crate::human::Stamps;
 use crate::loss::Loss;
 use crate::{Cursor, Entry};
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 pub(super) struct Outbox {
     token: String,
     wire: Wire,
+    stamps: Stamps,
     waiting: VecDeque<Entry>,
     /// Text bytes in `waiting`.
     bytes: usize,
@@ -65,6 +67,7 @@ impl Outbox {
         Self {
             token,
             wire,
+            stamps: Stamps::default(),
             waiting: VecDeque::new(),
             bytes: 0,
             under_way: None,
@@ -114,7 +117,7 @@ impl Outbox {
             body = self.wire.overflow(told.lines, since, now);
         }
         while let Some(entry) = self.waiting.front() {
-            let message = self.wire.line(&entry.line);
+            let message = self.wire.line(&entry.line, &mut self.stamps);
             if !entries.is_empty() && body.len() + message.len() > self.wire.frame_bytes() {
                 break;
             }

@@ -1,0 +1,113 @@
+//! Where an app's requests go, from what serves and what is seen. Pure.
+
+use super::slots::Place;
+use super::snapshot::AppState;
+use super::wanted;
+use crate::state::model::Release;
+use lathe_dynos::spec::{DynoState, Observed, ObservedDyno};
+use lathe_router::{AppRoute, Availability, Target};
+use std::net::SocketAddr;
+
+/// `canary`: a release that is on probation, and its percentage of the requests.
+pub(super) fn route(
+    state: &AppState,
+    observed: &Observed,
+    canary: Option<(&Release, u8)>,
+) -> AppRoute {
+    let serving = state.current.as_ref().filter(|release| release.slug.is_some());
+    let targets = serving.map(|release| targets(state, release, observed)).unwrap_or_default();
+    let availability = availability(state, serving, observed, !targets.is_empty());
+    let targets = match (availability, canary) {
+        (Availability::Serving, None) => targets,
+        (Availability::Serving, Some((release, percent))) => {
+            shared(targets, self::targets(state, release, observed), percent)
+        }
+        _ => Vec::new(),
+    };
+    AppRoute { name: state.app.name.clone(), availability, targets }
+}
+
+/// For each web dyno the one that is up: the wanted one or, until that is up, its predecessor.
+fn targets(state: &AppState, release: &Release, observed: &Observed) -> Vec<Target> {
+    let web = wanted::places(state, release).into_iter().filter(Place::is_web);
+    web.filter_map(|place| {
+        let wanted = observed.dynos.get(&place.slot()).filter(|dyno| is_up(dyno));
+        if let Some(dyno) = wanted {
+            return target(&place, dyno);
+        }
+        let (place, dyno) = predecessor(&place, observed)?;
+        target(&place, dyno)
+    })
+    .collect()
+}
+
+/// Nothing runs, and whoever asks wakes it.
+pub(super) fn asleep(state: &AppState) -> AppRoute {
+    let (name, availability) = (state.app.name.clone(), Availability::Asleep);
+    AppRoute { name, availability, targets: Vec::new() }
+}
+
+/// Both releases' dynos, weighed so that the new ones together get `percent` of the requests.
+fn shared(mut old: Vec<Target>, mut new: Vec<Target>, percent: u8) -> Vec<Target> {
+    let count = |targets: &[Target]| u32::try_from(targets.len()).unwrap_or(u32::MAX);
+    let percent = u32::from(percent);
+    let (to_old, to_new) = ((100 - percent) * count(&new), percent * count(&old));
+    old.iter_mut().for_each(|target| target.weight = to_old);
+    new.iter_mut().for_each(|target| target.weight = to_new);
+    old.append(&mut new);
+    old.retain(|target| target.weight > 0);
+    old
+}
+
+fn target(place: &Place, dyno: &ObservedDyno) -> Option<Target> {
+    Some(Target {
+        dyno: dyno.id?.to_string(),
+        name: place.dyno_name(),
+        address: SocketAddr::from((dyno.address?, place.port())),
+        weight: 1,
+    })
+}
+
+pub(super) fn is_up(dyno: &ObservedDyno) -> bool {
+    dyno.state == DynoState::Up
+}
+
+/// The dyno that a restart is about to replace, while it is still up.
+fn predecessor<'a>(place: &Place, observed: &'a Observed) -> Option<(Place, &'a ObservedDyno)> {
+    observed
+        .dynos
+        .iter()
+        .filter(|(_, dyno)| is_up(dyno))
+        .filter_map(|(slot, dyno)| Some((Place::parse(slot)?, dyno)))
+        .filter(|(other, _)| {
+            other.identity() == place.identity() && other.restarts < place.restarts
+        })
+        .max_by_key(|(other, _)| other.restarts)
+}
+
+fn availability(
+    state: &AppState,
+    serving: Option<&Release>,
+    observed: &Observed,
+    any_target: bool,
+) -> Availability {
+    if state.app.maintenance {
+        return Availability::Maintenance;
+    }
+    let Some(release) = serving else {
+        let first = state.candidate.is_some();
+        return if first { Availability::Booting } else { Availability::Blank };
+    };
+    if any_target {
+        return Availability::Serving;
+    }
+    let places = wanted::places(state, release);
+    let mut web = places.iter().filter(|place| place.is_web()).peekable();
+    if web.peek().is_none() {
+        return Availability::NoWeb;
+    }
+    let crashed = |place: &Place| {
+        observed.dynos.get(&place.slot()).is_some_and(|dyno| dyno.state == DynoState::Crashed)
+    };
+    if web.all(crashed) { Availability::Crashed } else { Availability::Booting }
+}

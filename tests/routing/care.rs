@@ -1,0 +1,132 @@
+//! How releases are taken into service and looked after: health, probation, sleep, age.
+
+use lathe_tests::{Load, Platform, get, until};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+const BOUND: Duration = Duration::from_mins(1);
+
+/// Is sick for its first second, and ends `FAIL_AFTER` seconds after it began to listen.
+const WEB: &str = "\
+import http.server, os, threading, time
+born = time.time()
+class App(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        well = time.time() - born > 1
+        body = (os.environ.get('VERSION', '0') + (' well' if well else ' sick')).encode()
+        self.send_response(503 if self.path == '/health' and not well else 200)
+        self.send_header('Content-Length', str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *arguments):
+        pass
+if 'FAIL_AFTER' in os.environ:
+    threading.Timer(float(os.environ['FAIL_AFTER']), os._exit, [3]).start()
+http.server.ThreadingHTTPServer(('', int(os.environ['PORT'])), App).serve_forever()
+";
+
+fn deploy(platform: &Platform, app: &str) {
+    platform.release(app, &json!({"web": "python3 web.py"}), &[("web.py", WEB)]);
+}
+
+fn configure(platform: &Platform, app: &str, vars: &Value) -> u16 {
+    platform.api("PATCH", &format!("/apps/{app}/config-vars"), vars).0
+}
+
+fn newest(platform: &Platform, app: &str) -> Value {
+    let (_, releases) = platform.api("GET", &format!("/apps/{app}/releases"), &Value::Null);
+    let releases = releases.as_array().unwrap().clone();
+    releases.into_iter().max_by_key(|release| release["version"].as_u64()).unwrap()
+}
+
+/// All answers until the newest release has come to `status`.
+fn answers_until(platform: &Platform, app: &str, status: &str) -> BTreeSet<String> {
+    let mut answers = BTreeSet::new();
+    until("the release is decided", BOUND, || {
+        for _ in 0..10 {
+            let answer = platform.app(app, "/");
+            assert_eq!(answer.status, 200, "{}", answer.body);
+            answers.insert(answer.body);
+        }
+        (newest(platform, app)["status"] == status).then_some(())
+    });
+    answers
+}
+
+#[test]
+fn a_release_serves_when_it_is_well_and_is_taken_back_when_it_fails_on_probation() {
+    let platform = Platform::start();
+    platform.post("/apps", &json!({"name": "careful"}));
+    let care = json!({"LATHE_HEALTH_PATH": "/health", "VERSION": "1"});
+    assert_eq!(configure(&platform, "careful", &care), 200);
+    for (name, bad) in [("LATHE_CANARY", "0"), ("LATHE_HEALTH_PATH", "x"), ("LATHE_PROBATION", "x")]
+    {
+        assert_eq!(configure(&platform, "careful", &json!({name: bad})), 422, "{name}={bad}");
+    }
+    deploy(&platform, "careful");
+    // The first answer is of an app that is up, and up means well.
+    let first = until("it serves", BOUND, || {
+        let answer = platform.app("careful", "/");
+        (answer.status == 200).then_some(answer.body)
+    });
+    assert_eq!(first, "1 well");
+    until("it serves", BOUND, || {
+        (newest(&platform, "careful")["status"] == "succeeded").then_some(())
+    });
+
+    let bad =
+        json!({"VERSION": "2", "FAIL_AFTER": "4", "LATHE_PROBATION": "20", "LATHE_CANARY": "50"});
+    assert_eq!(configure(&platform, "careful", &bad), 200);
+    assert_eq!(newest(&platform, "careful")["phase"], "booting");
+    let seen = answers_until(&platform, "careful", "failed");
+    assert_eq!(seen, BTreeSet::from(["1 well".into(), "2 well".into()]), "both serve meanwhile");
+    let failure = newest(&platform, "careful")["failure"].as_str().unwrap().to_owned();
+    assert!(failure.contains("web.1 exited with status 3"), "{failure}");
+    assert!(platform.logs("careful").contains("app[api]: Release v"), "and says so");
+    let (_, vars) = platform.api("GET", "/apps/careful/config-vars", &Value::Null);
+    assert_eq!((&vars["VERSION"], &vars["FAIL_AFTER"]), (&json!("1"), &Value::Null));
+    for _ in 0..20 {
+        assert_eq!(platform.app("careful", "/").body, "1 well", "code and config are back");
+    }
+
+    let good = json!({"VERSION": "3", "LATHE_PROBATION": "2", "LATHE_CANARY": "50"});
+    assert_eq!(configure(&platform, "careful", &good), 200);
+    let seen = answers_until(&platform, "careful", "succeeded");
+    assert!(seen.contains("1 well") && seen.contains("3 well"), "{seen:?}");
+    assert_eq!(platform.app("careful", "/").body, "3 well");
+}
+
+#[test]
+fn eco_apps_sleep_until_somebody_asks() {
+    let platform = Platform::start_with(&["dynos.sleep_after=3"]);
+    for (app, size) in [("sleepy", "eco"), ("lively", "standard-1x")] {
+        deploy(&platform, app);
+        let size = json!({"updates": [{"type": "web", "size": size}]});
+        assert_eq!(platform.api("PATCH", &format!("/apps/{app}/formation"), &size).0, 200);
+        until("it serves", BOUND, || (platform.app(app, "/").status == 200).then_some(()));
+    }
+    let state = |app: &str| platform.ps(app).into_iter().map(|dyno| dyno.1).collect::<Vec<_>>();
+    until("it sleeps", BOUND, || (state("sleepy") == ["idle"]).then_some(()));
+    assert_eq!(state("lively"), ["up"]);
+    assert!(platform.logs("sleepy").contains("heroku[web.1]: Idling"));
+    assert_eq!(platform.app("sleepy", "/").status, 200, "it wakes, and the request waits for it");
+    until("that is told", BOUND, || {
+        platform.logs("sleepy").contains("heroku[web.1]: Unidling").then_some(())
+    });
+}
+
+#[test]
+fn a_dyno_is_cycled_at_its_age_without_a_blink() {
+    let platform = Platform::start_with(&["dynos.cycle=3"]);
+    deploy(&platform, "aging");
+    until("it serves", BOUND, || (platform.app("aging", "/").status == 200).then_some(()));
+    let router = platform.address("router");
+    let load = Load::start(move || Some(get(router, "aging.localhost", "/")));
+    until("it is cycled twice", BOUND, || {
+        let logs = platform.logs("aging");
+        (logs.matches("heroku[web.1]: Cycling").count() >= 2).then_some(())
+    });
+    let tally = load.end();
+    assert!(tally.failed.is_empty() && tally.answered > 20, "{tally:?}");
+}
