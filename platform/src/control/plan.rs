@@ -113,7 +113,9 @@ fn serve(
     plan.dynos.extend(wanted::of_app(state, facts.patience, facts.classes, stack_root));
     let (cycled, due_ms) = cycle::next(state, facts);
     plan.turns.extend(cycled);
-    due_ms.into_iter().for_each(|due_ms| wake(&mut plan.wake_ms, due_ms));
+    if let Some(due_ms) = due_ms {
+        wake(&mut plan.wake_ms, due_ms);
+    }
     let Some(candidate) = &state.candidate else {
         return routing::route(state, facts.observed, None);
     };

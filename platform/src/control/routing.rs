@@ -52,8 +52,11 @@ fn shared(mut old: Vec<Target>, mut new: Vec<Target>, percent: u8) -> Vec<Target
     let count = |targets: &[Target]| u32::try_from(targets.len()).unwrap_or(u32::MAX);
     let percent = u32::from(percent);
     let (to_old, to_new) = ((100 - percent) * count(&new), percent * count(&old));
-    old.iter_mut().for_each(|target| target.weight = to_old);
-    new.iter_mut().for_each(|target| target.weight = to_new);
+    for (targets, weight) in [(&mut old, to_old), (&mut new, to_new)] {
+        for target in targets {
+            target.weight = weight;
+        }
+    }
     old.append(&mut new);
     old.retain(|target| target.weight > 0);
     old

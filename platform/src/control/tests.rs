@@ -141,7 +141,7 @@ fn decide(
     waited_ms: u64,
 ) -> Plan {
     let time = Time { patience: Patience::HEROKU, listening_since_ms: NOW_MS };
-    decide_at(state, before, seen, busy, waited_ms, time)
+    decide_at(state, before, seen, busy, waited_ms, &time)
 }
 
 struct Time {
@@ -155,7 +155,7 @@ fn decide_at(
     seen: &Observed,
     busy: bool,
     waited_ms: u64,
-    time: Time,
+    time: &Time,
 ) -> Plan {
     let root = |_: &str| Some(PathBuf::from("/stack"));
     let previous = before
@@ -304,7 +304,7 @@ fn who_is_not_asked_for_sleeps_if_his_class_does() {
         let patience =
             Patience { sleep_after: std::time::Duration::from_secs(100), ..Patience::HEROKU };
         let time = Time { patience, listening_since_ms: NOW_MS - silent_ms };
-        decide_at(state, None, &up, busy, 60_000, time)
+        decide_at(state, None, &up, busy, 60_000, &time)
     };
     assert!(judge(&state, false, 900_000).asleep.is_empty(), "Standard-1X");
     state.formation[0].size = "Eco".into();
@@ -327,7 +327,7 @@ fn dynos_are_cycled_one_at_a_time_and_only_when_asked() {
         let cycle = std::time::Duration::from_secs(cycle_secs);
         let time =
             Time { patience: Patience { cycle, ..Patience::HEROKU }, listening_since_ms: NOW_MS };
-        decide_at(&state, None, &seen, false, 0, time)
+        decide_at(&state, None, &seen, false, 0, &time)
     };
     assert_eq!(judge(DynoState::Up, 0).turns, []);
     assert_eq!(judge(DynoState::Starting, 500).turns, []);

@@ -205,16 +205,20 @@ pub async fn up(
         asleep: asleep_out,
         generation_floor: router::generation_floor(&services.config),
     };
-    roles.push(Role::start("control", {
-        let services = services.clone();
-        |stop| async move { control::run(services, wires, stop.cancelled_owned()).await }
-    }));
+    roles.push(decide(&services, wires));
     roles.push(housekeeping::start(&services, &tls));
     roles.extend(api::start(&services, listeners.doors, &tls).await?);
     let running = services.config.data.join("run");
     let written = services.endpoints.write(&services.config);
     written.map_err(|source| UpError::Data { path: running, source })?;
     Ok(Running { services, roles, stop_dynos, _lock: lock })
+}
+
+/// The control loop as a role.
+fn decide(services: &Services, wires: control::Wires) -> Role {
+    let services = services.clone();
+    let run = |stop: CancellationToken| control::run(services, wires, stop.cancelled_owned());
+    Role::start("control", run)
 }
 
 /// An engine that holds no dyno is closed again when the platform does not come up.
