@@ -5,7 +5,7 @@ use super::super::snapshot::Snapshot;
 use crate::config::Patience;
 use lathe_dynos::class::Classes;
 use lathe_dynos::spec::{Desired, DynoState, Observed, ObservedDyno, Slot};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -97,6 +97,8 @@ impl Fleet {
             apps_domain: "localhost",
             patience: Patience::HEROKU,
             classes: &Classes::standard(),
+            asked_ms: &HashMap::new(),
+            listening_since_ms: 0,
             now_ms,
         };
         let plan = plan(&facts, &|_| Some(PathBuf::from("/stack")));

@@ -272,8 +272,10 @@ impl World {
 
 /// A step of a release is written down.
 fn turned(snapshot: &mut Snapshot, turn: &Turn) {
-    let (Turn::RunReleasePhase { app, .. } | Turn::Promote { app, .. } | Turn::Fail { app, .. }) =
-        turn;
+    let (Turn::RunReleasePhase { app, .. }
+    | Turn::Promote { app, .. }
+    | Turn::Fail { app, .. }
+    | Turn::Cycle { app, .. }) = turn;
     let Some(state) = snapshot.apps.iter_mut().find(|state| state.app.id == *app) else { return };
     let Some(mut candidate) = state.candidate.take() else { return };
     if matches!(turn, Turn::Promote { .. }) {
