@@ -123,8 +123,13 @@ pub(super) async fn burst(mut config: Config, how: &Burst) -> Result<(), BenchEr
     // What is promised is not what is used: these dynos sleep.
     config.room.memory_percent = u32::MAX;
     config.room.cpu_percent = u32::MAX;
+    // Thousands of dynos would outlive a measurement that is only killed.
+    let mut signals = up::Signals::watch()?;
     let running = up::start(config).await?;
-    let measured = measure(&running, room.path(), how).await;
+    let measured = tokio::select! {
+        measured = measure(&running, room.path(), how) => measured,
+        _ = signals.next() => Err(BenchError::at("go on")(io::ErrorKind::Interrupted)),
+    };
     say!("       Tearing down");
     running.stop(true).await;
     let (report, curves) = measured?;
