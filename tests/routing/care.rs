@@ -86,15 +86,17 @@ fn a_release_serves_when_it_is_well_and_is_taken_back_when_it_fails_on_probation
     assert!(platform.logs("careful").contains("app[api]: Release v"), "and says so");
     let (_, vars) = platform.api("GET", "/apps/careful/config-vars", &Value::Null);
     assert_eq!((&vars["VERSION"], &vars["FAIL_AFTER"]), (&json!("1"), &Value::Null));
-    for _ in 0..20 {
-        assert_eq!(platform.app("careful", "/").body, "1 well", "code and config are back");
-    }
+    until("code and config are back", BOUND, || {
+        (0..20).all(|_| platform.app("careful", "/").body == "1 well").then_some(())
+    });
 
     let good = json!({"VERSION": "3", "LATHE_PROBATION": "2", "LATHE_CANARY": "50"});
     assert_eq!(configure(&platform, "careful", &good), 200);
     let seen = answers_until(&platform, "careful", "succeeded");
     assert!(seen.contains("1 well") && seen.contains("3 well"), "{seen:?}");
-    assert_eq!(platform.app("careful", "/").body, "3 well");
+    until("all requests are its", BOUND, || {
+        (0..20).all(|_| platform.app("careful", "/").body == "3 well").then_some(())
+    });
 }
 
 #[test]
