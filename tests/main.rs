@@ -2,9 +2,11 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 mod api;
+mod backup;
 mod bootstrap;
 mod build;
 mod buildpacks;
+mod cold;
 mod credit;
 mod durable;
 mod fuzz;

@@ -1,7 +1,9 @@
-//! Two releases held against each other on the command line.
+//! Releases held against each other, and against what is built again, on the command line.
 
 use lathe_tests::{Checkout, Platform};
 use serde_json::json;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 
 #[test]
 fn two_releases_are_compared_by_files_sizes_process_types_and_config_names() {
@@ -39,4 +41,65 @@ fn two_releases_are_compared_by_files_sizes_process_types_and_config_names() {
     assert!(done && said.starts_with("=== files: no difference\n"), "{said}");
     let (done, _, failed) = diff("v2", "v99");
     assert!(!done && failed.contains("heroku releases"), "{failed}");
+}
+
+/// Builds what it is told to, whatever is in the app.
+const BUILDPACK: &[(&str, &str)] = &[
+    ("bin/detect", "#!/bin/sh\necho Planted\n"),
+    (
+        "bin/compile",
+        "#!/bin/sh\nset -e\n[ ! -e \"$2/seen\" ] || echo from the cache >\"$1/cached\"\ntouch \"$2/seen\"\n\
+         mkdir -p \"$1/out\"\ncat \"$3/GREETING\" >\"$1/out/greeting\"\n\
+         [ ! -e \"$1/clock\" ] || date +%s%N >\"$1/out/built\"\n",
+    ),
+    ("bin/release", "#!/bin/sh\necho '--- {}'\n"),
+];
+
+#[test]
+fn a_release_is_built_again_and_is_identical_or_its_first_differing_file_is_named() {
+    let registry = tempfile::Builder::new().prefix("lathe-registry-").tempdir().unwrap();
+    // Builds look into it as another user.
+    std::fs::set_permissions(registry.path(), Permissions::from_mode(0o755)).unwrap();
+    for (name, text) in BUILDPACK {
+        let path = registry.path().join("planted").join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+    }
+    let platform =
+        Platform::start_with(&[&format!("build.registry={}", registry.path().display())]);
+    assert_eq!(platform.api("POST", "/apps", &json!({"name": "again"})).0, 201);
+    let vars = json!({"GREETING": "good morning"});
+    assert_eq!(platform.api("PATCH", "/apps/again/config-vars", &vars).0, 200);
+    let seen = "/usr/share/lathe/registry/planted\n";
+    let files = [("Procfile", "worker: sleep 9\n"), (".buildpacks", seen)];
+    let checkout = Checkout::new(&platform, "again", &files);
+    checkout.push().accepted();
+    // What is configured later is no part of what was built.
+    let vars = json!({"GREETING": "good night"});
+    assert_eq!(platform.api("PATCH", "/apps/again/config-vars", &vars).0, 200);
+    checkout.commit(&[("clock", "")]);
+    checkout.push().accepted();
+
+    let verify = |arguments: &[&str]| {
+        let output = platform.command().args(["verify", "-a", "again"]).args(arguments).output();
+        let output = output.unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let (status, said, transcript) = verify(&["v3"]);
+    assert_eq!(status, Some(0), "{said}{transcript}");
+    assert!(said.starts_with("v3 of again is identical: "), "{said}");
+    assert!(transcript.contains("Planted app detected"), "{transcript}");
+    // The pushed one had a cache, and its clock is another: each is found.
+    let (status, said, transcript) = verify(&["-q", "-n", "9"]);
+    assert_eq!((status, transcript.as_str()), (Some(1), ""), "{said}");
+    assert!(said.starts_with("v5 of again differs: "), "{said}");
+    let named = "\"app/cached\": only in the first\n\"app/out/built\": content differs from byte ";
+    assert!(said.contains(named), "{said}");
+    let (status, _, failed) = verify(&["v1"]);
+    assert_eq!(status, Some(2), "{failed}");
+    assert!(failed.contains("has no slug to build again"), "{failed}");
+    let left = std::fs::read_dir(platform.data().join("cache/rebuilds")).unwrap().count();
+    assert_eq!(left, 0, "disks of rebuilds are left");
 }

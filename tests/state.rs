@@ -43,7 +43,8 @@ fn fold_log_into(path: &Path) {
 }
 
 /// S7: a second platform on the same data says who has it, and disturbs nothing.
-/// S4: a damaged state is refused and left as it is; with a whole one everything is as it was.
+/// S4: a damaged state is left as it is, and apps are served without it, also after a reboot; with a
+/// whole one everything is as it was, and by itself.
 #[test]
 fn one_platform_at_a_time_and_only_on_sound_state() {
     let mut platform = Platform::start();
@@ -65,15 +66,58 @@ fn one_platform_at_a_time_and_only_on_sound_state() {
     pages[4096..3 * 4096].fill(0xa5);
     for damaged in [header, pages] {
         fs::write(&path, &damaged).unwrap();
-        let said = refused(&platform);
-        assert!(said.contains("is damaged") && said.contains("restore a backup"), "{said}");
-        assert!(fs::read(&path).unwrap() == damaged, "the evidence was changed");
+        platform.up();
+        assert_eq!(platform.app("sound", "/").status, 200);
         assert_eq!(platform.dynos(), dynos, "dynos serve on");
+        let (status, said) = platform.api("GET", "/apps", &Value::Null);
+        assert_eq!(status, 503, "{said}");
+        let said = said["message"].as_str().unwrap().to_owned();
+        assert!(said.contains("is damaged") && said.contains("lathe rescue"), "{said}");
+        assert!(fs::read(&path).unwrap() == damaged, "the evidence was changed");
+        platform.stop();
     }
-    fs::write(&path, &whole).unwrap();
+
+    // All of it at once: the machine starts anew, and the state cannot be read.
     platform.up();
+    platform.reboot();
+    platform.up();
+    let served = || (platform.app("sound", "/").status == 200).then_some(());
+    until("it serves after a reboot without state", BOUND, served);
+    assert_ne!(platform.dynos(), dynos);
+    let dynos = platform.dynos();
+    let rescued = platform.command().arg("rescue").output().unwrap();
+    let said = String::from_utf8_lossy(&rescued.stdout).into_owned();
+    assert_eq!(rescued.status.code(), Some(1), "{said}");
+    for expected in [
+        format!("=== platform: process {}\n", platform.pid()),
+        "state.db: damaged: ".into(),
+        "=== last-good: 1 dynos\nsound v2: web.1: can start\n".into(),
+        "lathe rescue restore FILE".into(),
+    ] {
+        assert!(said.contains(&expected), "no {expected:?} in {said}");
+    }
+
+    let ups = || platform.log().matches("Lathe is up").count();
+    let before = ups();
+    fs::write(&path, &whole).unwrap();
+    until("a whole platform takes over", BOUND, || (ups() > before).then_some(()));
+    assert_eq!(platform.api("GET", "/apps", &Value::Null).0, 200);
     assert_eq!(platform.dynos(), dynos);
     assert_eq!(platform.app("sound", "/").status, 200);
+}
+
+/// An older program leaves what a newer one has made alone, and says which it wants.
+#[test]
+fn an_older_program_refuses_a_newer_state() {
+    let mut platform = Platform::start();
+    platform.stop();
+    let path = platform.data().join("state.db");
+    let program = "import sqlite3, sys\n\
+                   sqlite3.connect(sys.argv[1]).execute('PRAGMA user_version = 99')";
+    let set = Command::new("python3").args(["-c", program]).arg(&path).status();
+    assert!(set.unwrap().success());
+    let said = refused(&platform);
+    assert!(said.contains("has schema 99") && said.contains("use the newer program"), "{said}");
 }
 
 /// S9: what belongs to nobody is removed at start; what belongs to somebody is not.

@@ -28,6 +28,15 @@ impl Endpoints {
         Ok(serde_json::from_slice(&std::fs::read(Self::path(config))?)?)
     }
 
+    /// An app's own URL.
+    pub fn web_url(&self, config: &Config, app: &str) -> String {
+        let domain = &config.apps_domain;
+        match self.router.port() {
+            80 => format!("http://{app}.{domain}/"),
+            port => format!("http://{app}.{domain}:{port}/"),
+        }
+    }
+
     pub fn remove(config: &Config) {
         // Gone already is as good.
         drop(std::fs::remove_file(Self::path(config)));

@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod attach;
+pub mod backup;
 pub mod build;
 mod causes;
 pub mod cli;

@@ -70,10 +70,6 @@ impl Services {
 
     /// An app's own URL.
     pub fn web_url(&self, app: &str) -> String {
-        let domain = &self.config.apps_domain;
-        match self.endpoints.router.port() {
-            80 => format!("http://{app}.{domain}/"),
-            port => format!("http://{app}.{domain}:{port}/"),
-        }
+        self.endpoints.web_url(&self.config, app)
     }
 }

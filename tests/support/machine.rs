@@ -106,6 +106,14 @@ impl Platform {
         std::fs::write(self.data().join("cell/boot"), "00000000-another-boot\n").unwrap();
     }
 
+    /// What a bad disk may do to the state of a platform that does not run.
+    pub fn damage_state(&self) {
+        for log in ["state.db-wal", "state.db-shm"] {
+            drop(std::fs::remove_file(self.data().join(log)));
+        }
+        std::fs::write(self.data().join("state.db"), b"not a database any more").unwrap();
+    }
+
     /// Every control group of this platform that a dyno has or had, and those above them.
     pub fn cgroups(&self) -> Vec<PathBuf> {
         let parent = format!("lathe-{}", self.instance());

@@ -26,6 +26,7 @@ mod page;
 mod prometheus;
 mod range;
 mod rate;
+mod rebuilds;
 mod releases;
 mod segments;
 mod slugs;
@@ -91,6 +92,7 @@ fn run_routes() -> Router<Context> {
         .route("/apps/{app}/releases", get(releases::list).post(releases::create))
         .route("/apps/{app}/releases/{release}", get(releases::show))
         .route("/apps/{app}/releases/{release}/config-vars", get(releases::config_vars))
+        .route("/apps/{app}/releases/{release}/actions/rebuild", post(rebuilds::create))
         .route("/apps/{app}/releases/{release}/output/{secret}", get(releases::output))
         .route("/apps/{app}/formation", get(formation::list).patch(formation::batch_update))
         .route("/apps/{app}/formation/{type}", get(formation::show).patch(formation::update))

@@ -6,7 +6,7 @@ use super::transcript::Transcript;
 use super::verdict::{Seen, Stopped, judge};
 use super::{BuildError, Request, Shared, Source};
 use crate::stack::{self, HEROKU_STACK};
-use crate::state::model::Build;
+use crate::state::model::{App, Build};
 use crate::state::{buildpacks, releases};
 use crate::steps;
 use flate2::read::MultiGzDecoder;
@@ -14,6 +14,7 @@ use lathe_compiler::Compiled;
 use lathe_compiler::wire::{JobHeader, WireError, write_job};
 use lathe_dynos::containers::Ended;
 use lathe_slug::{Incoming, Manifest, StoreError};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::Path;
@@ -30,22 +31,35 @@ use tokio_util::sync::CancellationToken;
 const OVERTIME: Duration = Duration::from_secs(15);
 const OUTCOME_BYTES_MAX: u64 = 1 << 20;
 
+/// What one run of the compiler is given.
+#[derive(Debug)]
+pub(super) struct Work<'a> {
+    /// The build's.
+    pub(super) id: &'a str,
+    pub(super) app: &'a App,
+    pub(super) source: &'a Source,
+    pub(super) header: JobHeader,
+    /// Root of the stack it is compiled on.
+    pub(super) stack: &'a Path,
+    /// Where source and cache are meanwhile.
+    pub(super) disk: &'a Path,
+}
+
 impl Shared {
     pub(super) async fn compile(
         &self,
-        build: &Build,
-        request: &Request,
+        work: Work<'_>,
         transcript: &mut Transcript,
         cancel: &CancellationToken,
     ) -> Result<(Compiled, Manifest), BuildError> {
-        let header = self.header(build, request).await?;
         let config = &self.services.config;
         let plan = dyno::Plan {
             config,
-            app: &request.app.id,
-            uid: request.app.uid,
-            build: &build.id,
-            stack: &self.services.stacks.build.root,
+            app: &work.app.id,
+            uid: work.app.uid,
+            build: work.id,
+            disk: work.disk,
+            stack: work.stack,
             lathe: &self.lathe,
             buildpacks: &self.buildpacks,
         };
@@ -53,7 +67,7 @@ impl Shared {
         let (mut dyno, ends) = dyno::start(engine, &plan).await?;
         steps::passed("build dyno started");
         let Ends { job, transcript: mut said, slug, outcome } = ends;
-        let source = request.source.clone();
+        let (header, source) = (work.header, work.source.clone());
         let limits = export::Limits::of(config);
         let spoilt = CancellationToken::new();
         let spoil = spoilt.clone();
@@ -129,7 +143,12 @@ impl Shared {
         (dyno.kill(engine).await, Some(stopped))
     }
 
-    async fn header(&self, build: &Build, request: &Request) -> Result<JobHeader, BuildError> {
+    /// The job of a push: with the config and the buildpacks that the app has now.
+    pub(super) async fn header(
+        &self,
+        build: &Build,
+        request: &Request,
+    ) -> Result<JobHeader, BuildError> {
         let app = request.app.id.clone();
         let (env, listed) = self
             .services
@@ -140,15 +159,29 @@ impl Shared {
             })
             .await
             .map_err(BuildError::State)?;
+        let buildpacks = request.buildpacks.clone().unwrap_or(listed);
+        let header = self.job(&build.id, &request.source_version, env, buildpacks);
+        let is_archive = matches!(request.source, Source::Archive(_));
+        Ok(JobHeader { is_archive, ..header })
+    }
+
+    /// A job on a commit with everything that the configuration says about builds.
+    pub(super) fn job(
+        &self,
+        id: &str,
+        source_version: &str,
+        env: BTreeMap<String, String>,
+        buildpacks: Vec<String>,
+    ) -> JobHeader {
         let config = &self.services.config.build;
-        Ok(JobHeader {
+        JobHeader {
             env,
             extra_env: dyno::environment(&self.services.config),
             stack: stack::RUN.into(),
             buildpack_stack: HEROKU_STACK.into(),
-            source_version: request.source_version.clone(),
-            request_id: build.id.clone(),
-            buildpacks: request.buildpacks.clone().unwrap_or(listed),
+            source_version: source_version.to_owned(),
+            request_id: id.to_owned(),
+            buildpacks,
             builtin_dir: dyno::BUILDPACKS.into(),
             registry_dir: config.registry.is_some().then(|| dyno::REGISTRY.into()),
             order: config.buildpacks.clone(),
@@ -159,8 +192,8 @@ impl Shared {
             output_bytes_max: config.output_bytes,
             cache_bytes_max: config.cache_bytes,
             limits: self.services.config.archives,
-            is_archive: matches!(request.source, Source::Archive(_)),
-        })
+            is_archive: false,
+        }
     }
 }
 

@@ -58,6 +58,8 @@ pub(super) struct Plan<'a> {
     pub(super) app: &'a str,
     pub(super) uid: u32,
     pub(super) build: &'a str,
+    /// Holds source and cache while it runs.
+    pub(super) disk: &'a Path,
     pub(super) stack: &'a Path,
     /// This program.
     pub(super) lathe: &'a Path,
@@ -110,10 +112,7 @@ impl Plan<'_> {
             read_only(self.buildpacks, BUILDPACKS),
             // Source and cache on one file system: buildpacks move and hard-link between them.
             Mount {
-                source: MountSource::Image {
-                    path: cache_of(&self.config.data, self.app),
-                    bytes: build.disk_bytes,
-                },
+                source: MountSource::Image { path: self.disk.to_owned(), bytes: build.disk_bytes },
                 target: "/tmp".into(),
                 writable: true,
             },
@@ -197,13 +196,12 @@ pub(super) async fn start(
 ) -> Result<(Dyno, Ends), BuildError> {
     match try_start(engine, plan).await {
         Err(BuildError::Start(StartError::Step { step, source })) if step.starts_with(MOUNT) => {
-            let path = cache_of(&plan.config.data, plan.app);
             tracing::warn!(
                 error = &source as &dyn std::error::Error,
-                image = %path.display(),
+                image = %plan.disk.display(),
                 "a build's disk is damaged and made anew"
             );
-            std::fs::remove_file(&path)
+            std::fs::remove_file(plan.disk)
                 .map_err(|source| BuildError::Start(StartError::Step { step, source }))?;
             try_start(engine, plan).await
         }

@@ -54,6 +54,10 @@ pub enum BuildError {
     State(#[source] StateError),
     #[error("release v{version} does not serve")]
     NotLive { version: u32, reason: String },
+    #[error("it cannot be built again: {what}")]
+    NotAgain { what: String },
+    #[error("another release is being rebuilt")]
+    Rebuilding,
     #[error("a task of the build has failed")]
     Task(#[from] tokio::task::JoinError),
 }
@@ -96,6 +100,10 @@ impl BuildError {
                 "Push again. When it happens again, tell whoever runs the platform.".into(),
             ],
             Self::Slug(error) => not_stored(error),
+            Self::NotAgain { what } => vec![format!("This release cannot be built again: {what}.")],
+            Self::Rebuilding => {
+                lines(&["Another release is being rebuilt. Try again when that has ended."])
+            }
             Self::Unfit { what } => vec![format!("The build's result was refused: {what}.")],
             Self::NotLive { version, reason } => {
                 let mut text = vec![format!(

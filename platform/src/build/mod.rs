@@ -10,6 +10,7 @@ mod error;
 mod export;
 mod inherited;
 mod launch;
+mod rebuild;
 mod transcript;
 mod verdict;
 pub mod worker;
@@ -17,17 +18,19 @@ pub mod worker;
 pub use bundle::{BundleError, lay_out as lay_out_buildpacks};
 pub use dyno::{CA_VARIABLES, MIRROR_VARIABLE, cache_of};
 pub use error::BuildError;
+pub use rebuild::{Original, Rebuilding};
 pub use transcript::{Follower, Transcripts};
 
 use crate::services::Services;
 use crate::state::model::{Account, App, Build, Release};
 use crate::state::{StateError, builds};
+use compile::Work;
 use git2::Oid;
 use lathe_compiler::{Catalogue, CompileError};
 use lathe_logs::Source as LogSource;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use transcript::Transcript;
@@ -71,6 +74,8 @@ struct Shared {
     buildpacks: PathBuf,
     transcripts: Transcripts,
     builds: TaskTracker,
+    /// Held by the one rebuild that may run.
+    rebuilding: Semaphore,
     closing: CancellationToken,
 }
 
@@ -114,6 +119,7 @@ impl Builder {
         let directory = |path: PathBuf| move |source| OpenError::Directory { path, source };
         let cache = data.join("cache");
         std::fs::create_dir_all(&cache).map_err(directory(cache))?;
+        rebuild::forget_disks(data).map_err(directory(rebuild::disks(data)))?;
         let logs = data.join("builds");
         let transcripts = Transcripts::open(logs.clone(), services.config.build.output_bytes)
             .map_err(directory(logs))?;
@@ -130,6 +136,7 @@ impl Builder {
             buildpacks,
             transcripts,
             builds: TaskTracker::new(),
+            rebuilding: Semaphore::new(1),
             closing: CancellationToken::new(),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -229,7 +236,15 @@ impl Shared {
     ) -> Result<Release, BuildError> {
         let account = &request.account.email;
         self.say(&request.app, &format!("Build started by user {account}"));
-        let (compiled, manifest) = self.compile(build, request, transcript, cancel).await?;
+        let work = Work {
+            id: &build.id,
+            app: &request.app,
+            source: &request.source,
+            header: self.header(build, request).await?,
+            stack: &self.services.stacks.build.root,
+            disk: &cache_of(&self.services.config.data, &request.app.id),
+        };
+        let (compiled, manifest) = self.compile(work, transcript, cancel).await?;
         let release = self.release(build, request, compiled, manifest).await?;
         self.launch(request, release, transcript, cancel).await
     }

@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_util::task::AbortOnDropHandle;
 
 const TIMEOUT: Duration = Duration::from_mins(1);
 const BODY_BYTES_MAX: usize = 4 << 20;
@@ -94,22 +95,51 @@ impl Client {
         body: &Value,
     ) -> Result<Value, ClientError> {
         let what = format!("{method} {path}");
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, self.host())
-            .header(header::ACCEPT, "application/vnd.heroku+json; version=3")
-            .header(header::CONTENT_TYPE, "application/json")
-            .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
-            .body(Full::new(Bytes::from(body.to_string())));
-        let request =
-            request.map_err(|source| ClientError::Request { what: what.clone(), source })?;
+        let request = self.request(&what, method, path, body)?;
         let stream = self.connect(self.endpoints.api_tls).await?;
         let (status, body) = exchange(&what, stream, request).await?;
         if !(200..300).contains(&status) {
             return Err(ClientError::Refused { what, status, body });
         }
         serde_json::from_str(&body).map_err(|source| ClientError::Json { what, source })
+    }
+
+    /// Sends a POST and hears each line of the answer as it comes, for as long as it takes.
+    pub(super) async fn lines(
+        &self,
+        path: &str,
+        heard: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<(), ClientError> {
+        let what = format!("POST {path}");
+        let request = self.request(&what, Method::POST, path, &Value::Null)?;
+        let stream = self.connect(self.endpoints.api_tls).await?;
+        let failed = failed(&what);
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| failed(error.into()))?;
+        let connection = AbortOnDropHandle::new(tokio::spawn(connection));
+        let answer = sender.send_request(request).await.map_err(|error| failed(error.into()))?;
+        let status = answer.status().as_u16();
+        let mut body = answer.into_body();
+        if status != 200 {
+            let body = Limited::new(body, BODY_BYTES_MAX).collect().await.map_err(&failed)?;
+            let body = String::from_utf8_lossy(&body.to_bytes()).into_owned();
+            return Err(ClientError::Refused { what, status, body });
+        }
+        let mut text = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| failed(error.into()))?;
+            text.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new()));
+            while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
+                heard(&String::from_utf8_lossy(&text[..end]));
+                text.drain(..=end);
+            }
+            if text.len() > BODY_BYTES_MAX {
+                return Err(failed("a line is too long".into()));
+            }
+        }
+        drop(connection);
+        Ok(())
     }
 
     /// Fetches one of the platform's own URLs, which carry their secret themselves.
@@ -141,6 +171,24 @@ impl Client {
 
     pub(super) fn endpoints(&self) -> &Endpoints {
         &self.endpoints
+    }
+
+    fn request(
+        &self,
+        what: &str,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> Result<Request<Full<Bytes>>, ClientError> {
+        Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, self.host())
+            .header(header::ACCEPT, "application/vnd.heroku+json; version=3")
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
+            .body(Full::new(Bytes::from(body.to_string())))
+            .map_err(|source| ClientError::Request { what: what.to_owned(), source })
     }
 
     fn host(&self) -> String {
@@ -175,16 +223,18 @@ pub(super) async fn get_app(
     exchange(&what, stream, request).await
 }
 
+fn failed(what: &str) -> impl Fn(Box<dyn std::error::Error + Send + Sync>) -> ClientError + use<> {
+    let what = what.to_owned();
+    move |source| ClientError::Exchange { what: what.clone(), source }
+}
+
 /// One request and its whole answer, on a connection of their own.
 async fn exchange(
     what: &str,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Full<Bytes>>,
 ) -> Result<(u16, String), ClientError> {
-    let failed = |source: Box<dyn std::error::Error + Send + Sync>| ClientError::Exchange {
-        what: what.to_owned(),
-        source,
-    };
+    let failed = failed(what);
     let talk = async {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
@@ -193,7 +243,7 @@ async fn exchange(
         let answer = sender.send_request(request).await.map_err(|error| failed(error.into()))?;
         let status = answer.status().as_u16();
         let body = Limited::new(answer.into_body(), BODY_BYTES_MAX);
-        let body = body.collect().await.map_err(failed)?.to_bytes();
+        let body = body.collect().await.map_err(&failed)?.to_bytes();
         connection.abort();
         Ok((status, String::from_utf8_lossy(&body).into_owned()))
     };

@@ -110,9 +110,9 @@ async fn perform(config: Config, exit: bool, room: &TempDir) -> Result<ExitCode,
 
 /// The checks, in the order in which somebody would do it by hand. Gives the app's name.
 async fn show(running: &Running, room: &TempDir) -> Result<String, DemoError> {
-    let config = &running.services.config;
+    let config = &running.config;
     let access = Access {
-        endpoints: running.endpoints().clone(),
+        endpoints: running.endpoints.clone(),
         token: read(config.owner_token())?.trim().to_owned(),
         authority: read(config.ca_certificate())?,
     };
@@ -128,7 +128,7 @@ async fn show(running: &Running, room: &TempDir) -> Result<String, DemoError> {
     tour.push(Stdio::inherit()).await?;
     say!("       in {:.1} s", started.elapsed().as_secs_f64());
 
-    step(&format!("GET {}", running.services.web_url(app)));
+    step(&format!("GET {}", running.endpoints.web_url(&running.config, app)));
     say!("       200 {}", tour.request().await?.trim_end());
 
     step(&format!("heroku run -x -a {app} {}", Tour::command()));
@@ -144,11 +144,11 @@ async fn show(running: &Running, room: &TempDir) -> Result<String, DemoError> {
 }
 
 fn invite(running: &Running, app: &str) {
-    let data = running.services.config.data.display();
+    let data = running.config.data.display();
     let lathe = super::own_path();
     say!("-----> Your turn, in another terminal");
     say!("         eval \"$({lathe} --data {data} env)\"");
-    say!("         curl {}", running.services.web_url(app));
+    say!("         curl {}", running.endpoints.web_url(&running.config, app));
     say!("       With the Heroku CLI (npm install -g heroku), for an app of your own:");
     say!("         heroku create && git push heroku main && heroku open");
     say!("         heroku config:set -a {app} NAME=you && heroku logs -a {app} --tail");

@@ -14,6 +14,8 @@ use super::selftest::SelftestError;
 use super::slug::SlugVerbError;
 use super::token::TokenError;
 use super::up::UpVerbError;
+use super::verify::VerifyError;
+use crate::backup::BackupError;
 use crate::config::ConfigError;
 use crate::host::instance::InstanceError;
 use crate::host::packages::PackagesError;
@@ -33,6 +35,8 @@ pub enum CliError {
     Packages(#[from] PackagesError),
     #[error(transparent)]
     Instance(#[from] InstanceError),
+    #[error(transparent)]
+    Backup(#[from] BackupError),
     #[error(transparent)]
     Env(#[from] EnvError),
     #[error(transparent)]
@@ -58,6 +62,8 @@ pub enum CliError {
     #[error(transparent)]
     Token(#[from] TokenError),
     #[error(transparent)]
+    Verify(#[from] VerifyError),
+    #[error(transparent)]
     Up(#[from] UpVerbError),
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -72,6 +78,7 @@ impl CliError {
             Self::Stack(error) => error.remedy(),
             Self::Packages(error) => error.remedy(),
             Self::Instance(error) => error.remedy(),
+            Self::Backup(error) => error.remedy(),
             Self::Env(error) => error.remedy(),
             Self::Inputs(error) => error.remedy(),
             Self::Install(error) => error.remedy(),
@@ -84,6 +91,7 @@ impl CliError {
             Self::Selftest(error) => error.remedy(),
             Self::Demo(error) => error.remedy(),
             Self::Token(error) => error.remedy(),
+            Self::Verify(error) => error.remedy(),
             Self::Up(error) => error.remedy(),
             Self::Client(_) => {
                 "The answer says what is wrong; `lathe doctor` checks the machine.".into()
@@ -106,13 +114,14 @@ impl CliError {
             | Self::Token(_)
             | Self::Client(_) => 69,
             // As of diff(1), which says with 1 that there are differences.
-            Self::Slug(_) => 2,
+            Self::Slug(_) | Self::Verify(_) => 2,
             Self::Stack(_)
             | Self::Packages(_)
             | Self::Install(_)
             | Self::Up(_)
             | Self::Spawner(_) => 71,
             Self::Compile(_)
+            | Self::Backup(_)
             | Self::Bench(_)
             | Self::Bootstrap(_)
             | Self::ReleaseDiff(_)

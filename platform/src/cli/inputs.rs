@@ -64,7 +64,7 @@ pub(super) fn show(config: &Config, what: &ReleaseInputs) -> Result<(), CliError
 }
 
 /// The release that serves; while none does, the newest.
-fn current(releases: Value) -> Value {
+pub(super) fn current(releases: Value) -> Value {
     let mut all = match releases {
         Value::Array(all) => all,
         _ => Vec::new(),

@@ -1,6 +1,7 @@
 //! The command line: one file a group of verbs, and the way errors reach whoever typed them.
 
 mod ask;
+mod backup;
 mod bench;
 mod bootstrap;
 mod client;
@@ -15,6 +16,7 @@ mod inputs;
 mod install;
 mod logs;
 mod release_diff;
+mod rescue;
 mod say;
 mod selftest;
 mod settings;
@@ -26,6 +28,7 @@ mod table;
 mod token;
 mod tour;
 mod up;
+mod verify;
 
 pub use error::{CliError, report};
 
@@ -109,6 +112,19 @@ enum Command {
     /// Compare two releases: files, sizes, process types, names of config vars
     #[command(name = "releases:diff")]
     ReleaseDiff(release_diff::ReleaseDiff),
+    /// Build a release again from its commit, buildpacks and stack, with no cache, and say whether it
+    /// is identical (exit status 0) or which file differs first (1)
+    Verify(verify::Verify),
+    /// Write the whole platform to one file while it serves: keys, state, slugs, repositories
+    Backup { file: PathBuf },
+    /// Say, from this program and the data directory alone, what is sound, what can be started and
+    /// what to do; or put a backup in the place of what is not sound
+    Rescue {
+        #[command(subcommand)]
+        what: Option<rescue::Rescue>,
+    },
+    /// Make the platform of a backup in an empty data directory
+    Restore { file: PathBuf },
     /// Lathe compiled by Lathe
     #[command(subcommand)]
     Bootstrap(bootstrap::Bootstrap),
@@ -193,6 +209,10 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Slug(what) => return Ok(slug::slug(&config, &what)?),
         Command::ReleaseInputs(what) => inputs::show(&config, &what)?,
         Command::ReleaseDiff(what) => release_diff::show(&config, &what)?,
+        Command::Backup { file } => backup::backup(&config, &file)?,
+        Command::Restore { file } => backup::restore(&config, &file)?,
+        Command::Rescue { what } => return rescue::rescue(&config, what.as_ref()),
+        Command::Verify(what) => return verify::verify(&config, &what),
         Command::Bootstrap(what) => return bootstrap::bootstrap(&config, &flags, &what),
         Command::Selftest(how) => return selftest::selftest(&config, &how),
         Command::Slugs => slugs::list(&config)?,

@@ -10,6 +10,8 @@ use crate::host::packages::{self, PackagesError};
 use crate::roles::{self, Running, UpError};
 use clap::Args;
 use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How it shall run.
@@ -32,6 +34,8 @@ pub enum UpVerbError {
     Threads(#[source] io::Error),
     #[error("signals cannot be listened for")]
     Signals(#[source] io::Error),
+    #[error("the platform cannot be started again")]
+    Again(#[source] io::Error),
     #[error("the service manager could not be told")]
     Notify(#[source] io::Error),
 }
@@ -47,7 +51,27 @@ impl UpVerbError {
 
 pub(super) fn up(config: Config, how: &Up) -> Result<(), CliError> {
     prepare_host(how.no_install)?;
-    Ok(runtime()?.block_on(serve(config, how.stop_dynos))?)
+    match runtime()?.block_on(serve(config, how.stop_dynos))? {
+        After::End => Ok(()),
+        After::Again => Err(again().into()),
+    }
+}
+
+/// What comes after a platform.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum After {
+    End,
+    /// Another one, by the same command.
+    Again,
+}
+
+/// Becomes the same program anew; there is an answer only when that cannot be done.
+fn again() -> UpVerbError {
+    let failed = |source| UpVerbError::Again(source);
+    match std::env::current_exe() {
+        Ok(path) => failed(Command::new(path).args(std::env::args_os().skip(1)).exec()),
+        Err(source) => failed(source),
+    }
 }
 
 /// Makes sure that every program is there that the platform runs.
@@ -64,7 +88,7 @@ pub(super) async fn start(config: Config) -> Result<Running, UpVerbError> {
     Ok(roles::up(config, |line| eprintln!("       {line}")).await?)
 }
 
-async fn serve(config: Config, stop_dynos: bool) -> Result<(), UpVerbError> {
+async fn serve(config: Config, stop_dynos: bool) -> Result<After, UpVerbError> {
     let mut signals = Signals::watch()?;
     let notify_socket = config.notify_socket.clone();
     let running = start(config).await?;
@@ -72,10 +96,18 @@ async fn serve(config: Config, stop_dynos: bool) -> Result<(), UpVerbError> {
     if let Some(socket) = notify_socket {
         notify::ready(&socket).map_err(UpVerbError::Notify)?;
     }
-    let end_dynos = signals.next().await == Dynos::End || stop_dynos;
+    let told = tokio::select! {
+        told = signals.next() => told,
+        () = running.mended() => {
+            say!("The state can be opened: starting again");
+            running.stop(false).await;
+            return Ok(After::Again);
+        }
+    };
+    let end_dynos = told == Dynos::End || stop_dynos;
     say!("Stopping{}", if end_dynos { ", dynos too" } else { "; the dynos go on serving" });
     running.stop(end_dynos).await;
-    Ok(())
+    Ok(After::End)
 }
 
 /// The signals by which a platform is told to stop.
@@ -107,10 +139,14 @@ impl Signals {
 }
 
 fn welcome(running: &Running) {
-    let config = &running.services.config;
-    let endpoints = running.endpoints();
+    let config = &running.config;
+    let endpoints = &running.endpoints;
     let data = config.data.display();
     say!("Lathe is up. Its data is in {data}.");
+    if let Err(why) = &running.state {
+        say!(" !     Only apps are served, as they last were: {why}.");
+        say!(" !     `lathe rescue` says what can be done.");
+    }
     say!("  apps        http://NAME.{}:{}/", config.apps_domain, endpoints.router.port());
     say!("  API and git https://{}:{}/", config.api_host, endpoints.api_tls.port());
     if let Err(error) = Access::of(config) {

@@ -5,6 +5,7 @@
 
 mod cycle;
 mod explain;
+pub mod last_good;
 mod phase;
 pub mod plan;
 pub mod room;

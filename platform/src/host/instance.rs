@@ -84,7 +84,7 @@ pub fn stop(config: &Config, dynos: Dynos, patience: Duration) -> Result<(), Ins
 
 /// The process that holds the lock of a data directory. A number in the file means nothing when
 /// nobody holds the lock: it is a dead process's, and by now perhaps somebody else's.
-fn holder(data: &Path) -> Result<Option<i32>, InstanceError> {
+pub fn holder(data: &Path) -> Result<Option<i32>, InstanceError> {
     let path = data.join("lock");
     let failed = |step, source| InstanceError::File { step, path: path.clone(), source };
     let file = match File::open(&path) {

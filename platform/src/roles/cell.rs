@@ -3,13 +3,12 @@
 use super::{Role, UpError, stop_of};
 use crate::config::Config;
 use crate::host::size;
-use crate::services::Services;
 use crate::state::StateError;
 use crate::state::secrets::Secrets;
 use lathe_dynos::cell;
 use lathe_dynos::cell::seal::Seal;
 use lathe_dynos::clock::Clock;
-use lathe_dynos::native::{NativeConfig, OpenSlug};
+use lathe_dynos::native::{NativeConfig, NativeEngine, OpenSlug};
 use lathe_dynos::restart::Backoff;
 use lathe_dynos::spec::{Desired, Observed};
 use sha2::{Digest, Sha256};
@@ -33,19 +32,32 @@ impl Seal for StateKey {
     }
 }
 
+/// What the cell is told, and what it tells.
+pub(super) struct Wires {
+    pub(super) desired: watch::Receiver<Arc<Desired>>,
+    pub(super) observed: watch::Sender<Arc<Observed>>,
+    pub(super) stop_dynos: watch::Receiver<bool>,
+}
+
+/// The seal of this data directory's record.
+pub(super) fn seal(platform: &Config) -> Result<Arc<dyn Seal>, StateError> {
+    Ok(Arc::new(StateKey(Secrets::of(&platform.data)?)))
+}
+
 pub(super) fn start(
-    services: &Services,
-    desired: watch::Receiver<Arc<Desired>>,
-    observed: watch::Sender<Arc<Observed>>,
-    stop_dynos: watch::Receiver<bool>,
+    platform: &Config,
+    engine: &Arc<NativeEngine>,
+    logs: &lathe_logs::Sender,
+    wires: Wires,
 ) -> Result<Role, StateError> {
     let config = cell::Config {
-        dir: engine_dir(&services.config),
-        seal: Arc::new(StateKey(Secrets::of(&services.config.data)?)),
+        dir: engine_dir(platform),
+        seal: seal(platform)?,
         backoff: Backoff::default(),
         clock: Clock::default(),
     };
-    let (engine, logs) = (services.engine.clone(), services.logs.clone());
+    let (engine, logs) = (engine.clone(), logs.clone());
+    let Wires { desired, observed, stop_dynos } = wires;
     Ok(Role::start("cell", |stop| async move {
         let shutdown = async {
             stop.cancelled().await;

@@ -23,9 +23,17 @@ pub(super) async fn start(
     config: &Config,
     store: &Store,
 ) -> Result<(Sender, Hub, [Role; 2]), StateError> {
-    let (sender, lines) = door(&config.data.join("logs.ledger"));
     let (table_out, table) = watch::channel(Arc::new(DrainTable::default()));
     publish(&table_out, store.read(drains::all).await?);
+    let (sender, hub, hub_role) = hub(config, table);
+    let store = store.clone();
+    let feeder = Role::start("drain table", |stop| feed(store, table_out, stop));
+    Ok((sender, hub, [hub_role, feeder]))
+}
+
+/// The hub alone, with the drains of a table that somebody feeds or nobody.
+pub(super) fn hub(config: &Config, table: watch::Receiver<Arc<DrainTable>>) -> (Sender, Hub, Role) {
+    let (sender, lines) = door(&config.data.join("logs.ledger"));
     let mut policy = Policy { ring_lines: config.logs.ring_lines, ..Policy::default() };
     policy.drain.roots.clone_from(&config.drains.authorities);
     policy.drain.reach = reach(config);
@@ -36,14 +44,11 @@ pub(super) async fn start(
         if let Err(error) = run.await {
             tracing::error!(
                 error = &error as &dyn std::error::Error,
-                "the log could not be kept on disk"
+                "the log rings could not be spooled"
             );
         }
     });
-    let hub_role = Role { name: "logs", stop, task };
-    let store = store.clone();
-    let feeder = Role::start("drain table", |stop| feed(store, table_out, stop));
-    Ok((sender, hub, [hub_role, feeder]))
+    (sender, hub, Role { name: "logs", stop, task })
 }
 
 /// Public addresses, and what the operator allows; this machine's own only if it is among that.

@@ -4,13 +4,16 @@ mod api;
 mod cell;
 mod drains;
 mod governor;
+mod ground;
 mod housekeeping;
+mod last_good;
 mod listeners;
 mod owner;
 mod reserve;
 mod router;
 mod serve;
 
+use crate::backup;
 use crate::config::Config;
 use crate::control;
 use crate::endpoints::Endpoints;
@@ -20,15 +23,14 @@ use crate::services::Services;
 use crate::stack::{self, StackError};
 use crate::state::lock::DataLock;
 use crate::state::{StateError, Store};
-use crate::tls::{ServerTls, TlsError};
-use jiff::Timestamp;
-use lathe_dynos::cell::Stop;
-use lathe_dynos::containers::Containers;
+use crate::tls::TlsError;
+use ground::{Ground, open_engine, open_slugs};
+use lathe_dynos::cell::{Record, Stop};
 use lathe_dynos::native::{NativeEngine, OpenError};
 use lathe_dynos::oneoff::OneOffs;
-use lathe_dynos::spec::Observed;
-use listeners::Listeners;
-use std::path::PathBuf;
+use lathe_dynos::spec::{Desired, Observed};
+use lathe_router::Routes;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -71,6 +73,8 @@ pub enum UpError {
     Git(#[from] GitError),
     #[error("this program cannot find its own file")]
     Executable(#[source] std::io::Error),
+    #[error("a restore into {} was cut off", data.display())]
+    HalfRestored { data: PathBuf },
     #[error("a preparation was interrupted")]
     Interrupted,
 }
@@ -88,19 +92,37 @@ impl UpError {
                 "End it with `lathe --data {} stop`, or choose another directory with --data.",
                 path.display()
             ),
+            Self::HalfRestored { .. } => "Do it again: `lathe restore FILE`.".into(),
             Self::Data { .. } => "Run as root, or choose another directory with --data.".into(),
             _ => "`lathe doctor` checks the host and says how to mend it.".into(),
         }
     }
 }
 
+/// Why there is no last-good record to be read.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    #[error("the key cannot be read")]
+    Key(#[from] StateError),
+    #[error("the record cannot be read")]
+    Record(#[from] lathe_dynos::cell::RecordError),
+}
+
 /// A platform that is up. Dropping it kills nothing: dynos go on, tasks end with the process.
 #[derive(Debug)]
 pub struct Running {
-    pub services: Services,
+    pub config: Arc<Config>,
+    pub endpoints: Endpoints,
+    /// Or why it cannot be opened, and only what was last served is.
+    pub state: Result<Store, String>,
+    /// What the cell saw last.
+    pub observed: watch::Receiver<Arc<Observed>>,
+    engine: Arc<NativeEngine>,
     /// In start order.
     roles: Vec<Role>,
     stop_dynos: watch::Sender<bool>,
+    /// The state can be opened again: a whole platform is to take over.
+    mended: CancellationToken,
     _lock: DataLock,
 }
 
@@ -148,23 +170,31 @@ pub async fn up(
             config.data.display()
         );
     }
+    if backup::cut_off(&config.data) {
+        return Err(UpError::HalfRestored { data: config.data.clone() });
+    }
     prepare_data(&config)?;
     let lock = DataLock::take(&config.data)?;
     // A platform that was killed has left its own.
     Endpoints::remove(&config);
     let lathe = std::env::current_exe().map_err(UpError::Executable)?;
-    let store = Store::open(&config.data)?;
+    match Store::open(&config.data) {
+        Ok(store) => whole(config, lock, &lathe, store, progress).await,
+        Err(error) if last_good::helps(&error) => last_good::up(config, lock, &lathe, error).await,
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn whole(
+    config: Arc<Config>,
+    lock: DataLock,
+    lathe: &Path,
+    store: Store,
+    progress: impl FnMut(&str) + Send + 'static,
+) -> Result<Running, UpError> {
     owner::ensure(&store, &config).await?;
     let stacks = ensure_stacks(config.clone(), progress).await?;
-    let tls = Arc::new(ServerTls::open(&config, Timestamp::now())?);
-    let slugs = Arc::new(open_slugs(&config)?);
-    let engine =
-        NativeEngine::open(cell::engine_config(&config, &lathe)?, cell::slug_opener(&slugs));
-    let engine = Arc::new(engine.await?);
-    let listeners = match Listeners::open(&config, &engine).await {
-        Ok(listeners) => listeners,
-        Err(error) => return Err(abandon(&engine, error).await),
-    };
+    let Ground { tls, slugs, engine, listeners } = Ground::open(&config, lathe).await?;
 
     let mut roles = Vec::new();
     let (logs, hub, role) = drains::start(&config, &store).await?;
@@ -193,9 +223,11 @@ pub async fn up(
 
     let (stop_dynos, stop_watch) = watch::channel(false);
     let (desired_out, desired) = watch::channel(Arc::default());
-    roles.push(cell::start(&services, desired, observed_out, stop_watch)?);
+    let wires = cell::Wires { desired, observed: observed_out, stop_dynos: stop_watch };
+    roles.push(cell::start(&services.config, &services.engine, &services.logs, wires)?);
     let (routes_out, routes) = watch::channel(Arc::default());
-    let (role, busy, demand) = router::start(&services, listeners.router, routes);
+    let Services { config, endpoints, logs, .. } = &services;
+    let (role, busy, demand) = router::start(config, endpoints, logs, listeners.router, routes);
     roles.push(role);
     let wires = control::Wires {
         desired: desired_out,
@@ -208,10 +240,20 @@ pub async fn up(
     roles.push(decide(&services, wires));
     roles.push(housekeeping::start(&services, &tls));
     roles.extend(api::start(&services, listeners.doors, &tls).await?);
-    let running = services.config.data.join("run");
-    let written = services.endpoints.write(&services.config);
-    written.map_err(|source| UpError::Data { path: running, source })?;
-    Ok(Running { services, roles, stop_dynos, _lock: lock })
+    let Services { config, endpoints, store, engine, observed, .. } = services;
+    let mended = CancellationToken::new();
+    Running {
+        config,
+        endpoints,
+        state: Ok(store),
+        observed,
+        engine,
+        roles,
+        stop_dynos,
+        mended,
+        _lock: lock,
+    }
+    .announce()
 }
 
 /// The control loop as a role.
@@ -221,19 +263,18 @@ fn decide(services: &Services, wires: control::Wires) -> Role {
     Role::start("control", run)
 }
 
-/// An engine that holds no dyno is closed again when the platform does not come up.
-async fn abandon(engine: &NativeEngine, error: UpError) -> UpError {
-    if engine.list().await.is_ok_and(|dynos| dynos.is_empty())
-        && let Err(error) = engine.close(true).await
-    {
-        tracing::error!(error = &error as &dyn std::error::Error, "the engine did not close");
-    }
-    error
-}
-
 impl Running {
-    pub fn endpoints(&self) -> &Endpoints {
-        &self.services.endpoints
+    /// Says where it is reached.
+    fn announce(self) -> Result<Self, UpError> {
+        let path = self.config.data.join("run");
+        let written = self.endpoints.write(&self.config);
+        written.map_err(|source| UpError::Data { path, source })?;
+        Ok(self)
+    }
+
+    /// Until a state that could not be opened can be; for ever when it could.
+    pub async fn mended(&self) {
+        self.mended.cancelled().await;
     }
 
     /// Stops the roles in reverse order. Dynos run on unless `stop_dynos`.
@@ -242,10 +283,10 @@ impl Running {
         for role in self.roles.into_iter().rev() {
             role.end().await;
         }
-        if let Err(error) = self.services.engine.close(stop_dynos).await {
+        if let Err(error) = self.engine.close(stop_dynos).await {
             tracing::error!(error = &error as &dyn std::error::Error, "the engine did not close");
         }
-        Endpoints::remove(&self.services.config);
+        Endpoints::remove(&self.config);
     }
 }
 
@@ -253,15 +294,8 @@ impl Running {
 pub async fn end_dynos(config: &Config) -> Result<(), UpError> {
     let _lock = DataLock::take(&config.data)?;
     let lathe = std::env::current_exe().map_err(UpError::Executable)?;
-    let opener = cell::slug_opener(&Arc::new(open_slugs(config)?));
-    let engine = NativeEngine::open(cell::engine_config(config, &lathe)?, opener).await?;
+    let engine = open_engine(config, &lathe, &Arc::new(open_slugs(config)?)).await?;
     Ok(engine.close(true).await?)
-}
-
-fn open_slugs(config: &Config) -> Result<lathe_slug::Store, UpError> {
-    let floor = config.free_disk_floor_bytes;
-    lathe_slug::Store::open_with_limits(config.slugs_dir(), floor, config.archives)
-        .map_err(UpError::Slugs)
 }
 
 /// Has the listening sockets closed that are kept for the next platform: none is to come.
@@ -269,6 +303,17 @@ pub async fn let_go(config: &Config) -> Result<(), UpError> {
     let dir = cell::engine_dir(config);
     let gone = lathe_dynos::native::let_go(&dir).await;
     gone.map_err(|source| UpError::Data { path: dir, source })
+}
+
+/// What the cell would start with no state to tell it.
+pub fn last_good_record(config: &Config) -> Result<Option<Desired>, RecordError> {
+    let record = Record::new(&cell::engine_dir(config), cell::seal(config)?);
+    Ok(record.read()?)
+}
+
+/// The route table that was in force last.
+pub fn last_routes(config: &Config) -> Option<Routes> {
+    router::last(config)
 }
 
 /// Whether the cell leaves its dynos or ends them, decided at the moment it is told to stop.

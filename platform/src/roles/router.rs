@@ -2,7 +2,7 @@
 
 use super::Role;
 use crate::config::Config;
-use crate::services::Services;
+use crate::endpoints::Endpoints;
 use jiff::Timestamp;
 use lathe_router::{Demand, InFlight, RouterConfig, Routes};
 use std::collections::BTreeSet;
@@ -18,26 +18,33 @@ fn last_table(config: &Config) -> PathBuf {
     config.data.join("cell/routes.json")
 }
 
+/// The table that was in force last, if there is one that can be read.
+pub(super) fn last(config: &Config) -> Option<Routes> {
+    lathe_router::saved_routes(&last_table(config))
+}
+
 /// Above every table ever published: the clock, and the saved table should the clock have gone back.
 pub(super) fn generation_floor(config: &Config) -> u64 {
     let clock = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0);
-    clock.max(lathe_router::saved_generation(&last_table(config)).map_or(0, |saved| saved + 1))
+    clock.max(last(config).map_or(0, |saved| saved.generation + 1))
 }
 
 pub(super) fn start(
-    services: &Services,
+    platform: &Config,
+    endpoints: &Endpoints,
+    logs: &lathe_logs::Sender,
     listener: TcpListener,
     routes: watch::Receiver<Arc<Routes>>,
 ) -> (Role, Busy, Demand) {
     let (in_flight, demand) = (InFlight::default(), Demand::default());
     let config = Arc::new(RouterConfig {
-        public_port: services.endpoints.router.port(),
-        last_table: Some(last_table(&services.config)),
+        public_port: endpoints.router.port(),
+        last_table: Some(last_table(platform)),
         in_flight: in_flight.clone(),
         demand: demand.clone(),
         ..RouterConfig::default()
     });
-    let logs = services.logs.clone();
+    let logs = logs.clone();
     let role = Role::start("router", |stop| async move {
         if let Err(error) =
             lathe_router::run(listener, routes, logs, config, stop.cancelled_owned()).await

@@ -18,6 +18,12 @@ pub enum StateError {
         "the state file {path} has schema {found}, this program knows up to {known}; use the newer program"
     )]
     Newer { path: PathBuf, found: i64, known: i64 },
+    #[error("a copy of the state could not be written to {path}")]
+    Copy {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("the key file {path} could not be used")]
     Key {
         path: PathBuf,

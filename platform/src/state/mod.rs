@@ -7,6 +7,7 @@ pub mod apps;
 pub mod buildpacks;
 pub mod builds;
 pub mod care;
+mod copied;
 pub mod domains;
 pub mod drains;
 mod error;
@@ -24,7 +25,9 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use copied::Copied;
 pub use error::StateError;
+pub use schema::{Health, SCHEMA, examine};
 
 use jiff::Timestamp;
 use rusqlite::Transaction;

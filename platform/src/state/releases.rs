@@ -171,6 +171,18 @@ pub fn by_version(tx: &Tx<'_>, app: &str, version: u32) -> Result<Release, State
     by_identity(tx, app, &version.to_string())
 }
 
+/// The config that the build of a slug was given: that of the release before the slug's first.
+pub fn config_of_build(tx: &Tx<'_>, app: &str, slug: &str) -> Result<Config, StateError> {
+    let sql = format!(
+        "{RELEASES} WHERE r.app = ?1 AND r.status <> 'failed' AND r.version < \
+         (SELECT MIN(version) FROM releases WHERE app = ?1 AND slug = ?2) \
+         ORDER BY r.version DESC LIMIT 1"
+    );
+    let before = tx.sql.query_row(&sql, [app, slug], raw).optional()?;
+    let before = before.map(|raw| complete(tx, raw)).transpose()?;
+    Ok(before.map(|release| release.config).unwrap_or_default())
+}
+
 /// All releases, oldest first.
 pub fn all(tx: &Tx<'_>, app: &str) -> Result<Vec<Release>, StateError> {
     let sql = format!("{RELEASES} WHERE r.app = ?1 ORDER BY r.version");

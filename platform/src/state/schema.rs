@@ -2,7 +2,11 @@
 
 use super::StateError;
 use rusqlite::{Connection, OpenFlags};
-use std::path::Path;
+use std::fs::OpenOptions;
+use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Step n brings a file from version n to n + 1. Steps are never edited once released.
 const MIGRATIONS: [&str; 2] = [V1, V2];
@@ -68,6 +72,41 @@ CREATE TABLE sources (
 /// What a slug was made from.
 const V2: &str = "ALTER TABLE slugs ADD COLUMN inputs TEXT;";
 
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The newest schema this program knows.
+#[expect(clippy::cast_possible_wrap, reason = "a handful of steps")]
+pub const SCHEMA: i64 = MIGRATIONS.len() as i64;
+
+/// What a state file is like, as it lies there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Health {
+    Missing,
+    Sound { schema: i64 },
+    Damaged { detail: String },
+    Newer { found: i64, known: i64 },
+}
+
+/// Looks at a state file and changes nothing.
+pub fn examine(path: &Path) -> Health {
+    if !path.exists() {
+        return Health::Missing;
+    }
+    let read = || {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        let schema: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        Ok::<_, rusqlite::Error>((damage(&connection), schema))
+    };
+    match read() {
+        Err(error) => Health::Damaged { detail: error.to_string() },
+        Ok((Some(detail), _)) => Health::Damaged { detail },
+        Ok((None, found)) if found > SCHEMA => Health::Newer { found, known: SCHEMA },
+        Ok((None, schema)) => Health::Sound { schema },
+    }
+}
+
 pub(super) fn open(path: &Path) -> Result<Connection, StateError> {
     let failed = |source| StateError::Open { path: path.to_owned(), source };
     let mut connection = Connection::open_with_flags(
@@ -75,29 +114,53 @@ pub(super) fn open(path: &Path) -> Result<Connection, StateError> {
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
     )
     .map_err(failed)?;
-    let detail: String = connection
-        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-        .unwrap_or_else(|error| error.to_string());
-    if detail != "ok" {
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
+    if let Some(detail) = damage(&connection) {
         return Err(StateError::Damaged { path: path.to_owned(), detail });
     }
     connection
         .execute_batch(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
-             PRAGMA foreign_keys = ON; PRAGMA busy_timeout = 5000;",
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;",
         )
         .map_err(failed)?;
-    migrate(&mut connection, path)?;
+    migrate(&mut connection, path, &MIGRATIONS)?;
     Ok(connection)
 }
 
-fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StateError> {
-    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+/// What is wrong with a file, if anything is.
+pub(super) fn damage(connection: &Connection) -> Option<String> {
+    let checked = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0));
+    let detail: String = checked.unwrap_or_else(|error| error.to_string());
+    // It begins with a line of its own in which database.
+    (detail != "ok").then(|| detail.lines().last().unwrap_or_default().to_owned())
+}
+
+/// Writes what a connection sees at this moment to a new file, durably.
+pub(super) fn copy(connection: &Connection, to: &Path) -> Result<(), StateError> {
+    let failed = |source| StateError::Copy { path: to.to_owned(), source };
+    let temp = to.with_extension("new");
+    match std::fs::remove_file(&temp) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    // Made by us, so that nobody else can read it: secrets are in it, though sealed.
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temp);
+    drop(made.map_err(failed)?);
+    connection.execute("VACUUM INTO ?1", [temp.to_string_lossy()])?;
+    lathe_slug::fs::publish(&temp, to).map_err(failed)
+}
+
+/// Forward only. Whatever goes wrong, the file from before the first step is kept beside it.
+fn migrate(connection: &mut Connection, path: &Path, steps: &[&str]) -> Result<(), StateError> {
+    let known = i64::try_from(steps.len()).unwrap_or(i64::MAX);
     let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     if found > known {
         return Err(StateError::Newer { path: path.to_owned(), found, known });
     }
-    for (version, step) in (1..).zip(MIGRATIONS).skip(usize::try_from(found).unwrap_or(0)) {
+    if (1..known).contains(&found) {
+        copy(connection, &before(path, found))?;
+    }
+    for (version, step) in (1..).zip(steps).skip(usize::try_from(found).unwrap_or(0)) {
         let tx = connection.transaction()?;
         tx.execute_batch(step)?;
         tx.pragma_update(None, "user_version", version)?;
@@ -106,23 +169,65 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StateError> {
     Ok(())
 }
 
+/// `state.schema-1.db`: the state as it was before it left that schema.
+fn before(path: &Path, schema: i64) -> PathBuf {
+    path.with_extension(format!("schema-{schema}.db"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn refuses_what_is_damaged_or_newer_and_leaves_it_alone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state.db");
+        assert_eq!(examine(&path), Health::Missing);
         drop(open(&path).unwrap());
+        assert_eq!(examine(&path), Health::Sound { schema: SCHEMA });
         open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
         assert!(matches!(open(&path), Err(StateError::Newer { found: 99, .. })));
+        assert_eq!(examine(&path), Health::Newer { found: 99, known: SCHEMA });
 
         let path = dir.path().join("damaged.db");
-        std::fs::write(&path, b"not a database at all, and longer than a header ".repeat(40))
-            .unwrap();
-        let before = std::fs::read(&path).unwrap();
+        fs::write(&path, b"not a database at all, and longer than a header ".repeat(40)).unwrap();
+        let before = fs::read(&path).unwrap();
         assert!(matches!(open(&path), Err(StateError::Damaged { .. })));
-        assert_eq!(std::fs::read(&path).unwrap(), before);
+        assert!(matches!(examine(&path), Health::Damaged { .. }));
+        assert_eq!(fs::read(&path).unwrap(), before);
+    }
+
+    #[test]
+    fn a_migration_keeps_the_file_from_before_it_and_a_failed_one_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.db");
+        let mut connection = Connection::open(&path).unwrap();
+        migrate(&mut connection, &path, &["CREATE TABLE a (x); INSERT INTO a VALUES (7);"])
+            .unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing to keep");
+
+        let good = "ALTER TABLE a ADD COLUMN y";
+        let steps = ["", good, "CREATE TABLE b (x); NONSENSE"];
+        assert!(migrate(&mut connection, &path, &steps).is_err());
+        let version = |connection: &Connection| -> i64 {
+            connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap()
+        };
+        assert_eq!(version(&connection), 2, "each step is whole or not at all");
+        assert!(connection.query_row("SELECT count(*) FROM b", [], |_| Ok(())).is_err());
+
+        let kept = before(&path, 1);
+        let old = Connection::open(&kept).unwrap();
+        assert_eq!(version(&old), 1);
+        let x: i64 = old.query_row("SELECT x FROM a", [], |row| row.get(0)).unwrap();
+        assert_eq!(x, 7);
+        assert!(old.query_row("SELECT y FROM a", [], |_| Ok(())).is_err());
+        assert_eq!(fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o600);
+        // The older program on what the newer has made.
+        assert!(matches!(
+            migrate(&mut connection, &path, &steps[..1]),
+            Err(StateError::Newer { found: 2, known: 1, .. })
+        ));
     }
 }

@@ -31,6 +31,6 @@ pub use config::{RouterConfig, Scheme};
 pub use demand::Demand;
 pub use error::RouterError;
 pub use in_flight::InFlight;
-pub use saved::generation as saved_generation;
+pub use saved::last as saved_routes;
 pub use serve::run;
 pub use table::{AppRoute, Availability, Routes, Target};

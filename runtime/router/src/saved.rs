@@ -18,10 +18,10 @@ pub(crate) fn load(path: &Path) -> Result<Option<Routes>, SavedTableError> {
     Ok(Some(routes))
 }
 
-/// The generation of the table saved at `path`: whoever publishes to a router that starts from it
-/// has to begin above. None when there is no table that can be read.
-pub fn generation(path: &Path) -> Option<u64> {
-    load(path).ok().flatten().map(|routes| routes.generation)
+/// The table saved at `path`, if there is one that can be read. Whoever publishes to a router that
+/// starts from it has to begin above its generation.
+pub fn last(path: &Path) -> Option<Routes> {
+    load(path).ok().flatten()
 }
 
 /// Replaces the file as a whole: after a crash it holds the old table or the new one.

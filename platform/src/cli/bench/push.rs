@@ -91,19 +91,19 @@ async fn measure(
     count: u32,
     steps: &Steps,
 ) -> Result<Report, BenchError> {
-    let config = &running.services.config;
+    let config = &running.config;
     let read = |path: PathBuf| {
         let step = format!("read {}", path.display());
         std::fs::read_to_string(path).map_err(BenchError::at(step))
     };
     let token = read(config.owner_token())?;
-    let client = Client::new(running.endpoints(), token.trim(), &read(config.ca_certificate())?)?;
+    let client = Client::new(&running.endpoints, token.trim(), &read(config.ca_certificate())?)?;
     client.post("/apps", &serde_json::json!({ "name": APP })).await?;
-    let port = running.endpoints().api_tls.port();
+    let port = running.endpoints.api_tls.port();
     let bundle = config.tls_dir().join("bundle.pem");
     let sample = Sample::make(room, APP, port, token.trim(), &bundle).await?;
 
-    let watching = tokio::spawn(watch_dynos(running.services.observed.clone(), steps.clone()));
+    let watching = tokio::spawn(watch_dynos(running.observed.clone(), steps.clone()));
     let mut pushes = Vec::new();
     let before = super::figures::load();
     for turn in 0..WARM_UP + count {

@@ -10,6 +10,8 @@ pub mod seal;
 #[cfg(test)]
 mod tests;
 
+pub use record::{Record, RecordError};
+
 use crate::clock::Clock;
 use crate::containers::{Containers, Exited, Start, Stdio};
 use crate::converge::converge;
@@ -21,7 +23,6 @@ use crate::tracked::{Action, Fact, Said, Tracked};
 use label::SlotLabels;
 use observe::observe;
 use perform::{CALL_TIMEOUT, START_TIMEOUT};
-use record::Record;
 use seal::Seal;
 use std::collections::HashMap;
 use std::future;

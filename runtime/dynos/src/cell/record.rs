@@ -17,8 +17,9 @@ const UNSEALED: &str = "last-good.json";
 /// Config vars are in it: its owner's eyes only.
 const MODE: u32 = 0o600;
 
+/// Why the record could not be used.
 #[derive(Debug, thiserror::Error)]
-enum RecordError {
+pub enum RecordError {
     #[error("write {path}")]
     Write {
         path: PathBuf,
@@ -43,7 +44,7 @@ enum RecordError {
 
 /// The record's file, and who seals it.
 #[derive(Clone, Debug)]
-pub(crate) struct Record {
+pub struct Record {
     path: PathBuf,
     seal: Arc<dyn Seal>,
 }
@@ -85,7 +86,8 @@ pub(crate) async fn load(record: Record) -> Option<Desired> {
 }
 
 impl Record {
-    pub(crate) fn new(dir: &Path, seal: Arc<dyn Seal>) -> Self {
+    /// That of the cell that keeps it in `dir`.
+    pub fn new(dir: &Path, seal: Arc<dyn Seal>) -> Self {
         Self { path: dir.join(NAME), seal }
     }
 
@@ -106,7 +108,8 @@ impl Record {
         }
     }
 
-    fn read(&self) -> Result<Option<Desired>, RecordError> {
+    /// What was last wanted; none when nothing ever was.
+    pub fn read(&self) -> Result<Option<Desired>, RecordError> {
         let path = self.path.clone();
         let sealed = match std::fs::read(&path) {
             Ok(sealed) => sealed,

@@ -154,8 +154,10 @@ async fn measure(
     let load_before = load();
     let before = Machine::now()?;
     say!("-----> {} tasks and {} dynos of class {SIZE}", how.tasks, how.dynos);
-    let watcher = Watcher::start(running.services.clone());
-    let visitor = Visitor::start(running.endpoints().api_plain, &token, &apps[0]);
+    let no_state = |why: &String| BenchError::at("watch")(io::Error::other(why.clone()));
+    let store = running.state.as_ref().map_err(no_state)?;
+    let watcher = Watcher::start(store.clone(), running.observed.clone());
+    let visitor = Visitor::start(running.endpoints.api_plain, &token, &apps[0]);
     let begin = Instant::now();
     let answers = ask(running, &token, &apps, how).await?;
     watcher.until_all(how.tasks as usize, how.dynos as usize, begin + PATIENCE).await?;
@@ -191,16 +193,16 @@ async fn deploy(
     room: &Path,
     how: &Burst,
 ) -> Result<(Vec<String>, String), BenchError> {
-    let config = &running.services.config;
+    let config = &running.config;
     let read = |path: PathBuf| {
         let step = format!("read {}", path.display());
         fs::read_to_string(path).map_err(BenchError::at(step))
     };
     let token = read(config.owner_token())?.trim().to_owned();
-    let client = Client::new(running.endpoints(), &token, &read(config.ca_certificate())?)?;
+    let client = Client::new(&running.endpoints, &token, &read(config.ca_certificate())?)?;
     let count = how.dynos.div_ceil(DYNOS_OF_APP).max(1);
     let apps: Vec<String> = (0..count).map(|number| format!("burst-{number}")).collect();
-    let port = running.endpoints().api_tls.port();
+    let port = running.endpoints.api_tls.port();
     let bundle = config.tls_dir().join("bundle.pem");
     for app in &apps {
         client.post("/apps", &json!({ "name": app })).await?;
@@ -218,7 +220,7 @@ async fn ask(
     apps: &[String],
     how: &Burst,
 ) -> Result<Vec<Duration>, BenchError> {
-    let address = running.endpoints().api_plain;
+    let address = running.endpoints.api_plain;
     let mut answers = scale(address, token, apps, how.dynos).await?;
     let left = Arc::new(AtomicU32::new(how.tasks));
     let mut callers = JoinSet::new();
@@ -268,8 +270,8 @@ async fn tear_down(
     apps: &[String],
 ) -> Result<Duration, BenchError> {
     let begin = Instant::now();
-    scale(running.endpoints().api_plain, token, apps, 0).await?;
-    let mut observed = running.services.observed.clone();
+    scale(running.endpoints.api_plain, token, apps, 0).await?;
+    let mut observed = running.observed.clone();
     let gone = tokio::time::timeout(PATIENCE, observed.wait_for(|seen| seen.dynos.is_empty()));
     let slow = |_| BenchError::at("tear down in time")(io::ErrorKind::TimedOut);
     gone.await.map_err(slow)?.map_err(|error| BenchError::at("watch")(io::Error::other(error)))?;

@@ -2,14 +2,14 @@
 
 use super::lives::{Lives, Stage};
 use crate::cli::bench::BenchError;
-use crate::services::Services;
 use crate::state::model::{OneOff, OneOffState};
-use crate::state::oneoffs;
+use crate::state::{Store, oneoffs};
 use jiff::Timestamp;
-use lathe_dynos::spec::DynoState;
+use lathe_dynos::spec::{DynoState, Observed};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -42,10 +42,10 @@ pub(super) struct Watcher {
 
 impl Watcher {
     /// Seconds count from now.
-    pub(super) fn start(services: Services) -> Self {
+    pub(super) fn start(store: Store, observed: watch::Receiver<Arc<Observed>>) -> Self {
         let (told, progress) = watch::channel(Progress::default());
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(look(services, told, stopped));
+        let task = tokio::spawn(look(store, observed, told, stopped));
         Self { task, progress, stop }
     }
 
@@ -77,7 +77,8 @@ impl Watcher {
 }
 
 async fn look(
-    services: Services,
+    store: Store,
+    observed: watch::Receiver<Arc<Observed>>,
     told: watch::Sender<Progress>,
     stopped: watch::Receiver<bool>,
 ) -> Seen {
@@ -90,8 +91,8 @@ async fn look(
     loop {
         let last = *stopped.borrow();
         let now_s = seconds(Timestamp::now().as_millisecond());
-        let observed = services.observed.borrow().clone();
-        for (slot, dyno) in &observed.dynos {
+        let now = observed.borrow().clone();
+        for (slot, dyno) in &now.dynos {
             let name = slot.0.clone();
             if dyno.id.is_some() && dyno.address.is_some() {
                 seen.dynos.note(Stage::Started, &name, now_s);
@@ -101,7 +102,7 @@ async fn look(
                 seen.dynos.note(Stage::Running, &name, seconds(since_ms));
             }
         }
-        for task in tasks(&services).await {
+        for task in tasks(&store).await {
             seen.tasks.note(Stage::Accepted, &task.id, seconds(task.created_at.as_millisecond()));
             if task.state != OneOffState::Starting {
                 seen.tasks.note(Stage::Running, &task.id, now_s);
@@ -121,8 +122,8 @@ async fn look(
     }
 }
 
-async fn tasks(services: &Services) -> Vec<OneOff> {
-    services.store.read(oneoffs::all).await.unwrap_or_default()
+async fn tasks(store: &Store) -> Vec<OneOff> {
+    store.read(oneoffs::all).await.unwrap_or_default()
 }
 
 /// What the whole machine has used and has left.

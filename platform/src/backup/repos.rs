@@ -1,0 +1,154 @@
+//! Repositories in a backup: their refs as they were, and one pack of all that these and the releases
+//! need. Git makes and takes the packs, so that what is restored has been checked object by object.
+
+use super::error::{BackupError, file};
+use git2::{ErrorCode, Oid, Repository};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{Seek, Write as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+/// Nothing of this machine's configuration, and little memory.
+const SETTINGS: [&str; 5] = [
+    "core.fsync=all",
+    "core.bigFileThreshold=8m",
+    "pack.threads=1",
+    "pack.windowMemory=64m",
+    "safe.directory=*",
+];
+
+/// What one repository's names point to.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Refs {
+    head: String,
+    refs: BTreeMap<String, Oid>,
+}
+
+impl Refs {
+    pub(super) fn read(path: &Path) -> Result<Self, BackupError> {
+        let failed = |source| BackupError::Repository { step: "read", path: path.into(), source };
+        let repository = Repository::open_bare(path).map_err(failed)?;
+        let head = repository.find_reference("HEAD").map_err(failed)?;
+        let head = head.symbolic_target().ok().flatten().unwrap_or("refs/heads/main").to_owned();
+        let mut refs = BTreeMap::new();
+        for reference in repository.references().map_err(failed)? {
+            let reference = reference.map_err(failed)?;
+            if let (Ok(name), Some(target)) = (reference.name(), reference.target()) {
+                refs.insert(name.to_owned(), target);
+            }
+        }
+        Ok(Self { head, refs })
+    }
+
+    /// A line each, as `git show-ref` prints them, the branch of `HEAD` first.
+    pub(super) fn to_text(&self) -> String {
+        self.refs.iter().fold(format!("{}\n", self.head), |mut text, (name, oid)| {
+            writeln!(text, "{oid} {name}").ok();
+            text
+        })
+    }
+
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let mut lines = text.lines();
+        let head = lines.next()?.to_owned();
+        let refs = lines.map(|line| {
+            let (oid, name) = line.split_once(' ')?;
+            Some((name.to_owned(), Oid::from_str(oid).ok()?))
+        });
+        Some(Self { head, refs: refs.collect::<Option<_>>()? })
+    }
+}
+
+/// Packs what the refs and the commits reach, as far as these are there, into the file. None when
+/// there is nothing.
+pub(super) fn pack(
+    repo: &Path,
+    refs: &Refs,
+    commits: &BTreeSet<Oid>,
+    into: &File,
+) -> Result<bool, BackupError> {
+    let failed = |source| BackupError::Repository { step: "read", path: repo.into(), source };
+    let repository = Repository::open_bare(repo).map_err(failed)?;
+    let mut wanted: BTreeSet<Oid> = refs.refs.values().copied().collect();
+    for commit in commits {
+        match repository.find_commit(*commit) {
+            Ok(_) => drop(wanted.insert(*commit)),
+            // It was pushed over long ago.
+            Err(error) if error.code() == ErrorCode::NotFound => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    if wanted.is_empty() {
+        return Ok(false);
+    }
+    let mut lines = tempfile::tempfile().map_err(file("make", &std::env::temp_dir()))?;
+    let written = wanted.iter().try_for_each(|oid| writeln!(lines, "{oid}"));
+    let rewound = written.and_then(|()| lines.rewind());
+    rewound.map_err(file("write", &std::env::temp_dir()))?;
+    let out = into.try_clone().map_err(file("write", repo))?;
+    let arguments = ["pack-objects", "--revs", "--stdout", "--delta-base-offset", "-q"];
+    git("pack", repo, &arguments, lines, Stdio::from(out))?;
+    Ok(true)
+}
+
+/// Makes a repository of what was packed.
+pub(super) fn unpack(repo: &Path, refs: &Refs, pack: Option<&Path>) -> Result<(), BackupError> {
+    let failed = |source| BackupError::Repository { step: "make", path: repo.into(), source };
+    let mut options = git2::RepositoryInitOptions::new();
+    options.bare(true).no_reinit(true).external_template(false).initial_head("main");
+    let repository = Repository::init_opts(repo, &options).map_err(failed)?;
+    if let Some(pack) = pack {
+        let pack = File::open(pack).map_err(file("read", pack))?;
+        git("take the pack of", repo, &["index-pack", "--stdin", "--strict"], pack, Stdio::null())?;
+    }
+    for (name, target) in &refs.refs {
+        repository.reference(name, *target, true, "restored").map_err(failed)?;
+    }
+    repository.set_head(&refs.head).map_err(failed)
+}
+
+fn git(
+    step: &'static str,
+    repo: &Path,
+    arguments: &[&str],
+    input: File,
+    output: Stdio,
+) -> Result<(), BackupError> {
+    let mut command = Command::new("git");
+    command.env_clear().env("PATH", PATH).env("LC_ALL", "C.UTF-8");
+    command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null");
+    for setting in SETTINGS {
+        command.args(["-c", setting]);
+    }
+    command.args(arguments).current_dir(repo).env("GIT_DIR", repo);
+    command.stdin(input).stdout(output).stderr(Stdio::piped());
+    let ended = command.spawn().and_then(std::process::Child::wait_with_output);
+    let ended = ended.map_err(file("run git in", repo))?;
+    if ended.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&ended.stderr).trim().escape_debug().to_string();
+    Err(BackupError::Git { step, path: repo.into(), said })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refs_are_read_as_they_were_written() {
+        let oid = Oid::from_str(&"ab".repeat(20)).unwrap();
+        let refs = Refs {
+            head: "refs/heads/main".into(),
+            refs: [("refs/heads/main", oid), ("refs/tags/v 1", oid)]
+                .map(|(name, oid)| (name.to_owned(), oid))
+                .into(),
+        };
+        assert_eq!(Refs::parse(&refs.to_text()), Some(refs));
+        assert_eq!(Refs::parse(""), None);
+        assert_eq!(Refs::parse("refs/heads/main\nnonsense\n"), None);
+    }
+}

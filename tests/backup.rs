@@ -1,0 +1,150 @@
+//! The whole platform in one file, made under load, and made a platform again elsewhere.
+
+use crate::survive::{BOUND, deploy};
+use lathe_tests::{Load, Platform, lathe, request, until};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// `lathe --data DIR VERB...`
+fn run(data: &Path, verb: &[&str]) -> Output {
+    Command::new(lathe()).arg("--data").arg(data).args(verb).output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    let text = [output.stdout.clone(), output.stderr.clone()].concat();
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// Everything of an app that a backup promises: releases, config, slugs by digest, refs.
+fn whole(platform: &Platform, app: &str) -> Value {
+    let get = |path: &str| {
+        let (status, value) = platform.api("GET", path, &Value::Null);
+        assert_eq!(status, 200, "{value}");
+        value
+    };
+    let about = get(&format!("/apps/{app}"));
+    let releases = get(&format!("/apps/{app}/releases"));
+    let slugs: Vec<Value> = releases
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|release| {
+            let id = release["slug"]["id"].as_str()?;
+            Some(get(&format!("/apps/{app}/slugs/{id}"))["checksum"].clone())
+        })
+        .collect();
+    let repo = platform.data().join(format!("git/{}.git", about["id"].as_str().unwrap()));
+    let refs = Command::new("git").arg("--git-dir").arg(repo).arg("show-ref").output().unwrap();
+    let versions: Vec<Value> = releases
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|release| {
+            json!([release["id"], release["version"], release["status"], release["current"]])
+        })
+        .collect();
+    json!({
+        "id": about["id"],
+        "releases": versions,
+        "config": get(&format!("/apps/{app}/config-vars")),
+        "formation": get(&format!("/apps/{app}/formation")),
+        "slugs": slugs,
+        "refs": String::from_utf8(refs.stdout).unwrap(),
+    })
+}
+
+/// S8: a backup made while apps are served, configured and pushed to is the same platform elsewhere,
+/// to the digest; what is damaged, newer or in the way is refused by name and changes nothing.
+#[test]
+fn a_backup_under_load_is_the_same_platform_on_an_empty_machine() {
+    let platform = Platform::start();
+    let checkout = deploy(&platform, "kept", "web: python3 web.py\n", &[]);
+    let vars = json!({"SECRET": "of the old machine"});
+    assert_eq!(platform.api("PATCH", "/apps/kept/config-vars", &vars).0, 200);
+    assert_eq!(platform.api("POST", "/apps", &json!({"name": "empty"})).0, 201);
+    until("the new config serves", BOUND, || {
+        let (_, release) = platform.api("GET", "/apps/kept/releases/3", &Value::Null);
+        (release["current"] == true).then_some(())
+    });
+    let before = whole(&platform, "kept");
+    let load = Load::start({
+        let router = platform.address("router");
+        move || request(router, "GET", "kept.localhost", "/", &[], b"")
+    });
+    let room = tempfile::Builder::new().prefix("lathe-backup-").tempdir().unwrap();
+    let file = room.path().join("backup.tar");
+    let name = file.to_str().unwrap();
+    let done = platform.command().args(["backup", name]).output().unwrap();
+    assert!(done.status.success(), "{}", said(&done));
+    let tally = load.end();
+    assert!(tally.failed.is_empty() && tally.answered > 0, "{tally:?}");
+    assert_eq!(fs::read_dir(room.path()).unwrap().count(), 1, "something is left beside it");
+    // What comes later is not in it.
+    checkout.commit(&[("later", "1")]);
+    checkout.push().accepted();
+
+    refuses_what_is_no_backup(room.path(), &fs::read(&file).unwrap());
+    let data = room.path().join("data");
+    let done = run(platform.data(), &["restore", name]);
+    assert!(said(&done).contains("is not empty") && !done.status.success(), "{}", said(&done));
+    let done = run(&data, &["restore", name]);
+    assert!(done.status.success(), "{}", said(&done));
+    let mut other = Platform::revive(&data, &[]);
+    assert_eq!(whole(&other, "kept"), before);
+    assert_eq!(other.token(), platform.token());
+    until("it serves there", BOUND, || (other.app("kept", "/").status == 200).then_some(()));
+    // The same push goes on there as if nothing had been.
+    checkout.repoint(&other);
+    checkout.push().accepted();
+
+    // And in the place of what is broken, with the dynos running on.
+    other.stop();
+    let dynos = other.dynos();
+    fs::write(data.join("state.db"), b"nonsense").unwrap();
+    let done = run(&data, &["rescue", "restore", name]);
+    assert!(done.status.success(), "{}", said(&done));
+    assert_eq!(other.dynos(), dynos);
+    other.up();
+    assert_eq!(whole(&other, "kept"), before);
+    until("it serves again", BOUND, || (other.app("kept", "/").status == 200).then_some(()));
+}
+
+/// Each by its first wrong entry, and nothing is left of the try.
+fn refuses_what_is_no_backup(room: &Path, whole: &[u8]) {
+    let data = room.join("refused");
+    let at = |needle: &[u8]| whole.windows(needle.len()).position(|part| part == needle).unwrap();
+    let damaged = |at: usize| {
+        let mut bytes = whole.to_vec();
+        bytes[at] ^= 1;
+        bytes
+    };
+    let replaced = |from: &[u8], to: &[u8]| {
+        let (mut bytes, at) = (whole.to_vec(), at(from));
+        bytes[at..at + to.len()].copy_from_slice(to);
+        bytes
+    };
+    let state = at(b"SQLite format 3");
+    let slug = at(b"slugs/") + 512 + 100;
+    let pack = at(b"PACK") + 40;
+    let cases = [
+        (damaged(state + 5000), "damaged at its entry state.db"),
+        (damaged(slug), "damaged at its entry slugs/"),
+        (damaged(pack), ".pack: its bytes are not those"),
+        (whole[..pack].to_vec(), ".pack: it is cut off"),
+        (whole[..whole.len() / 512 * 512 - 4096].to_vec(), "damaged at its entry "),
+        (replaced(b"\"schema\":", b"\"schema\":9"), "has schema 9, this program knows up to "),
+        (replaced(b"\"format\":1", b"\"format\":7"), "format 7, this program reads 1"),
+        (b"nothing of the kind".to_vec(), "is not a backup"),
+    ];
+    for (bytes, expected) in cases {
+        let file = room.join("damaged.tar");
+        fs::write(&file, bytes).unwrap();
+        let done = run(&data, &["restore", file.to_str().unwrap()]);
+        let said = said(&done);
+        assert!(!done.status.success() && said.contains(expected), "no {expected:?} in {said}");
+        let left: Vec<_> = fs::read_dir(&data).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert!(left.iter().all(|name| name == "lock"), "{left:?}");
+    }
+}
