@@ -40,17 +40,23 @@ fn newest(platform: &Platform, app: &str) -> Value {
     releases.into_iter().max_by_key(|release| release["version"].as_u64()).unwrap()
 }
 
-/// All answers until the newest release has come to `status`.
+/// All answers until the newest release has come to `status`. A request that is at a dyno when it
+/// ends is lost with it; there is one client, so that can be one.
 fn answers_until(platform: &Platform, app: &str, status: &str) -> BTreeSet<String> {
-    let mut answers = BTreeSet::new();
+    let (mut answers, mut lost) = (BTreeSet::new(), 0);
     until("the release is decided", BOUND, || {
         for _ in 0..10 {
             let answer = platform.app(app, "/");
-            assert_eq!(answer.status, 200, "{}", answer.body);
-            answers.insert(answer.body);
+            if answer.status == 200 {
+                answers.insert(answer.body);
+            } else {
+                assert!(answer.body.contains("<!-- H13 -->"), "{}", answer.body);
+                lost += 1;
+            }
         }
         (newest(platform, app)["status"] == status).then_some(())
     });
+    assert!(lost <= 1, "{lost} requests were lost");
     answers
 }
 
