@@ -44,6 +44,8 @@ struct Aboard {
 /// Where a new spawner finds the output pipes of a container it did not start: descriptors of
 /// the container's first process.
 pub(super) const KEPT_OUTPUT: [u32; 2] = [4, 5];
+/// No descriptor that is kept has a number as high.
+const BEHIND_KEPT: i32 = 16;
 
 /// Statuses of a first process that never had an app: nobody sees them but the spawner.
 const NOT_STARTED: u8 = 1;
@@ -141,7 +143,7 @@ fn start(aboard: Aboard, line: &OwnedFd) -> Result<(Pid, File), Failure> {
         return Err(failure);
     }
     drop(files);
-    stay(exit, output).map(|exit| (child, exit))
+    stay(exit, output, line).map(|exit| (child, exit))
 }
 
 /// Opens a terminal of the container's own; its master goes to the spawner.
@@ -172,7 +174,11 @@ fn open_terminal(
 }
 
 /// Keeps what the first process needs and closes everything else; the spawner hears it by that.
-fn stay(exit: File, output: Vec<OwnedFd>) -> Result<File, Failure> {
+fn stay(exit: File, output: Vec<OwnedFd>, line: &OwnedFd) -> Result<File, Failure> {
+    // What is kept may come to lie where the line is. The line must be the last to close: who hears
+    // of the start may die, and the next one looks for what is kept.
+    let held = rustix::io::fcntl_dupfd_cloexec(line, BEHIND_KEPT);
+    let _closed_with_the_others = held.map_err(Failure::at("hold line"))?.into_raw_fd();
     let null = File::options()
         .read(true)
         .write(true)

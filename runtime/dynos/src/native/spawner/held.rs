@@ -6,7 +6,7 @@ use crate::native::record::{Files, Streams};
 use crate::native::stream::Stream;
 use crate::native::wire::{Failure, Message};
 use crate::spec::DynoId;
-use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -102,9 +102,16 @@ fn adopt_running(pid: u32, files: &Files) -> io::Result<Held> {
     }
     let output = match files.record()?.streams {
         Streams::Logged => {
-            let [out, err] =
-                KEPT_OUTPUT.map(|fd| Stream::adopt(Path::new(&format!("/proc/{pid}/fd/{fd}"))));
-            Some([out?, err?])
+            let adopt = |fd| Stream::adopt(Path::new(&format!("/proc/{pid}/fd/{fd}")));
+            match KEPT_OUTPUT.map(adopt) {
+                [Ok(out), Ok(err)] => Some([out, err]),
+                [Err(error), _] | [_, Err(error)] => {
+                    // Its start was never finished, and nobody was told of it: as it counts as
+                    // ended, it has to be.
+                    let _sent = rustix::process::pidfd_send_signal(&process, Signal::KILL);
+                    return Err(error);
+                }
+            }
         }
         Streams::Given | Streams::Terminal { .. } => None,
     };
