@@ -81,6 +81,7 @@ const ROUTES: &[(&str, &str, Of, u16, &str)] = &[
     ("GET", "/apps/{app}/releases", Of::App, 200, ""),
     ("POST", "/apps/{app}/releases", Of::App, 422, ""),
     ("GET", "/apps/{app}/releases/{release}", Of::App, 200, ""),
+    ("POST", "/apps/{app}/releases/{release}/actions/rebuild", Of::App, 422, ""),
     ("GET", "/apps/{app}/releases/{release}/config-vars", Of::App, 200, ""),
     ("GET", "/apps/{app}/releases/{release}/output/{secret}", Of::Secret, 404, ""),
     ("GET", "/apps/{app}/formation", Of::App, 200, ""),
