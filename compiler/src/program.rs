@@ -11,11 +11,15 @@ use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long what a program left in the background may still write, and how long it has to end
 /// after SIGTERM. Output through a process substitution arrives after its program has exited.
 const GRACE: Duration = Duration::from_secs(3);
+/// How long a program may be busy before it is run, and how soon that is tried again.
+const BUSY_MAX: Duration = Duration::from_secs(2);
+const BUSY_AGAIN: Duration = Duration::from_millis(5);
 /// How soon a cancelled build is noticed.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -109,7 +113,8 @@ impl Program<'_> {
     }
 
     fn spawn(&self, stdout: PipeWriter, stderr: PipeWriter) -> io::Result<Child> {
-        Command::new(self.path)
+        let mut command = Command::new(self.path);
+        command
             .args(&self.args)
             .current_dir(self.cwd)
             .env_clear()
@@ -117,8 +122,21 @@ impl Program<'_> {
             .stdin(Stdio::null())
             .stdout(stdout)
             .stderr(stderr)
-            .process_group(0)
-            .spawn()
+            .process_group(0);
+        // A program just written is busy while a process forked meanwhile, and not yet another
+        // program, has the descriptor that wrote it (execve(2), ETXTBSY).
+        let until = Instant::now() + BUSY_MAX;
+        loop {
+            match command.spawn() {
+                Err(busy)
+                    if busy.kind() == io::ErrorKind::ExecutableFileBusy
+                        && Instant::now() < until =>
+                {
+                    thread::sleep(BUSY_AGAIN);
+                }
+                spawned => return spawned,
+            }
+        }
     }
 }
 
