@@ -4,6 +4,7 @@ use super::world::{World, wait_for};
 use lathe_dynos::containers::Containers;
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::process::{Child, Command};
 
 const SERVE: &str = "exec python3 -c \"import socket
 s = socket.create_server(('0.0.0.0', 5000))
@@ -71,37 +72,59 @@ async fn a_dyno_reaches_no_other_and_nothing_of_the_host() {
     world.close().await;
 }
 
-/// The world is played by another network namespace behind its own cable.
+/// The world, played by a network namespace behind a cable of its own. Its server says who calls.
+struct Outside {
+    name: String,
+    /// Its own address; the host's on that cable ends in 1.
+    address: Ipv4Addr,
+    server: Child,
+}
+
+impl Outside {
+    /// Addresses for tests of networks (RFC 2544); two runs of these tests have different ones.
+    fn new(name: String) -> Self {
+        let third = (std::process::id() % 251) as u8;
+        let (host, address) = (Ipv4Addr::new(198, 18, third, 1), Ipv4Addr::new(198, 18, third, 2));
+        ip(&format!("netns add {name}"));
+        ip(&format!("link add {name} type veth peer name eth0 netns {name}"));
+        ip(&format!("addr add {host}/24 dev {name}"));
+        ip(&format!("link set {name} up"));
+        ip(&format!("-n {name} addr add {address}/24 dev eth0"));
+        ip(&format!("-n {name} link set eth0 up"));
+        let serve = "import socket\ns = socket.create_server(('0.0.0.0', 80))\nwhile True:\n    \
+                     c, a = s.accept()\n    c.sendall(a[0].encode())\n    c.close()";
+        let mut server = Command::new("nsenter");
+        server.arg(format!("--net=/run/netns/{name}")).args(["/usr/bin/python3", "-c", serve]);
+        Self { server: server.spawn().unwrap(), name, address }
+    }
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        drop((self.server.kill(), self.server.wait()));
+        ip(&format!("netns del {}", self.name));
+    }
+}
+
+fn ip(arguments: &str) {
+    let status = Command::new("ip").args(arguments.split(' ')).status();
+    assert!(status.unwrap().success(), "ip {arguments}");
+}
+
 #[tokio::test]
 async fn a_dyno_reaches_the_world_through_the_hosts_address() {
     let world = World::new().await;
-    let name = format!("w{}", world.config.instance);
-    let ip = |arguments: &str| {
-        let status = std::process::Command::new("ip").args(arguments.split(' ')).status();
-        assert!(status.unwrap().success(), "ip {arguments}");
-    };
-    ip(&format!("netns add {name}"));
-    ip(&format!("link add {name} type veth peer name eth0 netns {name}"));
-    ip(&format!("addr add 198.51.100.1/24 dev {name}"));
-    ip(&format!("link set {name} up"));
-    ip(&format!("-n {name} addr add 198.51.100.2/24 dev eth0"));
-    ip(&format!("-n {name} link set eth0 up"));
-    let mut server = std::process::Command::new("nsenter")
-        .arg(format!("--net=/run/netns/{name}"))
-        .args(["/usr/bin/python3", "-c", "import socket\ns = socket.create_server(('0.0.0.0', 80))\nwhile True:\n    c, a = s.accept()\n    c.sendall(a[0].encode())\n    c.close()"])
-        .spawn()
-        .unwrap();
-    wait_for("the world's server", || TcpStream::connect(("198.51.100.2", 80)).is_ok()).await;
+    let outside = Outside::new(format!("w{}", world.config.instance));
+    let address = outside.address;
+    wait_for("the world's server", || TcpStream::connect((address, 80)).is_ok()).await;
     let seen = world
-        .run(
+        .run(&format!(
             "exec python3 -c \"import socket
-s = socket.create_connection(('198.51.100.2', 80), 2)
-print(s.recv(99).decode(), end='')\"",
-        )
+s = socket.create_connection(('{address}', 80), 2)
+print(s.recv(99).decode(), end='')\""
+        ))
         .await;
-    server.kill().unwrap();
-    server.wait().unwrap();
-    ip(&format!("netns del {name}"));
-    assert_eq!(seen.0, "198.51.100.1");
+    let [first, second, third, _] = address.octets();
+    assert_eq!(seen.0, Ipv4Addr::new(first, second, third, 1).to_string());
     world.close().await;
 }
