@@ -55,7 +55,7 @@ fn whole(platform: &Platform, app: &str) -> Value {
     })
 }
 
-/// S8: a backup made while apps are served, configured and pushed to is the same platform elsewhere,
+/// fault S8: a backup made while apps are served, configured and pushed to is the same platform elsewhere,
 /// to the digest; what is damaged, newer or in the way is refused by name and changes nothing.
 #[test]
 fn a_backup_under_load_is_the_same_platform_on_an_empty_machine() {

@@ -38,7 +38,7 @@ fn release(platform: &Platform, app: &str, blob: &[u8]) {
     post(&format!("/apps/{app}/releases"), &json!({"slug": slug["id"]}));
 }
 
-/// R15: everything is killed at once, `run` is empty, mounts, networks and groups are gone; with the
+/// fault R15: everything is killed at once, `run` is empty, mounts, networks and groups are gone; with the
 /// state, and with a state that nobody can read.
 #[test]
 fn twenty_apps_serve_within_a_minute_of_a_cold_boot_with_and_without_the_state() {

@@ -42,8 +42,8 @@ fn fold_log_into(path: &Path) {
     assert!(folded.unwrap().success());
 }
 
-/// S7: a second platform on the same data says who has it, and disturbs nothing.
-/// S4: a damaged state is left as it is, and apps are served without it, also after a reboot; with a
+/// fault S7: a second platform on the same data says who has it, and disturbs nothing.
+/// fault S4: a damaged state is left as it is, and apps are served without it, also after a reboot; with a
 /// whole one everything is as it was, and by itself.
 #[test]
 fn one_platform_at_a_time_and_only_on_sound_state() {
@@ -120,7 +120,7 @@ fn an_older_program_refuses_a_newer_state() {
     assert!(said.contains("has schema 99") && said.contains("use the newer program"), "{said}");
 }
 
-/// S9: what belongs to nobody is removed at start; what belongs to somebody is not.
+/// fault S9: what belongs to nobody is removed at start; what belongs to somebody is not.
 #[test]
 fn orphans_are_swept_at_start() {
     let mut platform = Platform::start();
@@ -182,7 +182,7 @@ fn fill(dir: &Path, bytes: u64) -> tempfile::NamedTempFile {
     filler
 }
 
-/// S2: a disk that fills up refuses what is new and keeps what is there serving; with room again
+/// fault S2: a disk that fills up refuses what is new and keeps what is there serving; with room again
 /// everything goes on.
 #[test]
 fn a_full_disk_refuses_writes_and_goes_on_reading() {

@@ -78,7 +78,7 @@ fn last_beat(platform: &Platform, app: &str) -> u32 {
     beats.max().unwrap_or(0)
 }
 
-/// R11, R14: whatever is killed, every dyno runs on with its process, its address and its place
+/// fault R11, R14: whatever is killed, every dyno runs on with its process, its address and its place
 /// in `ps`, and not one request that goes to it is lost.
 #[test]
 fn dynos_outlive_the_platform_the_spawner_and_both() {
@@ -136,8 +136,8 @@ fn dynos_outlive_the_platform_the_spawner_and_both() {
     assert!(said.windows(2).all(|two| two[1] == two[0] + 1), "a line is lost or twice: {said:?}");
 }
 
-/// R13: what ended while nobody looked is known after the start, and restarted or told.
-/// R15: after a reboot every app is back by itself, once, and nothing stale is left.
+/// fault R13: what ended while nobody looked is known after the start, and restarted or told.
+/// fault R15: after a reboot every app is back by itself, once, and nothing stale is left.
 #[test]
 fn ends_are_known_after_an_absence_and_apps_are_back_after_a_reboot() {
     let mut platform = Platform::start();
@@ -200,7 +200,7 @@ fn said(platform: &Platform, app: &str, text: &str) -> usize {
     platform.logs(app).matches(text).count()
 }
 
-/// R1, R2, R3, R5, R8, R12: whatever a dyno does, or is done to it, is told and bounded, and its
+/// fault R1, R2, R3, R5, R8, R12: whatever a dyno does, or is done to it, is told and bounded, and its
 /// neighbour does not notice.
 #[test]
 fn dynos_that_misbehave_harm_nobody() {
@@ -220,7 +220,7 @@ fn dynos_that_misbehave_harm_nobody() {
     ];
     let checkout = deploy(&platform, "faulty", procfile, &files);
 
-    // R3: a program without a handler ends by SIGTERM, at once.
+    // fault R3: a program without a handler ends by SIGTERM, at once.
     scale(&platform, "faulty", "plain", 1);
     until("it is up", BOUND, || (state(&platform, "faulty", "plain.1") == "up").then_some(()));
     scale(&platform, "faulty", "plain", 0);
@@ -229,7 +229,7 @@ fn dynos_that_misbehave_harm_nobody() {
         (said(&platform, "faulty", text) == 1).then_some(())
     });
 
-    // R2: one that ignores it is killed when its grace is over.
+    // fault R2: one that ignores it is killed when its grace is over.
     scale(&platform, "faulty", "stubborn", 1);
     until("it is up", BOUND, || {
         (said(&platform, "faulty", "stubborn.1]: ready") > 0).then_some(())
@@ -241,14 +241,14 @@ fn dynos_that_misbehave_harm_nobody() {
         (told && logs.contains("heroku[stubborn.1]: Process exited with status 137")).then_some(())
     });
 
-    // R1: three starts at once, then a wait, and everybody can see it.
+    // fault R1: three starts at once, then a wait, and everybody can see it.
     scale(&platform, "faulty", "crash", 1);
     until("it is seen to crash", BOUND, || {
         let starts = said(&platform, "faulty", "heroku[crash.1]: Starting process");
         (starts == 3 && state(&platform, "faulty", "crash.1") == "crashed").then_some(())
     });
 
-    // R12: a process killed behind our back.
+    // fault R12: a process killed behind our back.
     let killed = platform.dynos().into_iter().find(|d| d.id != quiet.id && d.name == "web.1");
     let killed = killed.unwrap();
     signal(killed.pid, "KILL");
@@ -263,7 +263,7 @@ fn dynos_that_misbehave_harm_nobody() {
 
     greedy_ones(&platform, quiet);
 
-    // R5: what never listens is not released.
+    // fault R5: what never listens is not released.
     checkout.commit(&[("web.py", "import time; print('thinking', flush=True); time.sleep(99)\n")]);
     let pushed = checkout.push();
     let pushed =
@@ -272,7 +272,7 @@ fn dynos_that_misbehave_harm_nobody() {
     assert_eq!(platform.app("faulty", "/").body, "web.1", "the old release serves");
 }
 
-/// R8: processes and disk without end; the neighbour `quiet` answers.
+/// fault R8: processes and disk without end; the neighbour `quiet` answers.
 fn greedy_ones(platform: &Platform, quiet: Dyno) {
     let load = Load::start(move || quiet.get("/"));
     std::thread::sleep(Duration::from_secs(1));
@@ -297,7 +297,7 @@ fn greedy_ones(platform: &Platform, quiet: Dyno) {
     });
 }
 
-/// C16, G10: killed in the middle of a build, the platform comes back to a build that has failed,
+/// fault C16, G10: killed in the middle of a build, the platform comes back to a build that has failed,
 /// to no release of it, to nothing left of it, and takes the next push.
 #[test]
 fn a_build_that_dies_with_the_platform_leaves_nothing() {
@@ -349,7 +349,7 @@ fn a_build_that_dies_with_the_platform_leaves_nothing() {
     assert_eq!((releases(&platform), platform.app("halfway", "/").status), (2, 200));
 }
 
-/// R18: a damaged slug is never run, not even in part; the log says what is wrong; and with the
+/// fault R18: a damaged slug is never run, not even in part; the log says what is wrong; and with the
 /// slug whole again the app is, too.
 #[test]
 fn a_damaged_slug_is_not_run() {
