@@ -309,7 +309,7 @@ mod tests {
         let deadline = Instant::now() + Duration::from_secs(5);
         while Instant::now() < deadline {
             match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
-                Ok(stat) if !stat.contains(") Z") => std::thread::yield_now(),
+                Ok(stat) if !stat.contains(") Z") => thread::yield_now(),
                 _ => return true,
             }
         }

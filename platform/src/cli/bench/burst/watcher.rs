@@ -58,16 +58,13 @@ impl Watcher {
     ) -> Result<(), BenchError> {
         let mut progress = self.progress.clone();
         let all = progress.wait_for(|now| now.done >= tasks && now.up >= dynos);
-        match tokio::time::timeout_at(until.into(), all).await {
-            Ok(seen) => seen
-                .map(drop)
-                .map_err(|error| BenchError::at("watch the burst")(io::Error::other(error))),
-            Err(_) => {
-                let Progress { done, up } = *self.progress.borrow();
-                let step = format!("see more than {done} tasks end and {up} dynos up in time");
-                Err(BenchError::at(step)(io::ErrorKind::TimedOut))
-            }
+        if let Ok(seen) = tokio::time::timeout_at(until.into(), all).await {
+            let failed = |error| BenchError::at("watch the burst")(io::Error::other(error));
+            return seen.map(drop).map_err(failed);
         }
+        let Progress { done, up } = *self.progress.borrow();
+        let step = format!("see more than {done} tasks end and {up} dynos up in time");
+        Err(BenchError::at(step)(io::ErrorKind::TimedOut))
     }
 
     pub(super) async fn end(self) -> Seen {
