@@ -23,7 +23,7 @@ const SMALL: Size = Size { machines: 6, apps: 6, dynos: 5 };
 const EPISODES: u32 = 8;
 
 /// 20,000 dynos on a thousand machines; `LATHE_SIMULATION_DYNOS=100` makes that 100,000, which
-/// takes a minute or two.
+/// did not end within ten minutes when it was tried.
 fn large() -> Size {
     let dynos = std::env::var("LATHE_SIMULATION_DYNOS").map_or(20, |text| text.parse().unwrap());
     Size { machines: 1000, apps: 1000, dynos }
