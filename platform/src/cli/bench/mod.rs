@@ -4,6 +4,7 @@ mod burst;
 mod crun;
 mod docker;
 mod figures;
+mod ground;
 mod groups;
 mod limit;
 mod logs;

@@ -2,10 +2,9 @@
 
 use super::BenchError;
 use super::figures::{milliseconds, quantile, sorted};
+use super::ground::{self, Owner};
 use super::steps::{Passed, Steps};
-use crate::cli::client::Client;
 use crate::cli::say::say;
-use crate::cli::tour::Sample;
 use crate::cli::up;
 use crate::config::Config;
 use crate::roles::Running;
@@ -65,15 +64,7 @@ struct Report {
 }
 
 pub(super) async fn push(mut config: Config, how: &Push, steps: &Steps) -> Result<(), BenchError> {
-    let room = tempfile::Builder::new().prefix("lathe-bench-").tempdir();
-    let room = room.map_err(BenchError::at("make a directory"))?;
-    config.data = room.path().join("data");
-    let listen = &mut config.listen;
-    for address in
-        [&mut listen.api_tls, &mut listen.api_plain, &mut listen.rendezvous, &mut listen.router]
-    {
-        address.set_port(0);
-    }
+    let room = ground::lay_out(&mut config)?;
     let running = up::start(config).await?;
     let measured = measure(&running, room.path(), how.count, steps).await;
     running.stop(true).await;
@@ -91,18 +82,7 @@ async fn measure(
     count: u32,
     steps: &Steps,
 ) -> Result<Report, BenchError> {
-    let config = &running.config;
-    let read = |path: PathBuf| {
-        let step = format!("read {}", path.display());
-        std::fs::read_to_string(path).map_err(BenchError::at(step))
-    };
-    let token = read(config.owner_token())?;
-    let client = Client::new(&running.endpoints, token.trim(), &read(config.ca_certificate())?)?;
-    client.post("/apps", &serde_json::json!({ "name": APP })).await?;
-    let port = running.endpoints.api_tls.port();
-    let bundle = config.tls_dir().join("bundle.pem");
-    let sample = Sample::make(room, APP, port, token.trim(), &bundle).await?;
-
+    let sample = Owner::of(running)?.create(APP, room).await?;
     let watching = tokio::spawn(watch_dynos(running.observed.clone(), steps.clone()));
     let mut pushes = Vec::new();
     let before = super::figures::load();

@@ -11,9 +11,8 @@ mod watcher;
 
 use super::BenchError;
 use super::figures::{load, milliseconds, quantile, sorted};
-use crate::cli::client::Client;
+use super::ground::{self, Owner};
 use crate::cli::say::say;
-use crate::cli::tour::Sample;
 use crate::cli::up;
 use crate::config::Config;
 use crate::roles::Running;
@@ -29,9 +28,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use watcher::{Machine, Watcher};
 
@@ -74,7 +74,7 @@ struct Report {
     load_before: String,
     /// Until every task had ended with its result on disk and every dyno was up.
     total_s: f64,
-    /// Tasks whose recorded result is not the one they ended with.
+    /// Tasks whose result is not on record as the one they ended with.
     wrong_results: usize,
     lives_of_tasks: Vec<Passing>,
     lives_of_dynos: Vec<Passing>,
@@ -111,15 +111,7 @@ impl Latency {
 }
 
 pub(super) async fn burst(mut config: Config, how: &Burst) -> Result<(), BenchError> {
-    let room = tempfile::Builder::new().prefix("lathe-bench-").tempdir();
-    let room = room.map_err(BenchError::at("make a directory"))?;
-    config.data = room.path().join("data");
-    let listen = &mut config.listen;
-    for address in
-        [&mut listen.api_tls, &mut listen.api_plain, &mut listen.rendezvous, &mut listen.router]
-    {
-        address.set_port(0);
-    }
+    let room = ground::lay_out(&mut config)?;
     // What is promised is not what is used: these dynos sleep.
     config.room.memory_percent = u32::MAX;
     config.room.cpu_percent = u32::MAX;
@@ -150,7 +142,8 @@ async fn measure(
     room: &Path,
     how: &Burst,
 ) -> Result<(Report, Vec<Curve>), BenchError> {
-    let (apps, token) = deploy(running, room, how).await?;
+    let owner = Owner::of(running)?;
+    let (apps, token) = (deploy(&owner, room, how).await?, owner.token);
     let load_before = load();
     let before = Machine::now()?;
     say!("-----> {} tasks and {} dynos of class {SIZE}", how.tasks, how.dynos);
@@ -163,10 +156,11 @@ async fn measure(
     watcher.until_all(how.tasks as usize, how.dynos as usize, begin + PATIENCE).await?;
     let total = begin.elapsed();
     let after = Machine::now()?;
-    let visits = visitor.end();
-    let seen = watcher.end().await;
+    let visits = visitor.end().await?;
+    let seen = watcher.end().await?;
     let tear_down = tear_down(running, &token, &apps).await?;
     let all = f64::from(how.tasks + how.dynos);
+    let is_right = |status: &&u8| **status == RESULT;
     let used_bytes = before.available_bytes.saturating_sub(after.available_bytes);
     let report = Report {
         tasks: how.tasks,
@@ -174,7 +168,7 @@ async fn measure(
         class: SIZE,
         load_before,
         total_s: total.as_secs_f64(),
-        wrong_results: seen.results.values().filter(|status| **status != RESULT).count(),
+        wrong_results: how.tasks as usize - seen.results.values().filter(is_right).count(),
         lives_of_tasks: seen.tasks.passings(),
         lives_of_dynos: seen.dynos.passings(),
         api: Latency::of(answers.into_iter()),
@@ -187,30 +181,16 @@ async fn measure(
     Ok((report, curves(&seen.tasks, &seen.dynos)))
 }
 
-/// Apps whose dynos sleep; none runs yet. Gives their names and the owner's token.
-async fn deploy(
-    running: &Running,
-    room: &Path,
-    how: &Burst,
-) -> Result<(Vec<String>, String), BenchError> {
-    let config = &running.config;
-    let read = |path: PathBuf| {
-        let step = format!("read {}", path.display());
-        fs::read_to_string(path).map_err(BenchError::at(step))
-    };
-    let token = read(config.owner_token())?.trim().to_owned();
-    let client = Client::new(&running.endpoints, &token, &read(config.ca_certificate())?)?;
+/// Apps whose dynos sleep; none runs yet. Gives their names.
+async fn deploy(owner: &Owner<'_>, room: &Path, how: &Burst) -> Result<Vec<String>, BenchError> {
     let count = how.dynos.div_ceil(DYNOS_OF_APP).max(1);
     let apps: Vec<String> = (0..count).map(|number| format!("burst-{number}")).collect();
-    let port = running.endpoints.api_tls.port();
-    let bundle = config.tls_dir().join("bundle.pem");
     for app in &apps {
-        client.post("/apps", &json!({ "name": app })).await?;
-        let sample = Sample::make(&room.join(app), app, port, &token, &bundle).await?;
+        let sample = owner.create(app, &room.join(app)).await?;
         sample.change("Procfile", PROCFILE).await?;
         sample.push(Stdio::null()).await?;
     }
-    Ok((apps, token))
+    Ok(apps)
 }
 
 /// Asks for the dynos app by app and for the tasks one by one; gives how long each answer took.
@@ -280,27 +260,32 @@ async fn tear_down(
 
 /// A client who has nothing to do with the burst, and looks at the app now and then.
 struct Visitor {
-    task: JoinHandle<()>,
-    visits: Arc<Mutex<Vec<Duration>>>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<Result<Vec<Duration>, BenchError>>,
 }
 
 impl Visitor {
     fn start(address: SocketAddr, token: &str, app: &str) -> Self {
-        let visits = Arc::new(Mutex::new(Vec::new()));
-        let (noted, token, path) = (visits.clone(), token.to_owned(), format!("/apps/{app}"));
+        let (token, path) = (token.to_owned(), format!("/apps/{app}"));
+        let (stop, mut stopped) = watch::channel(false);
         let task = tokio::spawn(async move {
-            let Ok(mut caller) = Caller::connect(address, &token).await else { return };
-            while let Ok((_, took)) = caller.call(Method::GET, &path, &json!({})).await {
-                noted.lock().unwrap_or_else(PoisonError::into_inner).push(took);
-                tokio::time::sleep(VISIT_EVERY).await;
+            let mut caller = Caller::connect(address, &token).await?;
+            let mut visits = Vec::new();
+            loop {
+                visits.push(caller.call(Method::GET, &path, &json!({})).await?.1);
+                let rest = tokio::time::timeout(VISIT_EVERY, stopped.wait_for(|stop| *stop));
+                if rest.await.is_ok() {
+                    return Ok(visits);
+                }
             }
         });
-        Self { task, visits }
+        Self { stop, task }
     }
 
-    fn end(self) -> Vec<Duration> {
-        self.task.abort();
-        std::mem::take(&mut *self.visits.lock().unwrap_or_else(PoisonError::into_inner))
+    /// How long each visit took; the first that failed fails the measurement.
+    async fn end(self) -> Result<Vec<Duration>, BenchError> {
+        self.stop.send_replace(true);
+        self.task.await.map_err(BenchError::at("visit the API"))?
     }
 }
 

@@ -35,7 +35,7 @@ struct Progress {
 }
 
 pub(super) struct Watcher {
-    task: JoinHandle<Seen>,
+    task: JoinHandle<Result<Seen, BenchError>>,
     progress: watch::Receiver<Progress>,
     stop: watch::Sender<bool>,
 }
@@ -67,9 +67,9 @@ impl Watcher {
         Err(BenchError::at(step)(io::ErrorKind::TimedOut))
     }
 
-    pub(super) async fn end(self) -> Seen {
+    pub(super) async fn end(self) -> Result<Seen, BenchError> {
         self.stop.send_replace(true);
-        self.task.await.unwrap_or_default()
+        self.task.await.map_err(BenchError::at("watch the burst"))?
     }
 }
 
@@ -78,7 +78,7 @@ async fn look(
     observed: watch::Receiver<Arc<Observed>>,
     told: watch::Sender<Progress>,
     stopped: watch::Receiver<bool>,
-) -> Seen {
+) -> Result<Seen, BenchError> {
     let begin_ms = Timestamp::now().as_millisecond();
     let seconds = |at_ms: i64| {
         Duration::from_millis(u64::try_from(at_ms - begin_ms).unwrap_or(0)).as_secs_f64()
@@ -99,7 +99,7 @@ async fn look(
                 seen.dynos.note(Stage::Running, &name, seconds(since_ms));
             }
         }
-        for task in tasks(&store).await {
+        for task in tasks(&store).await? {
             seen.tasks.note(Stage::Accepted, &task.id, seconds(task.created_at.as_millisecond()));
             if task.state != OneOffState::Starting {
                 seen.tasks.note(Stage::Running, &task.id, now_s);
@@ -113,14 +113,15 @@ async fn look(
         let (done, up) = (seen.tasks.count(Stage::Done), seen.dynos.count(Stage::Running));
         told.send_replace(Progress { done, up });
         if last {
-            return seen;
+            return Ok(seen);
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
-async fn tasks(store: &Store) -> Vec<OneOff> {
-    store.read(oneoffs::all).await.unwrap_or_default()
+async fn tasks(store: &Store) -> Result<Vec<OneOff>, BenchError> {
+    let read = store.read(oneoffs::all).await;
+    read.map_err(|error| BenchError::at("read the state")(io::Error::other(error)))
 }
 
 /// What the whole machine has used and has left.
