@@ -10,7 +10,7 @@ use crate::transcript::{Transcript, plain};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -18,10 +18,29 @@ const EXPORT_BYTES_MAX: usize = 1 << 20;
 /// The shell sets these for itself; they are nothing a buildpack exported.
 const OF_THE_SHELL: [&str; 4] = ["_", "PWD", "OLDPWD", "SHLVL"];
 
+/// What the app is built for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Aim {
+    Slug,
+    /// By `bin/test-compile`, where a buildpack has it.
+    Tests,
+}
+
+impl Aim {
+    fn program(self, pack: &Buildpack) -> PathBuf {
+        let for_tests = match self {
+            Self::Slug => None,
+            Self::Tests => pack.program("test-compile"),
+        };
+        for_tests.unwrap_or_else(|| pack.dir.join("bin/compile"))
+    }
+}
+
 /// Builds the app with each buildpack in turn.
 pub(crate) fn build(
     site: &mut Site<'_>,
     chosen: &mut [Chosen],
+    aim: Aim,
     out: &mut Transcript,
 ) -> Result<(), CompileError> {
     for Chosen { pack, app } in chosen {
@@ -30,7 +49,7 @@ pub(crate) fn build(
             None => app.insert(detect::app(site, pack, out)?),
         };
         out.step(&format!("{app} app detected"));
-        compile(site, pack, app, out)?;
+        compile(site, pack, &aim.program(pack), app, out)?;
         site.env = exported(site, pack)?;
     }
     Ok(())
@@ -40,12 +59,12 @@ pub(crate) fn build(
 fn compile(
     site: &Site<'_>,
     pack: &Buildpack,
+    path: &Path,
     app: &str,
     out: &mut Transcript,
 ) -> Result<(), CompileError> {
-    let path = pack.dir.join("bin/compile");
     let Ended { ending, at_work } = site
-        .program(pack, &path, Folders::BuildCacheEnv)
+        .program(pack, path, Folders::BuildCacheEnv)
         .stream(&site.watch, |bytes| out.raw(bytes))
         .map_err(|source| CompileError::Run {
             buildpack: pack.name.clone(),

@@ -28,6 +28,8 @@ pub enum CompileError {
     SlugIgnore(#[source] IgnoreError),
     #[error("the Procfile is not valid")]
     Procfile(#[source] ProcfileError),
+    #[error("the app.json is not valid")]
+    AppJson(#[source] serde_json::Error),
     #[error("buildpack reference is not valid")]
     Reference(#[source] ParseReferenceError),
     #[error("{count} buildpacks are more than {max}")]
@@ -62,6 +64,12 @@ pub enum CompileError {
     },
     #[error("compiling the {app} app did not finish within {} seconds (build.timeout)", limit.as_secs())]
     TimedOut { app: String, limit: Duration, at_work: Vec<String> },
+    #[error("test-setup of app.json failed with status {status}: the tests were not run")]
+    TestSetup { status: u8 },
+    #[error("the tests did not end within {} seconds (build.timeout)", limit.as_secs())]
+    TestsTimedOut { limit: Duration, at_work: Vec<String> },
+    #[error("this app has no tests that could be found")]
+    NoTests,
     #[error("the build was cancelled")]
     Cancelled,
     #[error("the export file of {buildpack} could not be sourced: {said}")]
@@ -121,7 +129,10 @@ impl CompileError {
     pub fn step(&self) -> &'static str {
         match self {
             Self::Prepare { .. } | Self::ConfigVar { .. } => "prepare",
-            Self::ReadSource { .. } | Self::SlugIgnore(_) | Self::Procfile(_) => "source",
+            Self::ReadSource { .. }
+            | Self::SlugIgnore(_)
+            | Self::Procfile(_)
+            | Self::AppJson(_) => "source",
             Self::Reference(_)
             | Self::TooManyBuildpacks { .. }
             | Self::Fetch { .. }
@@ -129,6 +140,7 @@ impl CompileError {
             Self::NoneDetected { .. } | Self::NotDetected { .. } => "detect",
             Self::Run { program, .. } => program,
             Self::Compile { .. } | Self::TimedOut { .. } | Self::Cancelled => "compile",
+            Self::TestSetup { .. } | Self::TestsTimedOut { .. } | Self::NoTests => "test",
             Self::Export { .. } => "export",
             Self::Release { .. } => "release",
             Self::TooLarge { .. } | Self::Pack(_) | Self::HandOver(_) => "pack",
@@ -140,7 +152,9 @@ impl CompileError {
         let text = with_causes(self);
         let (about, lines): (_, &[String]) = match self {
             Self::Compile { last_words, .. } => ("Its last words", last_words),
-            Self::TimedOut { at_work, .. } => ("It was still at", at_work),
+            Self::TimedOut { at_work, .. } | Self::TestsTimedOut { at_work, .. } => {
+                ("It was still at", at_work)
+            }
             _ => ("", &[]),
         };
         if lines.is_empty() { text } else { format!("{text}\n{about}: {}", lines.join("\n  ")) }
@@ -158,6 +172,13 @@ impl CompileError {
             Self::SlugIgnore(_) => "Mend the named line of .slugignore and push again.",
             Self::Procfile(_) => {
                 "Each line of a Procfile is `type: command`. Mend it and push again."
+            }
+            Self::AppJson(_) => "Mend what the message names.",
+            Self::TestSetup { .. } => "The lines above are its own; mend what they name.",
+            Self::TestsTimedOut { .. } => "Make them quicker, or raise build.timeout.",
+            Self::NoTests => {
+                "Say in app.json how: {\"scripts\": {\"test\": \"command\"}}, or use a buildpack with a \
+                 bin/test."
             }
             Self::Reference(_) => {
                 "A buildpack is a built-in name, an https:// git URL with an optional #ref, or the \

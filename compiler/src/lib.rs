@@ -1,5 +1,6 @@
 //! Source tree to slug, by the Heroku Buildpack API; nothing about servers or releases.
 
+mod app_json;
 mod build;
 mod buildpack;
 mod detect;
@@ -18,6 +19,7 @@ mod release;
 mod report;
 mod site;
 mod source;
+mod test_run;
 mod transcript;
 pub mod wire;
 mod worker;
@@ -29,6 +31,7 @@ pub use inputs::Inputs;
 pub use job::{Cancel, Compiled, Job, UsedBuildpack};
 pub use release::{Release, ReleaseError, parse as parse_release};
 pub use source::copy_tree;
+pub use test_run::{TestRun, test};
 pub use transcript::Transcript;
 pub use worker::run_worker;
 
@@ -65,7 +68,7 @@ fn steps(job: &Job, out: &mut Transcript, slug: impl Write) -> Result<Compiled, 
     out.step(&format!("Building on the {} stack", job.stack));
     let inputs = inputs::seen(&job.build_dir)?;
     let mut chosen = detect::choose(&site, out)?;
-    let built = build::build(&mut site, &mut chosen, out);
+    let built = build::build(&mut site, &mut chosen, build::Aim::Slug, out);
     // Also of a failed build, but not of those whose turn never came.
     let asked = chosen.iter().filter(|chosen| chosen.app.is_some());
     let buildpacks = asked.map(|chosen| used(&site, chosen, out)).collect();

@@ -6,4 +6,5 @@ mod builds;
 mod builtin;
 mod choices;
 mod hostile;
+mod test_runs;
 mod worker;

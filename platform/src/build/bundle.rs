@@ -65,10 +65,10 @@ fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Path and content, sorted, without the buildpacks' tests.
+/// Path and content, sorted, without the buildpacks' fixture apps.
 fn files() -> Vec<(String, Vec<u8>)> {
     let mut files: Vec<_> = Bundle::iter()
-        .filter(|name| !name.split('/').any(|part| part == "test"))
+        .filter(|name| !name.contains("/test/"))
         .filter_map(|name| {
             Bundle::get(&name).map(|file| (name.into_owned(), file.data.into_owned()))
         })
@@ -106,5 +106,6 @@ mod tests {
         let mode = |path: &str| place.join(path).metadata().unwrap().permissions().mode() & 0o777;
         assert_eq!((mode("procfile/bin/detect"), mode("order")), (0o755, 0o644));
         assert!(!place.join("procfile/test").exists());
+        assert_eq!(mode("python/bin/test"), 0o755);
     }
 }

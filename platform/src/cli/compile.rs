@@ -1,12 +1,9 @@
 //! `lathe compile`: a directory to a slug, with no platform.
 
-use crate::build;
+use super::workshop::{Source, Workshop, WorkshopError};
 use crate::config::Config;
-use crate::stack::{self, HEROKU_STACK};
 use clap::Args;
-use lathe_compiler::{Job, Transcript, copy_tree};
-use std::collections::BTreeMap;
-use std::fs;
+use lathe_compiler::Transcript;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,124 +11,25 @@ use std::process::ExitCode;
 /// What to compile, and into what.
 #[derive(Debug, Args)]
 pub(super) struct Compile {
-    /// The app's source
-    dir: PathBuf,
+    #[command(flatten)]
+    source: Source,
     /// Where the slug goes
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// A buildpack: name, git URL with #ref, archive URL or directory; may be repeated
-    #[arg(long, value_name = "BUILDPACK")]
-    buildpack: Vec<String>,
-    /// Kept between builds [default: none is]
-    #[arg(long, value_name = "DIR")]
-    cache: Option<PathBuf>,
-    /// Config vars: one file each, as buildpacks get them
-    #[arg(long, value_name = "DIR")]
-    env_dir: Option<PathBuf>,
 }
 
-/// Why a directory was not compiled.
-#[derive(Debug, thiserror::Error)]
-pub enum CompileVerbError {
-    #[error("cannot {step} {}", path.display())]
-    File {
-        step: &'static str,
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    #[error("the bundled buildpacks cannot be laid out")]
-    Buildpacks(#[from] build::BundleError),
-}
-
-impl CompileVerbError {
-    pub(super) fn remedy(&self) -> String {
-        match self {
-            Self::File { .. } => "Check the path and its permissions.".into(),
-            Self::Buildpacks(_) => "Check the free space below the temporary directory.".into(),
-        }
-    }
-}
-
-/// Compiles a copy of the directory, so that the original stays as it is. When the app does not
-/// compile, the transcript says why and what to do; the exit status is all there is to add.
-pub(super) fn compile(config: &Config, what: &Compile) -> Result<ExitCode, CompileVerbError> {
-    let file = |step, path: &Path| {
-        let path = path.to_path_buf();
-        move |source| CompileVerbError::File { step, path, source }
-    };
-    let room = tempfile::tempdir().map_err(file("make a directory in", Path::new("/tmp")))?;
-    let within = |name: &str| room.path().join(name);
-    for name in ["home", "work"] {
-        fs::create_dir(within(name)).map_err(file("make", &within(name)))?;
-    }
-    copy_tree(&what.dir, &within("build")).map_err(file("copy", &what.dir))?;
-    let cache_dir = what.cache.clone().unwrap_or_else(|| within("cache"));
-    fs::create_dir_all(&cache_dir).map_err(file("make", &cache_dir))?;
-
-    let job = Job {
-        build_dir: within("build"),
-        cache_dir,
-        fetched_dir: within("fetched"),
-        home: within("home"),
-        work_dir: within("work"),
-        env_dir: within("env"),
-        builtin_dir: build::lay_out_buildpacks(&within("buildpacks"))?,
-        registry_dir: config.build.registry.clone(),
-        order: config.build.buildpacks.clone(),
-        buildpacks: what.buildpack.clone(),
-        env: what.env_dir.as_deref().map(read_env_dir).transpose()?.unwrap_or_default(),
-        extra_env: host_environment(config),
-        stack: stack::RUN.into(),
-        buildpack_stack: HEROKU_STACK.into(),
-        timeout: config.build.timeout,
-        fetch_timeout: config.build.fetch_timeout,
-        fetch_bytes_max: config.build.fetch_bytes,
-        output_bytes_max: config.build.output_bytes,
-        limits: config.archives,
-        cache_bytes_max: config.build.cache_bytes,
-        ..Job::default()
-    };
+/// When the app does not compile, the transcript says why and what to do; the exit status is all
+/// there is to add.
+pub(super) fn compile(config: &Config, what: &Compile) -> Result<ExitCode, WorkshopError> {
+    let workshop = Workshop::open(config, &what.source)?;
     // Beside its place and renamed: a build that fails leaves the last good slug alone.
     let dir = what.output.parent().filter(|dir| !dir.as_os_str().is_empty());
     let slug = tempfile::NamedTempFile::new_in(dir.unwrap_or(Path::new(".")))
-        .map_err(file("write beside", &what.output))?;
+        .map_err(WorkshopError::file("write beside", &what.output))?;
     let mut out = Transcript::new(io::stdout());
-    if lathe_compiler::compile(&job, &mut out, slug.as_file()).is_err() {
+    if lathe_compiler::compile(&workshop.job, &mut out, slug.as_file()).is_err() {
         return Ok(ExitCode::FAILURE);
     }
     let kept = slug.persist(&what.output).map_err(|error| error.error);
-    kept.map(|_| ExitCode::SUCCESS).map_err(file("write", &what.output))
-}
-
-/// Builds on the host itself find the host's own certificates and toolchain where they are.
-fn host_environment(config: &Config) -> BTreeMap<String, String> {
-    let mut environment = config.build.env.clone();
-    if let Some(bundle) = &config.build.ca_bundle {
-        for name in build::CA_VARIABLES {
-            environment.entry(name.into()).or_insert_with(|| bundle.display().to_string());
-        }
-    }
-    if let Some(toolchain) = &config.build.rust_toolchain {
-        let path = format!("{}:{}/bin", lathe_compiler::PATH, toolchain.display());
-        environment.entry("PATH".into()).or_insert(path);
-    }
-    if let Some(mirror) = &config.build.mirror {
-        let mirror = mirror.display().to_string();
-        environment.entry(build::MIRROR_VARIABLE.into()).or_insert(mirror);
-    }
-    environment
-}
-
-/// One file a variable, its name the name and its bytes the value.
-fn read_env_dir(dir: &Path) -> Result<BTreeMap<String, String>, CompileVerbError> {
-    let failed = |source| CompileVerbError::File { step: "read", path: dir.to_path_buf(), source };
-    let mut variables = BTreeMap::new();
-    for entry in fs::read_dir(dir).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        if let Ok(name) = entry.file_name().into_string() {
-            variables.insert(name, fs::read_to_string(entry.path()).map_err(failed)?);
-        }
-    }
-    Ok(variables)
+    kept.map(|_| ExitCode::SUCCESS).map_err(WorkshopError::file("write", &what.output))
 }

@@ -3,7 +3,6 @@
 use super::bench::BenchError;
 use super::bootstrap::BootstrapError;
 use super::client::ClientError;
-use super::compile::CompileVerbError;
 use super::connect::ConnectError;
 use super::demo::DemoError;
 use super::env::EnvError;
@@ -15,6 +14,7 @@ use super::slug::SlugVerbError;
 use super::token::TokenError;
 use super::up::UpVerbError;
 use super::verify::VerifyError;
+use super::workshop::WorkshopError;
 use crate::backup::BackupError;
 use crate::config::ConfigError;
 use crate::host::instance::InstanceError;
@@ -46,7 +46,7 @@ pub enum CliError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error(transparent)]
-    Compile(#[from] CompileVerbError),
+    Workshop(#[from] WorkshopError),
     #[error(transparent)]
     Slug(#[from] SlugVerbError),
     #[error(transparent)]
@@ -83,7 +83,7 @@ impl CliError {
             Self::Inputs(error) => error.remedy(),
             Self::Install(error) => error.remedy(),
             Self::Connect(error) => error.remedy(),
-            Self::Compile(error) => error.remedy(),
+            Self::Workshop(error) => error.remedy(),
             Self::Slug(error) => error.remedy(),
             Self::Bench(error) => error.remedy(),
             Self::Bootstrap(error) => error.remedy(),
@@ -120,7 +120,7 @@ impl CliError {
             | Self::Install(_)
             | Self::Up(_)
             | Self::Spawner(_) => 71,
-            Self::Compile(_)
+            Self::Workshop(_)
             | Self::Backup(_)
             | Self::Bench(_)
             | Self::Bootstrap(_)

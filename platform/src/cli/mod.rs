@@ -25,10 +25,12 @@ mod slugs;
 mod stacks;
 mod stop;
 mod table;
+mod test;
 mod token;
 mod tour;
 mod up;
 mod verify;
+mod workshop;
 
 pub use error::{CliError, report};
 
@@ -103,6 +105,9 @@ enum Command {
     },
     /// Compile a directory into a slug, with no platform
     Compile(compile::Compile),
+    /// Run an app's tests by its buildpacks' bin/test-compile and bin/test, or by its app.json, with no
+    /// platform
+    Test(test::Test),
     /// Make, unpack and compare slugs, with no platform
     #[command(subcommand)]
     Slug(slug::Slug),
@@ -206,6 +211,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Connect { target, end: true, .. } => connect::end(&config, &target)?,
         Command::Connect { target, command, .. } => connect::connect(&config, &target, &command)?,
         Command::Compile(what) => return Ok(compile::compile(&config, &what)?),
+        Command::Test(what) => return Ok(test::test(&config, &what)?),
         Command::Slug(what) => return Ok(slug::slug(&config, &what)?),
         Command::ReleaseInputs(what) => inputs::show(&config, &what)?,
         Command::ReleaseDiff(what) => release_diff::show(&config, &what)?,
