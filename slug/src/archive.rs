@@ -91,6 +91,7 @@ struct Pending {
     path: Option<Vec<u8>>,
     target: Option<Vec<u8>>,
     size: Option<u64>,
+    sparse: bool,
 }
 
 /// Yields entries in order. The verdict needs no file system: what passes here can be unpacked.
@@ -183,10 +184,10 @@ impl<R: BufRead> Archive<R> {
     ) -> Result<Option<Entry>, ArchiveError> {
         let raw = pending.path.unwrap_or_else(|| header.path_bytes().into_owned());
         let size = pending.size.unwrap_or(size);
-        let file_type = header.entry_type();
+        let file_type = if pending.sparse { EntryType::GNUSparse } else { header.entry_type() };
         let folder =
             file_type == EntryType::Directory || file_type.is_file() && raw.ends_with(b"/");
-        if size > 0 && (folder || !file_type.is_file()) {
+        if size > 0 && (folder || file_type != EntryType::GNUSparse && !file_type.is_file()) {
             return Err(ArchiveError::Weight { path: shown(&raw), bytes: size });
         }
         self.expect(size)?;
@@ -357,7 +358,7 @@ fn read_pax(records: &[u8], pending: &mut Pending) -> Option<()> {
             b"linkpath" => pending.target = Some(value.to_vec()),
             b"size" => pending.size = Some(record.value().ok()?.parse().ok()?),
             // A sparse file's data is not its content; to store it as if it were would corrupt it.
-            key if key.starts_with(b"GNU.sparse.") => return None,
+            key if key.starts_with(b"GNU.sparse.") => pending.sparse = true,
             _ => {}
         }
     }
