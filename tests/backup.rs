@@ -1,7 +1,7 @@
 //! The whole platform in one file, made under load, and made a platform again elsewhere.
 
 use crate::survive::{BOUND, deploy};
-use lathe_tests::{Load, Platform, lathe, request, until};
+use lathe_tests::{Checkout, Load, Platform, lathe, request, until};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -109,6 +109,71 @@ fn a_backup_under_load_is_the_same_platform_on_an_empty_machine() {
     other.up();
     assert_eq!(whole(&other, "kept"), before);
     until("it serves again", BOUND, || (other.app("kept", "/").status == 200).then_some(()));
+}
+
+/// fault S8: whatever moment of a push a backup is made at, what it says is there is there.
+#[test]
+fn a_backup_in_the_middle_of_pushes_is_of_one_moment() {
+    const PUSHES: usize = 5;
+    let platform = Platform::start();
+    let (status, app) = platform.api("POST", "/apps", &json!({"name": "moving"}));
+    assert_eq!(status, 201, "{app}");
+    let checkout = Checkout::new(&platform, "moving", &[("Procfile", "worker: sleep 1000\n")]);
+    checkout.push().accepted();
+    let room = tempfile::Builder::new().prefix("lathe-backup-").tempdir().unwrap();
+    let mut made = 0;
+    std::thread::scope(|scope| {
+        let pusher = scope.spawn(|| {
+            for push in 0..PUSHES {
+                checkout.commit(&[("push", &push.to_string())]);
+                checkout.push().accepted();
+            }
+        });
+        while !pusher.is_finished() {
+            let file = room.path().join(made.to_string());
+            let done = platform.command().arg("backup").arg(&file).output().unwrap();
+            assert!(done.status.success(), "{}", said(&done));
+            made += 1;
+        }
+    });
+    // The first, the last and one between: each is a platform that was.
+    let mut counts = Vec::new();
+    for backup in [0, made / 2, made - 1] {
+        let data = room.path().join(format!("data-{}", counts.len()));
+        let done = run(&data, &["restore", room.path().join(backup.to_string()).to_str().unwrap()]);
+        assert!(done.status.success(), "{}", said(&done));
+        counts.push(nothing_is_missing(&Platform::revive(&data, &[]), "moving"));
+    }
+    assert!(counts.is_sorted() && counts[2] <= PUSHES + 1, "{counts:?}");
+}
+
+/// Each release's slug can be had and its commit is in the repository, the last one's at the branch.
+/// Returns the number of releases that have a slug.
+fn nothing_is_missing(platform: &Platform, app: &str) -> usize {
+    let get = |path: &str| platform.api("GET", path, &Value::Null).1;
+    let id = get(&format!("/apps/{app}"))["id"].as_str().unwrap().to_owned();
+    let repo = platform.data().join(format!("git/{id}.git"));
+    let git = |arguments: &[&str]| {
+        Command::new("git").arg("--git-dir").arg(&repo).args(arguments).output().unwrap()
+    };
+    let releases = get(&format!("/apps/{app}/releases"));
+    let slugs: Vec<String> = releases
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|release| release["slug"]["id"].as_str().map(str::to_owned))
+        .collect();
+    for slug in &slugs {
+        let slug = get(&format!("/apps/{app}/slugs/{slug}"));
+        let commit = slug["commit"].as_str().unwrap_or_else(|| panic!("{slug}"));
+        assert!(git(&["cat-file", "-e", &format!("{commit}^{{tree}}")]).status.success(), "{slug}");
+        let digest = slug["checksum"].as_str().unwrap().trim_start_matches("SHA256:").to_owned();
+        let path =
+            lathe_slug::Store::path_in(&platform.data().join("slugs"), &digest.parse().unwrap());
+        assert!(path.is_file(), "{}", path.display());
+    }
+    assert!(git(&["fsck", "--strict"]).status.success());
+    slugs.len()
 }
 
 /// Each by its first wrong entry, and nothing is left of the try.

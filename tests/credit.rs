@@ -119,6 +119,7 @@ fn log(platform: &Platform) -> String {
     answer.expect("an answer").body
 }
 
+/// fault R9: who burns CPU is held to its share, also when the governor itself is gone.
 #[test]
 fn without_a_governor_nobody_bursts_and_balances_are_resumed() {
     with_platform(|mut platform| {

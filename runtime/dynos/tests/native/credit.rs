@@ -50,6 +50,7 @@ async fn held(governor: &Governor) -> Credit {
     only(governor).unwrap()
 }
 
+/// fault R9
 #[tokio::test(flavor = "multi_thread")]
 async fn a_burst_lasts_its_balance_and_then_the_baseline_is_all() {
     let world = World::new().await;
