@@ -27,6 +27,7 @@ pub const PLATFORM: &[Need] = &[
     (&["curl", "--version"], "curl"),
     (&["test", "-e", "/etc/ssl/certs/ca-certificates.crt"], "ca-certificates"),
 ];
+pub const DOCKER: Need = (&["dockerd", "--version"], "docker.io");
 pub const STRACE: Need = (&["strace", "--version"], "strace");
 pub const XFS: Need = (&["mkfs.xfs", "-V"], "xfsprogs");
 

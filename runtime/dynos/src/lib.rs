@@ -6,6 +6,7 @@ pub mod class;
 pub mod clock;
 pub mod containers;
 pub mod converge;
+pub mod docker;
 pub mod fake;
 pub mod governor;
 pub mod native;

@@ -16,13 +16,31 @@ mod script;
 #[path = "contract/subject.rs"]
 mod subject;
 
+#[path = "contract/docker.rs"]
+mod docker;
+#[path = "contract/dockerd.rs"]
+mod dockerd;
 #[path = "contract/fake.rs"]
 mod fake;
 #[path = "contract/native.rs"]
 mod native;
 
+use docker::Dockered;
+
 /// One test for each case, named after the engine: `native::a_dyno_starts_speaks_and_ends`.
 macro_rules! tests {
+    (one_after_the_other $engine:ident, $subject:ty, $($file:ident: $($case:ident)*;)*) => {
+        /// With one daemon for all of them, which some of them kill.
+        #[tokio::test(flavor = "multi_thread")]
+        async fn $engine() {
+            let Some(daemon) = crate::dockerd::Dockerd::shared().await else { return };
+            $($(
+                println!(stringify!($case));
+                crate::$file::$case::<$subject>().await;
+            )*)*
+            drop(daemon);
+        }
+    };
     ($engine:ident, $subject:ty, $($file:ident: $($case:ident)*;)*) => {
         mod $engine {
             $($(
@@ -35,11 +53,11 @@ macro_rules! tests {
     };
 }
 
-/// What even an engine without a kernel keeps, and what takes real processes.
+/// What even an engine without a kernel keeps, and more where there is one.
 macro_rules! contract {
-    ($engine:ident, $subject:ty $(, $file:ident: $($case:ident)*)*) => {
+    ($($order:ident)? => $engine:ident, $subject:ty $(, $file:ident: $($case:ident)*)*) => {
         tests!(
-            $engine, $subject,
+            $($order)? $engine, $subject,
             cases:
                 a_dyno_starts_speaks_and_ends
                 every_status_comes_back_as_it_was
@@ -62,12 +80,20 @@ macro_rules! contract {
     };
 }
 
-contract!(on_fake, crate::fake::Pretended);
-contract!(
-    on_native, crate::native::Native,
-    kernel:
-        a_terminal_has_a_size_takes_input_and_interrupts
-        given_pipes_carry_input_output_and_the_end
-        a_fork_bomb_stays_small
-        the_environment_is_the_configs_and_the_dynos
-);
+/// What takes real processes.
+macro_rules! kernel_contract {
+    ($($order:ident)? => $engine:ident, $subject:ty) => {
+        contract!(
+            $($order)? => $engine, $subject,
+            kernel:
+                a_terminal_has_a_size_takes_input_and_interrupts
+                given_pipes_carry_input_output_and_the_end
+                a_fork_bomb_stays_small
+                the_environment_is_the_configs_and_the_dynos
+        );
+    };
+}
+
+contract!(=> on_fake, crate::fake::Pretended);
+kernel_contract!(=> on_native, crate::native::Native);
+kernel_contract!(one_after_the_other => docker_keeps_the_contract, Dockered);

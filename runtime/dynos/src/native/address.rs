@@ -59,7 +59,7 @@ impl Network {
     }
 
     /// The host's address on every cable; the first of the block.
-    pub(super) fn gateway(self) -> Ipv4Addr {
+    pub(crate) fn gateway(self) -> Ipv4Addr {
         Ipv4Addr::from_bits(self.base + 1)
     }
 

@@ -22,7 +22,7 @@ const READY_MAX: usize = 4;
 
 /// The name of a berth, and of its control groups. Never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
-pub(super) struct BerthId(pub(super) Uuid);
+pub(crate) struct BerthId(pub(crate) Uuid);
 
 impl fmt::Display for BerthId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

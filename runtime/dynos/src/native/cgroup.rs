@@ -26,7 +26,7 @@ const CONTROLLERS: [&str; 4] = ["cpu", "cpuacct", "memory", "pids"];
 
 /// The group of one engine, in every hierarchy.
 #[derive(Debug)]
-pub(super) struct Cgroups {
+pub(crate) struct Cgroups {
     /// By controller name; `cpuacct` is a part of `cpu` in version 2.
     controllers: BTreeMap<&'static str, PathBuf>,
     unified: Option<PathBuf>,
@@ -36,7 +36,7 @@ pub(super) struct Cgroups {
 
 impl Cgroups {
     /// Finds the hierarchies and makes the engine's group `name` in each.
-    pub(super) fn open(name: &str) -> io::Result<Self> {
+    pub(crate) fn open(name: &str) -> io::Result<Self> {
         let mounts = Mounts::parse(&fs::read_to_string("/proc/self/mounts")?);
         let unified = mounts.unified.map(|root| (root.join(name), root));
         let mut v2 = false;
@@ -66,7 +66,7 @@ impl Cgroups {
     }
 
     /// The groups of one berth; they may not exist.
-    pub(super) fn of(&self, id: BerthId) -> Group {
+    pub(crate) fn of(&self, id: BerthId) -> Group {
         let name = id.to_string();
         let join =
             |(controller, group): (&&'static str, &PathBuf)| (*controller, group.join(&name));
@@ -78,7 +78,7 @@ impl Cgroups {
     }
 
     /// All berths that have a group in any hierarchy.
-    pub(super) fn all(&self) -> io::Result<Vec<BerthId>> {
+    pub(crate) fn all(&self) -> io::Result<Vec<BerthId>> {
         let mut ids = Vec::new();
         for group in self.controllers.values().chain(&self.unified) {
             for entry in fs::read_dir(group)? {
@@ -94,7 +94,7 @@ impl Cgroups {
 
     /// Removes the engine's own groups, those of the last dynos, which may be on their way out, and
     /// those of berths that were never taken.
-    pub(super) fn close(&self) -> io::Result<()> {
+    pub(crate) fn close(&self) -> io::Result<()> {
         self.all()?.into_iter().try_for_each(|id| self.of(id).remove())?;
         self.controllers.values().chain(&self.unified).try_for_each(|group| remove(group))
     }
@@ -102,13 +102,13 @@ impl Cgroups {
 
 /// The hierarchies of a machine, as `/proc/self/mounts` lists them.
 #[derive(PartialEq, Eq, Debug, Default)]
-pub(super) struct Mounts {
-    pub(super) v1: BTreeMap<String, PathBuf>,
-    pub(super) unified: Option<PathBuf>,
+pub(crate) struct Mounts {
+    pub(crate) v1: BTreeMap<String, PathBuf>,
+    pub(crate) unified: Option<PathBuf>,
 }
 
 impl Mounts {
-    pub(super) fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let mut mounts = Self::default();
         for line in text.lines() {
             let mut fields = line.split(' ');
@@ -133,25 +133,25 @@ impl Mounts {
 
 /// The control groups a berth has.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(super) struct Membership {
+pub(crate) struct Membership {
     /// Version 1: one directory a hierarchy, joined by the first process.
-    pub(super) v1: Vec<PathBuf>,
+    pub(crate) v1: Vec<PathBuf>,
     /// Version 2, also without controllers: the process is born there.
-    pub(super) v2: Option<PathBuf>,
+    pub(crate) v2: Option<PathBuf>,
 }
 
 /// How a dyno has fared, as its groups tell it at the end.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Met {
-    pub(super) memory_peak_bytes: u64,
-    pub(super) oom_kills: u64,
+pub(crate) struct Met {
+    pub(crate) memory_peak_bytes: u64,
+    pub(crate) oom_kills: u64,
     /// Processes it could not start.
-    pub(super) pids_denied: u64,
+    pub(crate) pids_denied: u64,
 }
 
 /// The groups of one berth, and so of the dyno in it.
 #[derive(Debug)]
-pub(super) struct Group {
+pub(crate) struct Group {
     controllers: BTreeMap<&'static str, PathBuf>,
     unified: Option<PathBuf>,
     v2: bool,
@@ -159,7 +159,7 @@ pub(super) struct Group {
 
 impl Group {
     /// Makes the groups, still without limits; after an error none is left.
-    pub(super) fn create(&self) -> io::Result<Membership> {
+    pub(crate) fn create(&self) -> io::Result<Membership> {
         if let Err(error) = self.directories().into_iter().try_for_each(fs::create_dir) {
             self.remove()?;
             return Err(error);
@@ -174,7 +174,7 @@ impl Group {
     }
 
     /// Sets the limits of `class`.
-    pub(super) fn limit(&self, class: &Class) -> io::Result<()> {
+    pub(crate) fn limit(&self, class: &Class) -> io::Result<()> {
         for limit in if self.v2 { limits_v2(class) } else { limits_v1(class) } {
             match self.set(limit.controller, limit.file, &limit.value) {
                 // A kernel without swap accounting.
@@ -186,7 +186,7 @@ impl Group {
     }
 
     /// What the dyno has met with; zero for what cannot be read any more.
-    pub(super) fn met(&self) -> Met {
+    pub(crate) fn met(&self) -> Met {
         let (peak, events) = if self.v2 {
             ("memory.peak", "memory.events")
         } else {
@@ -200,7 +200,7 @@ impl Group {
     }
 
     /// What the dyno uses; zero for what cannot be read any more.
-    pub(super) fn usage(&self) -> Usage {
+    pub(crate) fn usage(&self) -> Usage {
         let pids = self.number("pids", "pids.current");
         let Met { memory_peak_bytes, oom_kills, pids_denied } = self.met();
         let mut usage = Usage {
@@ -227,7 +227,7 @@ impl Group {
     }
 
     /// Where its CPU time is counted and capped.
-    pub(super) fn cpu(&self) -> Option<CpuGroup> {
+    pub(crate) fn cpu(&self) -> Option<CpuGroup> {
         if self.v2 {
             return self.unified.clone().map(CpuGroup::V2);
         }
@@ -236,12 +236,27 @@ impl Group {
     }
 
     /// The unified hierarchy counts who waits for a CPU even when it limits nothing.
-    pub(super) fn pressure(&self) -> Option<PathBuf> {
+    pub(crate) fn pressure(&self) -> Option<PathBuf> {
         self.unified.as_ref().map(|group| group.join("cpu.pressure")).filter(|file| file.exists())
     }
 
+    /// The group of that name in each of these.
+    pub(crate) fn child(&self, name: &str) -> Self {
+        Self {
+            controllers: self.controllers.iter().map(|(c, path)| (*c, path.join(name))).collect(),
+            unified: self.unified.as_ref().map(|group| group.join(name)),
+            v2: self.v2,
+        }
+    }
+
+    /// Every process, as the kernel lists them.
+    pub(crate) fn processes(&self) -> Vec<i32> {
+        let list = self.table("pids", "cgroup.procs");
+        list.lines().filter_map(|line| line.parse().ok()).collect()
+    }
+
     /// Kills whatever is in the groups and removes them.
-    pub(super) fn remove(&self) -> io::Result<()> {
+    pub(crate) fn remove(&self) -> io::Result<()> {
         self.directories().into_iter().try_for_each(|path| remove(path))
     }
 
@@ -333,7 +348,7 @@ fn quota(cap_millis: u32) -> u32 {
 }
 
 /// One write, as the kernel's files want it.
-pub(super) fn set(path: &Path, value: &str) -> io::Result<()> {
+pub(crate) fn set(path: &Path, value: &str) -> io::Result<()> {
     let name =
         |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
     fs::OpenOptions::new()
@@ -344,7 +359,7 @@ pub(super) fn set(path: &Path, value: &str) -> io::Result<()> {
 }
 
 /// Removes a group, killing what is in it for as long as the kernel calls it busy.
-pub(super) fn remove(path: &Path) -> io::Result<()> {
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
     let mut tries = 0;
     loop {
         match fs::remove_dir(path) {

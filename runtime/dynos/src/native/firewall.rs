@@ -7,13 +7,13 @@ use std::process::{Command, Stdio};
 
 /// What the rules are made from; every part is a number or checked by whoever made it.
 #[derive(Debug)]
-pub(super) struct Rules<'a> {
-    pub(super) table: &'a str,
+pub(crate) struct Rules<'a> {
+    pub(crate) table: &'a str,
     /// Every host end of a cable has a name that begins so.
-    pub(super) links: &'a str,
-    pub(super) network: Network,
+    pub(crate) links: &'a str,
+    pub(crate) network: Network,
     /// Name servers a dyno may ask, wherever they are.
-    pub(super) resolvers: &'a [Ipv4Addr],
+    pub(crate) resolvers: &'a [Ipv4Addr],
 }
 
 impl Rules<'_> {
@@ -71,13 +71,13 @@ table inet {table} {{
     }
 
     /// Replaces the table in one transaction.
-    pub(super) fn apply(&self) -> io::Result<()> {
+    pub(crate) fn apply(&self) -> io::Result<()> {
         nft(&self.text())
     }
 }
 
 /// Removes the table, if it is there.
-pub(super) fn remove(table: &str) -> io::Result<()> {
+pub(crate) fn remove(table: &str) -> io::Result<()> {
     nft(&format!("table inet {table} {{}}\ndelete table inet {table}\n"))
 }
 

@@ -3,6 +3,7 @@
 use super::record::Record;
 use super::wire::Failure;
 use super::{confine, syscalls};
+use crate::spec::DynoSpec;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::ffi::{CString, NulError};
@@ -52,8 +53,8 @@ fn try_execute(record: &Record, files: &[OwnedFd], terminal: bool) -> Result<Inf
     nix::unistd::chdir("/app")
         .or_else(|_| nix::unistd::chdir("/"))
         .map_err(Failure::at("enter /app"))?;
-    let environment = environment(record, terminal);
-    let arguments = arguments(record);
+    let environment = environment(&record.spec, terminal);
+    let arguments = arguments(record.argv.as_deref(), &record.spec.command);
     let nul = |_: NulError| Failure { step: "pass arguments".to_owned(), errno: libc::EINVAL };
     let argv = arguments
         .iter()
@@ -85,23 +86,24 @@ fn try_execute(record: &Record, files: &[OwnedFd], terminal: bool) -> Result<Inf
     Err(Failure::at(format!("execute {program}"))(io::Error::from(errno)))
 }
 
-fn arguments(record: &Record) -> Vec<String> {
-    match &record.argv {
-        Some(argv) => argv.clone(),
-        None => ["bash", "-c", PRELUDE, "bash", &record.spec.command].map(str::to_owned).to_vec(),
+/// What is executed: the caller's own words, or the dyno's command after its scripts.
+pub(crate) fn arguments(argv: Option<&[String]>, command: &str) -> Vec<String> {
+    match argv {
+        Some(argv) => argv.to_vec(),
+        None => ["bash", "-c", PRELUDE, "bash", command].map(str::to_owned).to_vec(),
     }
 }
 
 /// The app's config, and what the platform says about the dyno, which no config may change.
-fn environment(record: &Record, terminal: bool) -> BTreeMap<String, String> {
+pub(crate) fn environment(spec: &DynoSpec, terminal: bool) -> BTreeMap<String, String> {
     let mut environment = BTreeMap::from([("PATH".to_owned(), PATH.to_owned())]);
     if terminal {
         environment.insert("TERM".to_owned(), "xterm-256color".to_owned());
     }
-    environment.extend(record.spec.env.clone());
-    environment.insert("DYNO".to_owned(), record.spec.name.clone());
+    environment.extend(spec.env.clone());
+    environment.insert("DYNO".to_owned(), spec.name.clone());
     environment.insert("HOME".to_owned(), "/app".to_owned());
-    if let Some(port) = record.spec.port {
+    if let Some(port) = spec.port {
         environment.insert("PORT".to_owned(), port.to_string());
     }
     environment

@@ -16,22 +16,22 @@
 //! a dyno's first process writes the exit status to a file that it holds open from its birth.
 
 mod address;
-mod berths;
-mod cgroup;
+pub(crate) mod berths;
+pub(crate) mod cgroup;
 mod confine;
 mod container;
 mod cpuset;
 mod engine;
 mod exits;
-mod firewall;
+pub(crate) mod firewall;
 mod image;
 mod keeper;
-mod launch;
+pub(crate) mod launch;
 mod link;
 mod netlink;
 mod network;
 mod open;
-mod ports;
+pub(crate) mod ports;
 mod record;
 mod room;
 mod rootfs;

@@ -3,30 +3,22 @@
 use super::berths::BerthId;
 use super::engine::{Dyno, Shared, State};
 use super::record::Record;
-use crate::class::{Capacity, Demand, Shortage, Want};
-use crate::spec::DynoId;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use crate::class::{Capacity, Shortage, Tenant, Want, promised_beside};
+use crate::spec::{DynoId, DynoSpec};
+use std::collections::{BTreeMap, BTreeSet};
 
 type Dynos = BTreeMap<DynoId, Dyno>;
 
-/// Decides about one more dyno, and gives the CPUs it has to itself.
-///
-/// Dynos of one app and one name are one place: a new release's `web.1` starts beside the old
-/// one, and takes its room and its CPUs over.
+/// Decides about one more dyno, and gives the CPUs it has to itself: those of its predecessor, if
+/// it has one.
 pub(super) fn find(shared: &Shared, dynos: &Dynos, new: &Record) -> Result<Vec<u32>, Shortage> {
     let class = &new.spec.class;
-    let mut places: HashMap<(&str, &str), Demand> = HashMap::new();
-    let mut inherited = None;
-    for record in living(dynos) {
-        let place = (record.spec.app.as_str(), record.spec.name.as_str());
-        if place == (new.spec.app.as_str(), new.spec.name.as_str()) {
-            inherited = Some(&record.cpus).filter(|cpus| !cpus.is_empty());
-            continue;
-        }
-        let demand = places.entry(place).or_default();
-        *demand = demand.or(Demand::from(&record.spec.class));
-    }
-    let promised: Demand = places.values().copied().sum();
+    let place = tenant(&new.spec);
+    let same =
+        |record: &&Record| (tenant(&record.spec).0, tenant(&record.spec).1) == (place.0, place.1);
+    let inherited = living(dynos).filter(same).last().map(|record| &record.cpus);
+    let inherited = inherited.filter(|cpus| !cpus.is_empty());
+    let promised = promised_beside(place, living(dynos).map(|record| tenant(&record.spec)));
     let capacity = capacity(shared);
     capacity.admit(&promised, class)?;
     let wanted = usize::try_from(class.own_cpus).unwrap_or(usize::MAX);
@@ -41,6 +33,10 @@ pub(super) fn find(shared: &Shared, dynos: &Dynos, new: &Record) -> Result<Vec<u
         promised: promised.own_cpus.into(),
         total: capacity.own_cpus.into(),
     })
+}
+
+fn tenant(spec: &DynoSpec) -> Tenant<'_> {
+    (spec.app.as_str(), &spec.name, &spec.class)
 }
 
 /// As configured, but no more CPUs are set aside than the kernel lets us.

@@ -87,7 +87,8 @@ pub(crate) async fn what_was_removed_behind_our_back_is_noticed<S: Subject>() {
 pub(crate) async fn a_daemon_that_is_killed_costs_no_dyno<S: Subject>() {
     let subject = S::new().await;
     let (running, _) = start(&subject, &HANDLER).await;
-    let dying = Script { ends: Some((Duration::from_millis(500), 9)), ..Script::saying("said") };
+    // Without a word: pipes that nobody holds are lost with the last process that has them.
+    let dying = Script { ends: Some((Duration::from_millis(500), 9)), ..Script::default() };
     let (short, _) = start(&subject, &dying).await;
     hear(&subject, running, "before").await;
     subject.kill_daemon();
@@ -95,7 +96,6 @@ pub(crate) async fn a_daemon_that_is_killed_costs_no_dyno<S: Subject>() {
     sleep(Duration::from_secs(1)).await;
     subject.revive_daemon().await;
     assert_eq!(end(&subject, short).await.status, 9, "its end is not lost");
-    assert_eq!(output(&subject, short).await, "said\n");
     signalled(&subject, running).await;
     assert_eq!(end(&subject, running).await.status, 42);
     wait_some("another start", async || {

@@ -239,7 +239,7 @@ async fn read(fd: std::os::fd::OwnedFd) -> String {
 }
 
 /// A root with the host's shell and tools: a dyno must not be able to tell.
-fn make_stack(stack: &Path) {
+pub(crate) fn make_stack(stack: &Path) {
     for directory in ["etc", "usr/bin", "var/tmp", "root"] {
         fs::create_dir_all(stack.join(directory)).unwrap();
     }

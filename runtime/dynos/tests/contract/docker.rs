@@ -1,0 +1,105 @@
+//! The Docker engine on the bench, at a daemon of the tests' own.
+
+use crate::dockerd::{Dockerd, IMAGE, instance};
+use crate::script::Script;
+use crate::subject::Subject;
+use lathe_dynos::class::Capacity;
+use lathe_dynos::containers::{Known, Signal, Start, Stdio};
+use lathe_dynos::docker::{DockerConfig, DockerEngine, Image, Images};
+use lathe_dynos::spec::{DynoId, DynoSpec};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+static ENGINES: AtomicU32 = AtomicU32::new(0);
+
+pub(crate) struct Dockered {
+    daemon: Arc<Dockerd>,
+    config: DockerConfig,
+    engine: DockerEngine,
+}
+
+/// Everything runs on the tests' stack.
+#[derive(Debug)]
+struct OneImage;
+
+impl Images for OneImage {
+    fn image(&self, _spec: &DynoSpec) -> Image {
+        Image { reference: IMAGE.to_owned(), credentials: None }
+    }
+}
+
+impl Subject for Dockered {
+    type Engine = DockerEngine;
+
+    async fn new() -> Self {
+        let daemon = Dockerd::get();
+        let number = ENGINES.fetch_add(1, Ordering::Relaxed);
+        let config = DockerConfig {
+            dir: daemon.dir().join(format!("engine-{number}")),
+            instance: instance(number),
+            socket: daemon.socket(),
+            network: daemon.subnet(number).parse().unwrap(),
+            resolvers: Vec::new(),
+            images: Arc::new(OneImage),
+            capacity: Capacity::UNLIMITED,
+        };
+        let engine = DockerEngine::open(config.clone()).await.unwrap();
+        Self { daemon, config, engine }
+    }
+
+    fn engine(&self) -> &DockerEngine {
+        &self.engine
+    }
+
+    fn start_of(&self, script: &Script) -> Start {
+        let mut spec = lathe_dynos::fake::spec("web.1");
+        spec.command = script.command();
+        spec.class = crate::world::class();
+        Start {
+            id: DynoId::random(),
+            spec,
+            labels: BTreeMap::from([("slot".to_owned(), "web.1".to_owned())]),
+            stdio: Stdio::Logged,
+            mounts: Vec::new(),
+            extra_fds: Vec::new(),
+            argv: None,
+        }
+    }
+
+    async fn reopen(self, meanwhile: impl Future<Output = ()>) -> Self {
+        let Self { daemon, config, engine } = self;
+        drop(engine);
+        meanwhile.await;
+        let engine = DockerEngine::open(config.clone()).await.unwrap();
+        Self { daemon, config, engine }
+    }
+
+    async fn remove(&self, known: &Known) {
+        let name = format!("lathe-{}-{}", self.config.instance, known.id);
+        assert!(self.daemon.docker(&["rm", "--force", &name]).status().unwrap().success());
+    }
+
+    fn kill_daemon(&self) {
+        self.daemon.kill();
+    }
+
+    async fn revive_daemon(&self) {
+        self.daemon.revive().await;
+    }
+
+    fn stop_daemon(&self, stopped: bool) {
+        self.daemon.signal(if stopped { Signal::SIGSTOP } else { Signal::SIGCONT });
+    }
+
+    async fn close(self) {
+        self.engine.close(true).await.unwrap();
+        let group = format!("lathe-{}-docker", self.config.instance);
+        let left = std::fs::read_dir("/sys/fs/cgroup").unwrap().find_map(|hierarchy| {
+            let path = hierarchy.unwrap().path().join(&group);
+            path.exists().then_some(path)
+        });
+        assert_eq!(left.as_deref(), None::<&Path>, "a control group is left");
+    }
+}
