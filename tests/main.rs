@@ -9,6 +9,7 @@ mod buildpacks;
 mod cold;
 mod credit;
 mod durable;
+mod engines;
 mod fuzz;
 mod heroku;
 mod logs;

@@ -31,7 +31,7 @@ const DIRECTIONS: [(&str, &[&str]); 8] = [
 
 /// Modules of the platform and the other modules of it that they must not name: policy does not
 /// know its doors, the state knows nobody.
-const ABSENT: [(&str, &[&str]); 6] = [
+const ABSENT: [(&str, &[&str]); 8] = [
     (
         "platform/src/state",
         &["api", "attach", "build", "cli", "control", "git", "roles", "services"],
@@ -39,6 +39,11 @@ const ABSENT: [(&str, &[&str]); 6] = [
     ("platform/src/config", &["api", "attach", "build", "cli", "control", "git", "roles", "state"]),
     ("platform/src/stack", &["api", "attach", "build", "cli", "control", "git", "roles", "state"]),
     ("platform/src/control", &["api", "attach", "build", "cli", "git", "roles"]),
+    (
+        "platform/src/engine",
+        &["api", "attach", "build", "cli", "control", "git", "registry", "roles", "services"],
+    ),
+    ("platform/src/registry", &["api", "attach", "build", "cli", "control", "git", "roles"]),
     ("platform/src/build", &["api", "attach", "cli", "git", "roles"]),
     ("platform/src/api", &["cli", "roles"]),
 ];

@@ -2,13 +2,13 @@
 
 use crate::config::Config;
 use crate::endpoints::Endpoints;
+use crate::engine::{AppImages, Engine};
 use crate::stack::{self, Stacks};
 use crate::state::Store;
 use bytes::Bytes;
 use jiff::Timestamp;
 use lathe_dynos::class::Capacity;
 use lathe_dynos::governor::Governor;
-use lathe_dynos::native::NativeEngine;
 use lathe_dynos::oneoff::OneOffs;
 use lathe_dynos::spec::Observed;
 use lathe_logs::{AppId, Line, Source};
@@ -26,10 +26,12 @@ pub struct Services {
     pub endpoints: Endpoints,
     pub store: Store,
     pub slugs: Arc<lathe_slug::Store>,
-    pub engine: Arc<NativeEngine>,
+    pub engine: Arc<Engine>,
+    /// By which names a Docker daemon asks for the images of dynos.
+    pub images: AppImages,
     /// CPU credits of the dynos.
     pub governor: Governor,
-    pub oneoffs: Arc<OneOffs<NativeEngine>>,
+    pub oneoffs: Arc<OneOffs<Engine>>,
     /// The way in for log lines.
     pub logs: lathe_logs::Sender,
     /// The way out: tails and counts.

@@ -115,6 +115,9 @@ const ROUTES: &[(&str, &str, Of, u16, &str)] = &[
     ("GET", "/apps/{app}/slugs/{slug}", Of::App, 200, ""),
     ("PUT", "/slugs/{slug}/{secret}", Of::Secret, 404, ""),
     ("GET", "/slugs/{slug}/{secret}", Of::Secret, 404, ""),
+    ("GET", "/v2/", Of::Account, 200, ""),
+    ("GET", "/v2/{app}/manifests/{reference}", Of::App, 200, ""),
+    ("GET", "/v2/{app}/blobs/{digest}", Of::App, 404, ""),
     ("DELETE", "/apps/{app}", Of::Owner, 200, ""),
 ];
 
@@ -132,10 +135,13 @@ fn expected(of: Of, status: u16, who: &str) -> u16 {
     }
 }
 
-/// The route table as the server's own source has it.
+/// The route tables as the server's own sources have them.
 pub(super) fn routes() -> BTreeSet<(String, String)> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../platform/src/api/mod.rs");
-    let source = std::fs::read_to_string(source).unwrap();
+    let sources = ["api", "registry"].map(|room| {
+        let path = format!("../platform/src/{room}/mod.rs");
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+    });
+    let source = sources.concat();
     let mut routes = BTreeSet::new();
     for route in source.split(".route(\"").skip(1) {
         let (path, rest) = route.split_once('"').unwrap();
@@ -197,6 +203,8 @@ fn every_route_for_everybody() {
                 .replace("{session}", "~")
                 .replace("{domain}", &format!("{who}.example.com"))
                 .replace("{drain}", &format!("https%3A%2F%2Flogs.example.com%2F{who}"))
+                .replace("{reference}", "v2")
+                .replace("{digest}", "sha256:0")
                 .replace("{release}", "2")
                 .replace("{type}", "web")
                 .replace("{dyno}", "web.1")

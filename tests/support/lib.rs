@@ -4,6 +4,7 @@
 
 mod app;
 mod disk;
+mod dockerd;
 pub mod golden;
 pub mod host;
 pub mod hostile;
@@ -18,6 +19,7 @@ mod wait;
 
 pub use app::{Checkout, Pushed};
 pub use disk::Disk;
+pub use dockerd::Dockerd;
 pub use http::{Answer, get, request, request_on};
 pub use machine::{Dyno, Load, Tally, cgroups_of_pids, signal};
 pub use platform::{Platform, lathe, unique_network};

@@ -17,6 +17,7 @@ use super::verify::VerifyError;
 use super::workshop::WorkshopError;
 use crate::backup::BackupError;
 use crate::config::ConfigError;
+use crate::host::dockerd::DockerdError;
 use crate::host::instance::InstanceError;
 use crate::host::packages::PackagesError;
 use crate::stack::StackError;
@@ -33,6 +34,8 @@ pub enum CliError {
     Stack(#[from] StackError),
     #[error(transparent)]
     Packages(#[from] PackagesError),
+    #[error(transparent)]
+    Dockerd(#[from] DockerdError),
     #[error(transparent)]
     Instance(#[from] InstanceError),
     #[error(transparent)]
@@ -77,6 +80,7 @@ impl CliError {
             Self::Config(error) => error.remedy(),
             Self::Stack(error) => error.remedy(),
             Self::Packages(error) => error.remedy(),
+            Self::Dockerd(error) => error.remedy(),
             Self::Instance(error) => error.remedy(),
             Self::Backup(error) => error.remedy(),
             Self::Env(error) => error.remedy(),
@@ -117,6 +121,7 @@ impl CliError {
             Self::Slug(_) | Self::Verify(_) => 2,
             Self::Stack(_)
             | Self::Packages(_)
+            | Self::Dockerd(_)
             | Self::Install(_)
             | Self::Up(_)
             | Self::Spawner(_) => 71,

@@ -37,6 +37,7 @@ pub use error::{CliError, report};
 use crate::build;
 use crate::config::{Config, Flags};
 use crate::git::hook;
+use crate::host::dockerd;
 use crate::host::instance::Dynos;
 use clap::{Parser, Subcommand};
 use lathe_dynos::native::spawner;
@@ -76,7 +77,11 @@ enum Command {
         stop_dynos: bool,
     },
     /// Check this machine and say how to mend what is wrong
-    Doctor,
+    Doctor {
+        /// Install Debian's Docker daemon and start it, for `engine = "docker"`
+        #[arg(long)]
+        docker: bool,
+    },
     /// Install a systemd service that runs the platform
     Install {
         /// Only print the unit
@@ -204,7 +209,12 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Stop { stop_dynos } => {
             stop::stop(&config, if stop_dynos { Dynos::End } else { Dynos::Stay })?;
         }
-        Command::Doctor => return Ok(doctor::examine(&config)),
+        Command::Doctor { docker } => {
+            if docker {
+                dockerd::install(&mut |line| eprintln!("       {line}"))?;
+            }
+            return Ok(doctor::examine(&config));
+        }
         Command::Install { print } => install::install(&config, &flags, print)?,
         Command::Env { json } => env::print(&config, json)?,
         Command::Token(what) => token::token(&config, &what)?,

@@ -33,6 +33,9 @@ pub struct Config {
     pub apps_domain: String,
     /// Addresses of dynos.
     pub network: Network,
+    /// What runs the dynos of apps.
+    pub engine: EngineKind,
+    pub docker: Docker,
     pub stacks: Stacks,
     pub build: Build,
     pub dynos: Patience,
@@ -67,6 +70,34 @@ pub struct Listen {
     pub rendezvous: SocketAddr,
     /// Requests for apps.
     pub router: SocketAddr,
+}
+
+/// What makes containers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EngineKind {
+    /// Our own.
+    Native,
+    /// A Docker daemon; builds stay with our own.
+    Docker,
+}
+
+impl fmt::Display for EngineKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Native => "native",
+            Self::Docker => "docker",
+        })
+    }
+}
+
+/// The Docker daemon, where one runs dynos.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Docker {
+    pub socket: PathBuf,
+    /// Addresses of its dynos; not those of [`Config::network`], which builds have.
+    pub network: Network,
+    /// The host by which it reaches our API over TLS; none: it shares our loopback.
+    pub registry: Option<String>,
 }
 
 /// Where base file systems are kept and made from.
@@ -300,6 +331,12 @@ impl Config {
             api_host: "localhost".into(),
             apps_domain: "localhost".into(),
             network: Network::DEFAULT,
+            engine: EngineKind::Native,
+            docker: Docker {
+                socket: "/var/run/docker.sock".into(),
+                network: Network::DOCKER,
+                registry: None,
+            },
             stacks: Stacks {
                 dir: around.stacks_dir(),
                 mirror: "http://deb.debian.org/debian".into(),

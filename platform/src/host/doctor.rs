@@ -1,7 +1,7 @@
 //! The doctor: judges the facts of a machine, each with its reason and its remedy.
 
 use super::facts::{Facts, Trial};
-use crate::config::Config;
+use crate::config::{Config, EngineKind};
 use std::fmt;
 
 /// Free disk below which a first push is likely to fail: stacks, a build, its cache, a slug.
@@ -73,6 +73,9 @@ fn judge(facts: &Facts, config: &Config) -> Vec<Check> {
     checks.push(controllers(facts));
     checks.extend(room(facts, config));
     checks.extend(network(facts, config));
+    if config.engine == EngineKind::Docker {
+        checks.push(docker(facts));
+    }
     checks
 }
 
@@ -239,6 +242,19 @@ fn network(facts: &Facts, config: &Config) -> Vec<Check> {
     ]
 }
 
+fn docker(facts: &Facts) -> Check {
+    let state = match &facts.docker {
+        None => State::Good,
+        Some(said) => State::Bad {
+            found: said.clone(),
+            remedy: "`lathe doctor --docker` installs Debian's and starts it; on one that is \
+                there already it changes nothing."
+                .into(),
+        },
+    };
+    Check { name: "docker", why: "runs the dynos of apps, as `engine` says", state }
+}
+
 fn bad_unless(good: bool, otherwise: impl FnOnce() -> (String, String)) -> State {
     if good {
         return State::Good;
@@ -309,6 +325,17 @@ mod tests {
         assert_eq!(complaints(|f| f.forward_dropped = true), ["forwarding"]);
         let address = "0.0.0.0:8080".parse().unwrap();
         assert_eq!(complaints(|f| f.taken = vec![("listen.router", address)]), ["ports"]);
+    }
+
+    #[test]
+    fn a_docker_daemon_counts_only_where_it_was_chosen() {
+        let facts = Facts { docker: Some("it does not answer".into()), ..healthy() };
+        for (engine, expected) in [(EngineKind::Native, false), (EngineKind::Docker, true)] {
+            let mut config = Config::defaults(&Surroundings::default());
+            config.engine = engine;
+            let complains = |check: &Check| check.name == "docker" && check.state != State::Good;
+            assert_eq!(judge(&facts, &config).iter().any(complains), expected, "{engine}");
+        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! What is true of this machine, gathered for the doctor: nothing here judges.
 
 use super::packages::{self, Need};
-use super::tool;
-use crate::config::Config;
+use super::{dockerd, tool};
+use crate::config::{Config, EngineKind};
 use crate::endpoints::Endpoints;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -36,6 +36,8 @@ pub(super) struct Facts {
     pub(super) taken: Vec<(&'static str, SocketAddr)>,
     /// Routed networks, with the interface.
     pub(super) routes: Vec<(Ipv4Addr, u32, String)>,
+    /// What keeps dynos from the Docker daemon that was chosen for them.
+    pub(super) docker: Trial,
     /// A foreign firewall drops what is forwarded, unless told otherwise.
     pub(super) forward_dropped: bool,
 }
@@ -67,6 +69,9 @@ impl Facts {
             unix_seconds: jiff::Timestamp::now().as_second(),
             taken: taken(config),
             routes: routes(&read("/proc/net/route")),
+            docker: (config.engine == EngineKind::Docker)
+                .then(|| dockerd::complaint(&config.docker.socket))
+                .flatten(),
             forward_dropped: forward_dropped(),
         }
     }

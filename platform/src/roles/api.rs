@@ -3,7 +3,7 @@
 use super::{Role, UpError, serve::serve};
 use crate::services::Services;
 use crate::tls::ServerTls;
-use crate::{api, attach, git};
+use crate::{api, attach, git, registry};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
@@ -24,6 +24,7 @@ pub(super) async fn start(
     let git = git::open(services.clone()).await?;
     let context = api::Context::new(services.clone(), git.builder(), pending.clone());
     let app = api::router(context).merge(git.router());
+    let app = app.merge(registry::router(services.clone()));
     let builder = Role::start("git and builder", |stop| async move {
         stop.cancelled().await;
         git.close().await;

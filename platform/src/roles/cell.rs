@@ -1,18 +1,17 @@
 //! The cell: makes desired dynos real on this machine.
 
-use super::{Role, UpError, stop_of};
+use super::{Role, stop_of};
 use crate::config::Config;
-use crate::host::size;
+use crate::engine::Engine;
 use crate::state::StateError;
 use crate::state::secrets::Secrets;
 use lathe_dynos::cell;
 use lathe_dynos::cell::seal::Seal;
 use lathe_dynos::clock::Clock;
-use lathe_dynos::native::{NativeConfig, NativeEngine, OpenSlug};
+use lathe_dynos::native::OpenSlug;
 use lathe_dynos::restart::Backoff;
 use lathe_dynos::spec::{Desired, Observed};
-use sha2::{Digest, Sha256};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -46,7 +45,7 @@ pub(super) fn seal(platform: &Config) -> Result<Arc<dyn Seal>, StateError> {
 
 pub(super) fn start(
     platform: &Config,
-    engine: &Arc<NativeEngine>,
+    engine: &Arc<Engine>,
     logs: &lathe_logs::Sender,
     wires: Wires,
 ) -> Result<Role, StateError> {
@@ -70,26 +69,6 @@ pub(super) fn start(
 /// What the cell and its engine keep.
 pub(super) fn engine_dir(config: &Config) -> PathBuf {
     config.data.join("cell")
-}
-
-/// The engine of this data directory. Its short name is made from the directory, so that two
-/// platforms on one machine never touch each other's groups, links or rules.
-pub(super) fn engine_config(config: &Config, lathe: &Path) -> Result<NativeConfig, UpError> {
-    let failed = |source| UpError::Data { path: config.data.clone(), source };
-    let data = config.data.canonicalize().map_err(failed)?;
-    let digest = Sha256::digest(data.as_os_str().as_encoded_bytes());
-    let letters = b"abcdefghijklmnopqrstuvwxyz";
-    let instance: String =
-        digest.iter().take(5).map(|byte| char::from(letters[usize::from(byte % 26)])).collect();
-    Ok(NativeConfig {
-        dir: data.join("cell"),
-        instance,
-        network: config.network,
-        lathe: lathe.to_owned(),
-        resolv_conf: None,
-        limits: config.archives,
-        capacity: size::capacity(config.room),
-    })
 }
 
 pub(super) fn slug_opener(slugs: &Arc<lathe_slug::Store>) -> OpenSlug {

@@ -2,14 +2,14 @@
 
 use super::{Role, UpError};
 use crate::config::Config;
+use crate::engine::Engine;
 use lathe_dynos::clock::Clock;
 use lathe_dynos::governor::{self, Governor};
-use lathe_dynos::native::NativeEngine;
 use std::sync::Arc;
 
 pub(super) fn start(
     config: &Config,
-    engine: &Arc<NativeEngine>,
+    engine: &Arc<Engine>,
     logs: &lathe_logs::Sender,
 ) -> Result<(Governor, Role), UpError> {
     let settings = governor::Config {

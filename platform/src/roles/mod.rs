@@ -17,16 +17,15 @@ use crate::backup;
 use crate::config::Config;
 use crate::control;
 use crate::endpoints::Endpoints;
+use crate::engine::{self, Engine};
 use crate::git::GitError;
-use crate::host::size;
 use crate::services::Services;
 use crate::stack::{self, StackError};
 use crate::state::lock::DataLock;
 use crate::state::{StateError, Store};
 use crate::tls::TlsError;
-use ground::{Ground, open_engine, open_slugs};
+use ground::{Ground, open_slugs};
 use lathe_dynos::cell::{Record, Stop};
-use lathe_dynos::native::{NativeEngine, OpenError};
 use lathe_dynos::oneoff::OneOffs;
 use lathe_dynos::spec::{Desired, Observed};
 use lathe_router::Routes;
@@ -59,7 +58,7 @@ pub enum UpError {
     #[error("the slug store could not be opened")]
     Slugs(#[source] lathe_slug::StoreError),
     #[error("the container engine could not be opened")]
-    Engine(#[from] OpenError),
+    Engine(#[from] engine::OpenError),
     #[error("{name} cannot listen on {address}")]
     Listen {
         name: &'static str,
@@ -92,6 +91,7 @@ impl UpError {
                 "End it with `lathe --data {} stop`, or choose another directory with --data.",
                 path.display()
             ),
+            Self::Engine(error) => error.remedy(),
             Self::HalfRestored { .. } => "Do it again: `lathe restore FILE`.".into(),
             Self::Data { .. } => "Run as root, or choose another directory with --data.".into(),
             _ => "`lathe doctor` checks the host and says how to mend it.".into(),
@@ -117,7 +117,7 @@ pub struct Running {
     pub state: Result<Store, String>,
     /// What the cell saw last.
     pub observed: watch::Receiver<Arc<Observed>>,
-    engine: Arc<NativeEngine>,
+    engine: Arc<Engine>,
     /// In start order.
     roles: Vec<Role>,
     stop_dynos: watch::Sender<bool>,
@@ -194,7 +194,7 @@ async fn whole(
 ) -> Result<Running, UpError> {
     owner::ensure(&store, &config).await?;
     let stacks = ensure_stacks(config.clone(), progress).await?;
-    let Ground { tls, slugs, engine, listeners } = Ground::open(&config, lathe).await?;
+    let Ground { tls, slugs, engine, images, listeners } = Ground::open(&config, lathe).await?;
 
     let mut roles = Vec::new();
     let (logs, hub, role) = drains::start(&config, &store).await?;
@@ -206,12 +206,13 @@ async fn whole(
     let (asleep_out, asleep) = watch::channel(Arc::default());
     let endpoints = listeners.endpoints;
     let services = Services {
-        capacity: size::capacity(config.room),
+        capacity: engine.capacity(),
         config,
         endpoints,
         store,
         slugs,
         engine,
+        images,
         governor,
         oneoffs,
         logs,
@@ -294,8 +295,8 @@ impl Running {
 pub async fn end_dynos(config: &Config) -> Result<(), UpError> {
     let _lock = DataLock::take(&config.data)?;
     let lathe = std::env::current_exe().map_err(UpError::Executable)?;
-    let engine = open_engine(config, &lathe, &Arc::new(open_slugs(config)?)).await?;
-    Ok(engine.close(true).await?)
+    let slugs = cell::slug_opener(&Arc::new(open_slugs(config)?));
+    Ok(engine::end_all(config, &lathe, slugs).await?)
 }
 
 /// Has the listening sockets closed that are kept for the next platform: none is to come.

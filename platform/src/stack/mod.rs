@@ -9,9 +9,11 @@
 mod assemble;
 mod clean;
 mod jail;
+mod layer;
 mod recipe;
 mod shelf;
 
+pub use layer::{Layer, LayerError};
 pub use recipe::{BUILD, HEROKU_STACK, RUN, Recipe};
 pub use shelf::{Record, ShelfError};
 

@@ -87,6 +87,17 @@ pub fn by_id(tx: &Tx<'_>, app: &str, id: &str) -> Result<Slug, StateError> {
     tx.sql.query_row(&sql, [app, id], slug_of).map_err(StateError::missing("slug"))
 }
 
+/// The slugs of an app that have their blob, newest first.
+pub fn whole(tx: &Tx<'_>, app: &str) -> Result<Vec<Slug>, StateError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM slugs WHERE app = ?1 AND digest IS NOT NULL \
+         ORDER BY created_ms DESC"
+    );
+    let mut statement = tx.sql.prepare(&sql)?;
+    let rows = statement.query_map([app], slug_of)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// Every blob that some release needs or may be about to need.
 pub fn digests_in_use(tx: &Tx<'_>) -> Result<BTreeSet<SlugId>, StateError> {
     let sql = "SELECT DISTINCT digest FROM slugs WHERE digest IS NOT NULL";

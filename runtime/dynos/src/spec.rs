@@ -1,6 +1,6 @@
 //! The words the cell and its caller share: what shall run, and what does run.
 
-use crate::class::Class;
+use crate::class::{Class, Tenant};
 use lathe_logs::AppId;
 use lathe_slug::SlugId;
 use serde::{Deserialize, Serialize};
@@ -51,6 +51,13 @@ pub struct DynoSpec {
     pub class: Class,
     /// The dyno is up when it listens on this port (`$PORT`); without one it is up when it runs.
     pub port: Option<u16>,
+}
+
+impl DynoSpec {
+    /// The dyno as far as room is concerned.
+    pub fn tenant(&self) -> Tenant<'_> {
+        (self.app.as_str(), &self.name, &self.class)
+    }
 }
 
 /// Everything that shall run on this cell: always the complete list.

@@ -5,6 +5,8 @@
 #[expect(dead_code, reason = "the engine's own tests use the rest of it")]
 mod world;
 
+#[path = "contract/bench.rs"]
+mod bench;
 #[path = "contract/cases.rs"]
 mod cases;
 #[path = "contract/faults.rs"]
@@ -18,8 +20,6 @@ mod subject;
 
 #[path = "contract/docker.rs"]
 mod docker;
-#[path = "contract/dockerd.rs"]
-mod dockerd;
 #[path = "contract/fake.rs"]
 mod fake;
 #[path = "contract/native.rs"]
@@ -33,7 +33,7 @@ macro_rules! tests {
         /// With one daemon for all of them, which some of them kill.
         #[tokio::test(flavor = "multi_thread")]
         async fn $engine() {
-            let Some(daemon) = crate::dockerd::Dockerd::shared().await else { return };
+            let Some(daemon) = crate::bench::Bench::shared() else { return };
             $($(
                 println!(stringify!($case));
                 crate::$file::$case::<$subject>().await;

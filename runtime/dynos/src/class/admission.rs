@@ -45,16 +45,13 @@ pub struct Shortage {
 }
 
 /// A dyno as far as room is concerned: its app, its name, its class.
-pub(crate) type Tenant<'a> = (&'a str, &'a str, &'a Class);
+pub type Tenant<'a> = (&'a str, &'a str, &'a Class);
 
 /// What everybody but `new` is promised.
 ///
 /// Dynos of one app and one name are one place: a new release's `web.1` starts beside the old one,
 /// and takes its room over.
-pub(crate) fn promised_beside<'a>(
-    new: Tenant<'a>,
-    living: impl Iterator<Item = Tenant<'a>>,
-) -> Demand {
+pub fn promised_beside<'a>(new: Tenant<'a>, living: impl Iterator<Item = Tenant<'a>>) -> Demand {
     let mut places: HashMap<(&str, &str), Demand> = HashMap::new();
     for (app, name, class) in living.filter(|(app, name, _)| (*app, *name) != (new.0, new.1)) {
         let demand = places.entry((app, name)).or_default();

@@ -3,8 +3,7 @@
 mod admission;
 mod table;
 
-pub use admission::{Capacity, Demand, Policy, Shortage, Want};
-pub(crate) use admission::{Tenant, promised_beside};
+pub use admission::{Capacity, Demand, Policy, Shortage, Tenant, Want, promised_beside};
 
 use crate::governor::credit::Terms;
 use serde::{Deserialize, Serialize};

@@ -13,8 +13,8 @@ use bollard::models::{
 };
 use bollard::query_parameters::{
     AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, CreateImageOptionsBuilder,
-    EventsOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder,
-    RemoveContainerOptionsBuilder, ResizeContainerTTYOptionsBuilder,
+    EventsOptionsBuilder, ListContainersOptionsBuilder, ListImagesOptions, LogsOptionsBuilder,
+    RemoveContainerOptionsBuilder, RemoveImageOptions, ResizeContainerTTYOptionsBuilder,
 };
 use futures_util::{Stream, StreamExt};
 use std::collections::HashMap;
@@ -181,6 +181,18 @@ impl Daemon {
             Ok(())
         };
         within(PULL_TIMEOUT, pulled).await
+    }
+
+    /// The names of all images there are.
+    pub(super) async fn images(&self) -> Result<Vec<String>, Trouble> {
+        let listed =
+            within(WORK_TIMEOUT, self.client.list_images(None::<ListImagesOptions>)).await?;
+        Ok(listed.into_iter().flat_map(|image| image.repo_tags).collect())
+    }
+
+    pub(super) async fn remove_image(&self, reference: &str) -> Result<(), Trouble> {
+        let removed = self.client.remove_image(reference, None::<RemoveImageOptions>, None);
+        within(WORK_TIMEOUT, removed).await.map(drop)
     }
 
     pub(super) async fn ensure_network(&self, wanted: NetworkCreateRequest) -> Result<(), Trouble> {

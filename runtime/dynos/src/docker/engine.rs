@@ -10,7 +10,7 @@ use crate::containers::{
 use crate::native::berths::BerthId;
 use crate::native::cgroup::{Cgroups, Group};
 use crate::native::ports;
-use crate::spec::DynoId;
+use crate::spec::{DynoId, DynoSpec};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use std::collections::BTreeMap;
@@ -39,7 +39,6 @@ pub(super) struct Shared {
     pub(super) daemon: Daemon,
     pub(super) cgroups: Cgroups,
     pub(super) dynos: Mutex<BTreeMap<DynoId, Dyno>>,
-    pub(super) exits: broadcast::Sender<Exited>,
     pub(super) tasks: Mutex<JoinSet<()>>,
 }
 
@@ -63,6 +62,18 @@ impl Drop for DockerEngine {
 impl DockerEngine {
     pub(super) fn new(shared: Arc<Shared>, lock: File) -> Self {
         Self { shared, _lock: lock }
+    }
+
+    /// Whether it is one of its own that is not forgotten.
+    pub fn knows(&self, id: DynoId) -> bool {
+        self.shared.knows(id)
+    }
+
+    /// What each dyno is that has not ended.
+    pub fn living(&self) -> Vec<DynoSpec> {
+        let dynos = self.shared.dynos();
+        let living = dynos.values().filter(|dyno| dyno.known.ended.is_none());
+        living.map(|dyno| dyno.known.spec.clone()).collect()
     }
 
     /// Closes the engine. With `stop_dynos` every dyno is killed, and nothing of ours is left at
@@ -145,7 +156,7 @@ impl Containers for DockerEngine {
     }
 
     fn events(&self) -> broadcast::Receiver<Exited> {
-        self.shared.exits.subscribe()
+        self.shared.config.exits.subscribe()
     }
 
     /// The kernel knows its processes; a daemon would tell the first one only.

@@ -20,4 +20,9 @@ mod watch;
 
 pub use engine::DockerEngine;
 pub use image::{Credentials, Image, Images};
-pub use open::{DockerConfig, OpenError};
+pub use open::{DockerConfig, OpenError, examine};
+
+/// What an image executes to be a dyno: its words, and the command as the last of them.
+pub fn words(command: &str) -> Vec<String> {
+    crate::native::launch::arguments(None, command)
+}

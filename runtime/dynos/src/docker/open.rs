@@ -5,6 +5,7 @@ use super::engine::{DockerEngine, Shared};
 use super::image::Images;
 use super::watch;
 use crate::class::Capacity;
+use crate::containers::Exited;
 use crate::native::Network;
 use crate::native::cgroup::{Cgroups, Mounts};
 use crate::native::firewall::{self, Rules};
@@ -19,9 +20,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
-
-/// Ends kept for a receiver that is slow.
-const EXITS_KEPT: usize = 1024;
 
 /// One engine on this machine, at one daemon. Several may share a daemon: each touches only what
 /// has its own `instance` among its labels.
@@ -39,6 +37,8 @@ pub struct DockerConfig {
     pub images: Arc<dyn Images>,
     /// What all dynos together may be promised.
     pub capacity: Capacity,
+    /// Where ends are told.
+    pub exits: broadcast::Sender<Exited>,
 }
 
 /// Why the engine could not be opened.
@@ -115,19 +115,8 @@ impl DockerEngine {
     pub async fn open(config: DockerConfig) -> Result<Self, OpenError> {
         let lock = take(&config.dir)?;
         let socket = config.socket.clone();
-        let unreachable = |source: Trouble| OpenError::Daemon {
-            socket: socket.clone(),
-            source: Box::new(source),
-        };
-        let daemon = Daemon::new(&config.socket, &config.instance).map_err(unreachable)?;
-        let info = daemon.info().await.map_err(unreachable)?;
-        let driver = info.cgroup_driver.map(|driver| driver.to_string()).unwrap_or_default();
-        if driver != "cgroupfs" {
-            return Err(OpenError::CgroupDriver(driver));
-        }
-        if info.live_restore_enabled != Some(true) {
-            return Err(OpenError::LiveRestore);
-        }
+        let unreachable = |trouble| unreachable(&socket, trouble);
+        let daemon = fitting(&config.socket, &config.instance).await?;
         let cgroups = Cgroups::open(&config.group()).map_err(OpenError::Cgroups)?;
         rules(&config).apply().map_err(OpenError::Firewall)?;
         daemon.ensure_network(config.network_request()).await.map_err(unreachable)?;
@@ -135,7 +124,6 @@ impl DockerEngine {
             daemon,
             cgroups,
             dynos: Mutex::new(BTreeMap::new()),
-            exits: broadcast::Sender::new(EXITS_KEPT),
             tasks: Mutex::new(JoinSet::new()),
             config,
         });
@@ -144,6 +132,28 @@ impl DockerEngine {
         shared.spawn(watch::run(Arc::clone(&shared)));
         Ok(Self::new(shared, lock))
     }
+}
+
+/// Whether a daemon answers at this socket that dynos may be given to. Changes nothing.
+pub async fn examine(socket: &Path) -> Result<(), OpenError> {
+    fitting(socket, "").await.map(drop)
+}
+
+async fn fitting(socket: &Path, instance: &str) -> Result<Daemon, OpenError> {
+    let daemon = Daemon::new(socket, instance).map_err(|trouble| unreachable(socket, trouble))?;
+    let info = daemon.info().await.map_err(|trouble| unreachable(socket, trouble))?;
+    let driver = info.cgroup_driver.map(|driver| driver.to_string()).unwrap_or_default();
+    if driver != "cgroupfs" {
+        return Err(OpenError::CgroupDriver(driver));
+    }
+    if info.live_restore_enabled != Some(true) {
+        return Err(OpenError::LiveRestore);
+    }
+    Ok(daemon)
+}
+
+fn unreachable(socket: &Path, trouble: Trouble) -> OpenError {
+    OpenError::Daemon { socket: socket.to_owned(), source: Box::new(trouble) }
 }
 
 fn rules(config: &DockerConfig) -> Owned {
@@ -184,8 +194,7 @@ pub(super) async fn undo(shared: &Shared) -> Result<(), OpenError> {
     match shared.daemon.remove_network(&shared.config.network_name()).await {
         Ok(()) | Err(Trouble::Missing) => {}
         Err(trouble) => {
-            let socket = shared.config.socket.clone();
-            return Err(OpenError::Daemon { socket, source: Box::new(trouble) });
+            return Err(unreachable(&shared.config.socket, trouble));
         }
     }
     firewall::remove(&shared.config.table()).map_err(OpenError::Firewall)?;

@@ -5,10 +5,10 @@ use super::body::{self, Place, Unsupported};
 use super::daemon::Trouble;
 use super::engine::{Dyno, Shared};
 use super::{carry, image, watch};
-use crate::class::{Capacity, Tenant, promised_beside};
+use crate::class::{Capacity, promised_beside};
 use crate::clock::millis;
 use crate::containers::{Known, Start, StartError, Started, Stdio};
-use crate::spec::{DynoId, DynoSpec};
+use crate::spec::DynoId;
 use std::io;
 use std::mem;
 use std::net::Ipv4Addr;
@@ -33,7 +33,7 @@ fn reserve(shared: &Shared, start: &Start) -> Result<(), StartError> {
         return Err(StartError::Repeated(start.id));
     }
     let living = dynos.values().filter(|dyno| dyno.known.ended.is_none());
-    let promised = promised_beside(tenant(&start.spec), living.map(|d| tenant(&d.known.spec)));
+    let promised = promised_beside(start.spec.tenant(), living.map(|d| d.known.spec.tenant()));
     // CPUs of its own are set aside by the native engine only.
     let capacity = Capacity { own_cpus: 0, ..shared.config.capacity };
     capacity.admit(&promised, &start.spec.class)?;
@@ -51,14 +51,13 @@ fn reserve(shared: &Shared, start: &Start) -> Result<(), StartError> {
     Ok(())
 }
 
-fn tenant(spec: &DynoSpec) -> Tenant<'_> {
-    (spec.app.as_str(), &spec.name, &spec.class)
-}
-
 async fn make(shared: &Arc<Shared>, mut start: Start) -> Result<Started, StartError> {
     let (id, class) = (start.id, start.spec.class.clone());
-    let image = shared.config.images.image(&start.spec);
-    image::ensure(&shared.daemon, &image).await.map_err(at("pull the image"))?;
+    let image = shared.config.images.image(&start.spec).ok_or_else(|| StartError::Step {
+        step: "find its image".to_owned(),
+        source: io::ErrorKind::NotFound.into(),
+    })?;
+    image::ensure(shared, &image).await.map_err(at("pull the image"))?;
     let limits = shared.limits(id);
     let made = limits.create().and_then(|_| limits.limit(&class));
     made.map_err(step("make control groups"))?;

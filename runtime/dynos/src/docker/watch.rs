@@ -150,7 +150,7 @@ fn settle(shared: &Shared, id: DynoId, state: &ContainerState) {
         ended
     };
     // Without a receiver nobody wants to know now; `list` knows later.
-    drop(shared.exits.send(Exited { id, ended }));
+    drop(shared.config.exits.send(Exited { id, ended }));
 }
 
 /// The daemon does not have it any more.

@@ -42,6 +42,9 @@ impl Network {
     /// Where nothing else is said.
     pub const DEFAULT: Self = Self { base: Ipv4Addr::new(10, 213, 0, 0).to_bits(), prefix: 16 };
 
+    /// The same for dynos that a Docker daemon runs.
+    pub const DOCKER: Self = Self { base: Ipv4Addr::new(10, 215, 0, 0).to_bits(), prefix: 16 };
+
     /// Whether it belongs to nobody on the Internet (RFC 1918).
     pub fn is_private(self) -> bool {
         self.gateway().is_private() && Ipv4Addr::from_bits(self.base + self.size() - 1).is_private()

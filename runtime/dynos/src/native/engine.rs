@@ -9,16 +9,17 @@ use super::record::{Files, Record};
 use super::slugs::Slugs;
 use super::sockets::KeptSocket;
 use super::wire::{Answer, Failure, Order};
-use super::{ports, starting};
+use super::{ports, room, starting};
 use crate::containers::{
     Containers, Ended, EngineError, Exited, Governed, Known, LastWill, Output, Signal, Start,
     StartError, Started, Usage,
 };
-use crate::spec::DynoId;
+use crate::spec::{DynoId, DynoSpec};
 use rustix::termios::Winsize;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -90,6 +91,21 @@ impl NativeEngine {
 
     pub(super) fn shared(&self) -> &Shared {
         &self.shared
+    }
+
+    /// What each dyno is that has not ended.
+    pub fn living(&self) -> Vec<DynoSpec> {
+        room::living(&self.shared.dynos()).map(|record| record.spec.clone()).collect()
+    }
+
+    /// Where ends are told: an engine beside this one may tell its own there.
+    pub fn exits(&self) -> broadcast::Sender<Exited> {
+        self.shared.exits.clone()
+    }
+
+    /// The name servers that dynos ask.
+    pub fn resolvers(&self) -> Vec<Ipv4Addr> {
+        open::resolvers(&self.shared.resolv_conf)
     }
 
     /// Closes the engine. With `stop_dynos` nothing is left on the machine but unpacked slugs:

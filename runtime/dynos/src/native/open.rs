@@ -272,7 +272,7 @@ fn read_resolv_conf(given: Option<&Path>) -> Result<String, OpenError> {
     Ok(if stub { fs::read_to_string(RESOLVED).unwrap_or(text) } else { text })
 }
 
-fn resolvers(resolv_conf: &str) -> Vec<Ipv4Addr> {
+pub(super) fn resolvers(resolv_conf: &str) -> Vec<Ipv4Addr> {
     resolv_conf
         .lines()
         .filter_map(|line| line.trim().strip_prefix("nameserver")?.trim().parse().ok())

@@ -3,8 +3,8 @@
 use super::berths::BerthId;
 use super::engine::{Dyno, Shared, State};
 use super::record::Record;
-use crate::class::{Capacity, Shortage, Tenant, Want, promised_beside};
-use crate::spec::{DynoId, DynoSpec};
+use crate::class::{Capacity, Shortage, Want, promised_beside};
+use crate::spec::DynoId;
 use std::collections::{BTreeMap, BTreeSet};
 
 type Dynos = BTreeMap<DynoId, Dyno>;
@@ -13,12 +13,14 @@ type Dynos = BTreeMap<DynoId, Dyno>;
 /// it has one.
 pub(super) fn find(shared: &Shared, dynos: &Dynos, new: &Record) -> Result<Vec<u32>, Shortage> {
     let class = &new.spec.class;
-    let place = tenant(&new.spec);
-    let same =
-        |record: &&Record| (tenant(&record.spec).0, tenant(&record.spec).1) == (place.0, place.1);
+    let place = new.spec.tenant();
+    let same = |record: &&Record| {
+        let (app, name, _) = record.spec.tenant();
+        (app, name) == (place.0, place.1)
+    };
     let inherited = living(dynos).filter(same).last().map(|record| &record.cpus);
     let inherited = inherited.filter(|cpus| !cpus.is_empty());
-    let promised = promised_beside(place, living(dynos).map(|record| tenant(&record.spec)));
+    let promised = promised_beside(place, living(dynos).map(|record| record.spec.tenant()));
     let capacity = capacity(shared);
     capacity.admit(&promised, class)?;
     let wanted = usize::try_from(class.own_cpus).unwrap_or(usize::MAX);
@@ -35,17 +37,13 @@ pub(super) fn find(shared: &Shared, dynos: &Dynos, new: &Record) -> Result<Vec<u
     })
 }
 
-fn tenant(spec: &DynoSpec) -> Tenant<'_> {
-    (spec.app.as_str(), &spec.name, &spec.class)
-}
-
 /// As configured, but no more CPUs are set aside than the kernel lets us.
 fn capacity(shared: &Shared) -> Capacity {
     let capacity = shared.config.capacity;
     Capacity { own_cpus: capacity.own_cpus.min(shared.cpusets.count()), ..capacity }
 }
 
-fn living(dynos: &Dynos) -> impl Iterator<Item = &Record> {
+pub(super) fn living(dynos: &Dynos) -> impl Iterator<Item = &Record> {
     dynos.values().filter(|dyno| !matches!(dyno.state, State::Ended(_))).map(|dyno| &dyno.record)
 }
 

@@ -1,21 +1,22 @@
 //! The Docker engine on the bench, at a daemon of the tests' own.
 
-use crate::dockerd::{Dockerd, IMAGE, instance};
+use crate::bench::{Bench, IMAGE, instance};
 use crate::script::Script;
 use crate::subject::Subject;
 use lathe_dynos::class::Capacity;
-use lathe_dynos::containers::{Known, Signal, Start, Stdio};
+use lathe_dynos::containers::{Known, Start, Stdio};
 use lathe_dynos::docker::{DockerConfig, DockerEngine, Image, Images};
 use lathe_dynos::spec::{DynoId, DynoSpec};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use tokio::sync::broadcast;
 
 static ENGINES: AtomicU32 = AtomicU32::new(0);
 
 pub(crate) struct Dockered {
-    daemon: Arc<Dockerd>,
+    bench: Arc<Bench>,
     config: DockerConfig,
     engine: DockerEngine,
 }
@@ -25,8 +26,12 @@ pub(crate) struct Dockered {
 struct OneImage;
 
 impl Images for OneImage {
-    fn image(&self, _spec: &DynoSpec) -> Image {
-        Image { reference: IMAGE.to_owned(), credentials: None }
+    fn image(&self, _spec: &DynoSpec) -> Option<Image> {
+        Some(Image { reference: IMAGE.to_owned(), credentials: None })
+    }
+
+    fn is_ours(&self, reference: &str) -> bool {
+        reference == IMAGE
     }
 }
 
@@ -34,7 +39,8 @@ impl Subject for Dockered {
     type Engine = DockerEngine;
 
     async fn new() -> Self {
-        let daemon = Dockerd::get();
+        let bench = Bench::get();
+        let daemon = &bench.daemon;
         let number = ENGINES.fetch_add(1, Ordering::Relaxed);
         let config = DockerConfig {
             dir: daemon.dir().join(format!("engine-{number}")),
@@ -44,9 +50,10 @@ impl Subject for Dockered {
             resolvers: Vec::new(),
             images: Arc::new(OneImage),
             capacity: Capacity::UNLIMITED,
+            exits: broadcast::Sender::new(64),
         };
         let engine = DockerEngine::open(config.clone()).await.unwrap();
-        Self { daemon, config, engine }
+        Self { bench, config, engine }
     }
 
     fn engine(&self) -> &DockerEngine {
@@ -69,28 +76,28 @@ impl Subject for Dockered {
     }
 
     async fn reopen(self, meanwhile: impl Future<Output = ()>) -> Self {
-        let Self { daemon, config, engine } = self;
+        let Self { bench, config, engine } = self;
         drop(engine);
         meanwhile.await;
         let engine = DockerEngine::open(config.clone()).await.unwrap();
-        Self { daemon, config, engine }
+        Self { bench, config, engine }
     }
 
     async fn remove(&self, known: &Known) {
         let name = format!("lathe-{}-{}", self.config.instance, known.id);
-        assert!(self.daemon.docker(&["rm", "--force", &name]).status().unwrap().success());
+        self.bench.daemon.says(&["rm", "--force", &name]);
     }
 
     fn kill_daemon(&self) {
-        self.daemon.kill();
+        self.bench.daemon.kill();
     }
 
     async fn revive_daemon(&self) {
-        self.daemon.revive().await;
+        self.bench.daemon.revive();
     }
 
     fn stop_daemon(&self, stopped: bool) {
-        self.daemon.signal(if stopped { Signal::SIGSTOP } else { Signal::SIGCONT });
+        self.bench.daemon.signal(if stopped { "STOP" } else { "CONT" });
     }
 
     async fn close(self) {
