@@ -184,6 +184,7 @@ fn every_route_for_everybody() {
         let friend = json!({"user": format!("friend-of-{who}@example.com")});
         owner(&platform, "POST", "/apps/house/collaborators", &friend);
     }
+    platform.awaits_image("house", "v2");
     until("a dyno is there to be restarted", BOUND, || {
         (platform.api("GET", "/apps/house/dynos/web.1", &Value::Null).0 == 200).then_some(())
     });

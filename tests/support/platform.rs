@@ -146,6 +146,17 @@ impl Platform {
         get(self.address("router"), &format!("{name}.localhost"), path)
     }
 
+    /// Waits until an image can be had: the first on a machine has to wait for the stack's layer.
+    pub fn awaits_image(&self, app: &str, tag: &str) {
+        let bearer = format!("Bearer {}", self.token());
+        let (address, path) = (self.address("api_plain"), format!("/v2/{app}/manifests/{tag}"));
+        until("the image is there", UP_BOUND, || {
+            let headers = [("Authorization", bearer.as_str())];
+            let answer = crate::request(address, "HEAD", "localhost", &path, &headers, b"");
+            answer.filter(|answer| answer.status == 200).map(drop)
+        });
+    }
+
     /// A Platform API call as the owner.
     pub fn api(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
         self.api_as(Some(&self.token()), method, path, body)

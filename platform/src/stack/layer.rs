@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
 const ARCHIVE: &str = "layer.tar.gz";
+const NEW: &str = "layer.new";
 const RECORD: &str = "layer.json";
 const LOCK: &str = "layer.lock";
 
@@ -73,18 +74,17 @@ fn make(stack: &Stack) -> io::Result<Layer> {
     if let Some(layer) = Layer::kept(stack) {
         return Ok(layer);
     }
-    let new = tempfile::Builder::new().prefix(".layer-").tempfile_in(dir)?;
-    let outer = Hashing::new(BufWriter::new(new.as_file()));
+    // Of that name, so that what a killed process has left is overwritten.
+    let path = dir.join(NEW);
+    let outer = Hashing::new(BufWriter::new(File::create(&path)?));
     let inner = Hashing::new(GzEncoder::new(outer, Compression::fast()));
     let inner = archive(&stack.root, inner)?;
     let (gzip, diff_id, _) = inner.end();
     let (mut file, digest, bytes) = gzip.finish()?.end();
     file.flush()?;
-    drop(file);
-    new.as_file().sync_all()?;
-    let path = dir.join(ARCHIVE);
-    new.persist(&path).map_err(|error| error.error)?;
-    let layer = Layer { digest, diff_id, bytes, path };
+    file.get_ref().sync_all()?;
+    lathe_slug::fs::publish(&path, &dir.join(ARCHIVE))?;
+    let layer = Layer { digest, diff_id, bytes, path: dir.join(ARCHIVE) };
     lathe_slug::fs::atomic_write(&dir.join(RECORD), &serde_json::to_vec(&layer)?, 0o644)?;
     Ok(layer)
 }
