@@ -18,6 +18,9 @@ use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 
+/// Of a file, read at once: each is a trip to another thread.
+const PIECE: usize = 256 * 1024;
+
 /// Where a blob's bytes are.
 enum Content {
     File(PathBuf),
@@ -103,5 +106,5 @@ async fn read(path: PathBuf, range: Option<&str>) -> std::io::Result<(u64, Span,
         Span::Part { first, last } => (first, last - first + 1),
     };
     file.seek(SeekFrom::Start(first)).await?;
-    Ok((bytes, span, Body::from_stream(ReaderStream::new(file.take(count)))))
+    Ok((bytes, span, Body::from_stream(ReaderStream::with_capacity(file.take(count), PIECE))))
 }
