@@ -1,6 +1,7 @@
 //! Slug to running dynos: engines, classes, converge, and the cell's loop.
 //! Knows no users, no git and no releases: whoever calls says what shall run.
 
+mod alarms;
 pub mod cell;
 pub mod class;
 pub mod clock;
@@ -8,6 +9,7 @@ pub mod containers;
 pub mod converge;
 pub mod fake;
 pub mod governor;
+mod mind;
 pub mod native;
 pub mod oneoff;
 pub mod output;

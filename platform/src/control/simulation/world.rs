@@ -11,6 +11,7 @@ use crate::state::model::{Phase, ReleaseStatus};
 use lathe_dynos::fake::{Dice, Machine};
 use lathe_router::Routes;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 const TICK_MS: u64 = 100;
 /// Machines say how they are, and are told what is wanted, at least so often.
@@ -201,7 +202,7 @@ impl World {
     /// Which apps could serve, were they asked.
     fn see(&mut self) {
         let release =
-            |state: &AppState| Some((state.app.id.clone(), state.current.as_ref()?.version));
+            |state: &Arc<AppState>| Some((state.app.id.clone(), state.current.as_ref()?.version));
         let serving: BTreeMap<String, u32> =
             self.snapshot.apps.iter().filter_map(release).collect();
         let mut listening = BTreeSet::new();
@@ -277,6 +278,7 @@ fn turned(snapshot: &mut Snapshot, turn: &Turn) {
     | Turn::Fail { app, .. }
     | Turn::Cycle { app, .. }) = turn;
     let Some(state) = snapshot.apps.iter_mut().find(|state| state.app.id == *app) else { return };
+    let state = Arc::make_mut(state);
     let Some(mut candidate) = state.candidate.take() else { return };
     if matches!(turn, Turn::Promote { .. }) {
         (candidate.status, candidate.phase) = (ReleaseStatus::Succeeded, Phase::Done);

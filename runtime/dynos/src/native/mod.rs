@@ -21,6 +21,7 @@ mod cgroup;
 mod confine;
 mod container;
 mod cpuset;
+mod dynos;
 mod engine;
 mod exits;
 mod firewall;
