@@ -73,7 +73,7 @@ pub(super) fn lose_machines(world: &mut World, dice: &mut Dice, n_machines: usiz
 pub(super) fn lose_state(world: &mut World, for_ms: u64) {
     world.fleet = None;
     world.run(for_ms);
-    world.fleet = Some(Fleet::new(world.machines.len(), world.now_ms));
+    world.fleet = Some(Fleet::new(world.machines.len(), world.fault, world.now_ms));
 }
 
 /// Everything that was wrong is right again.

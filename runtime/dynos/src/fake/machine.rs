@@ -43,6 +43,8 @@ pub struct Machine {
     pub weather: Weather,
     /// Whatever is wanted of these commands never listens.
     pub bad_command: Option<String>,
+    /// A fault that is planted into what its cell decides, to see whether it is found.
+    pub fault: Option<fn(&mut Vec<Action>)>,
     mind: Mind,
     reported: Option<Arc<Observed>>,
     containers: BTreeMap<DynoId, Container>,
@@ -73,6 +75,7 @@ impl Machine {
             dice,
             weather: Weather::default(),
             bad_command: None,
+            fault: None,
             mind: Mind::new(Arc::default(), Backoff::Diego),
             reported: None,
             containers: BTreeMap::new(),
@@ -109,7 +112,10 @@ impl Machine {
             }
         }
         for _ in 0..ROUNDS_MAX {
-            let plan = self.mind.decide(now_ms);
+            let mut plan = self.mind.decide(now_ms);
+            if let Some(fault) = self.fault {
+                fault(&mut plan.actions);
+            }
             self.wake_ms = plan.wake_ms;
             if plan.actions.is_empty() {
                 break;

@@ -126,7 +126,7 @@ impl Dynos {
             self.apart.insert(id);
         }
         let place = place(dyno);
-        self.recount(place, |living| {
+        self.recount(&place, |living| {
             living.insert(id);
         });
     }
@@ -134,20 +134,20 @@ impl Dynos {
     fn depart(&mut self, id: DynoId) {
         self.apart.remove(&id);
         if let Some(place) = self.all.get(&id).map(place) {
-            self.recount(place, |living| {
+            self.recount(&place, |living| {
                 living.remove(&id);
             });
         }
     }
 
-    fn recount(&mut self, place: Place, change: impl FnOnce(&mut BTreeSet<DynoId>)) {
-        let before = self.demand(&place);
+    fn recount(&mut self, place: &Place, change: impl FnOnce(&mut BTreeSet<DynoId>)) {
+        let before = self.demand(place);
         let living = self.living.entry(place.clone()).or_default();
         change(living);
         if living.is_empty() {
-            self.living.remove(&place);
+            self.living.remove(place);
         }
-        let after = self.demand(&place);
+        let after = self.demand(place);
         self.promised = self.promised.without(before);
         self.promised += after;
     }
