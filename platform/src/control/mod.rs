@@ -104,6 +104,7 @@ pub async fn run(services: Services, wires: Wires, shutdown: impl Future<Output 
                 "the control loop cannot read the state"
             );
         }
+        steps::turned("control loop", began.elapsed());
         let rest = (began.elapsed() * REST_TIMES).min(REST_MAX);
         tokio::select! {
             () = &mut shutdown => break,

@@ -62,7 +62,7 @@ impl Plans {
     /// The apps of whose dynos something was observed since the last time.
     fn see<'a>(&mut self, facts: &Facts<'a>) -> BTreeSet<&'a str> {
         let now = &facts.observed.dynos;
-        let changes: BTreeSet<String> = self
+        let news: BTreeSet<String> = self
             .observed
             .diff(now)
             .map(|change| match change {
@@ -72,7 +72,7 @@ impl Plans {
             })
             .collect();
         let apps = facts.snapshot.apps.iter().map(|state| state.app.id.as_str());
-        let changed = apps.filter(|id| changes.contains(*id)).collect();
+        let changed = apps.filter(|id| news.contains(*id)).collect();
         self.observed = now.clone();
         changed
     }

@@ -16,3 +16,6 @@ pub mod output;
 pub mod restart;
 pub mod spec;
 pub mod tracked;
+
+/// The target of debug events that tell how long a turn of a loop took, in milliseconds.
+pub const PACE: &str = "lathe::pace";

@@ -12,6 +12,7 @@ mod tests;
 
 pub use record::{Record, RecordError};
 
+use crate::PACE;
 use crate::clock::Clock;
 use crate::containers::{Containers, Exited, Start, Stdio};
 use crate::mind::Mind;
@@ -33,6 +34,7 @@ use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 use tokio::task::{Id, JoinSet};
+use tokio::time::Instant;
 
 /// How long the last lines of an ended dyno may take before its end is told without them.
 const LAST_LINES_TIMEOUT: Duration = Duration::from_secs(2);
@@ -159,6 +161,7 @@ impl<C: Containers> Cell<C> {
     /// Decides and acts until only time or news can change anything, then reports.
     /// Returns the next moment at which time alone does.
     fn settle(&mut self) -> impl Future<Output = ()> + use<C> {
+        let began = Instant::now();
         let now_ms = self.clock.now_ms();
         let mut wake_ms = None;
         // What was just begun may have a deadline of its own: decide until nothing is left to do.
@@ -175,6 +178,8 @@ impl<C: Containers> Cell<C> {
         if let Some(news) = self.mind.report() {
             self.observed.send_replace(Arc::new(news));
         }
+        let took_ms = began.elapsed().as_secs_f64() * 1000.0;
+        tracing::debug!(target: PACE, name = "cell", took_ms);
         let wake = wake_ms.map(|ms| self.clock.instant(ms));
         async move {
             match wake {
@@ -356,7 +361,7 @@ impl<C: Containers> Cell<C> {
             let generation = self.mind.desired().generation.max(1);
             self.mind.want(Arc::new(Desired { generation, ..Desired::default() }));
         }
-        let until = tokio::time::Instant::now() + grace;
+        let until = Instant::now() + grace;
         loop {
             let done = match stop {
                 Stop::LeaveDynos => !self.mind.tracked().launching(),
