@@ -106,7 +106,7 @@ fn by_release(record: &Desired) -> BTreeMap<(String, u32), Vec<&Wanted>> {
     let mut all: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for (slot, wanted) in &record.dynos {
         let Some(place) = Place::parse(slot) else { continue };
-        all.entry((place.app, place.release)).or_default().push(wanted);
+        all.entry((place.app, place.release)).or_default().push(wanted.as_ref());
     }
     all
 }

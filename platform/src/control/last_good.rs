@@ -43,10 +43,10 @@ fn moved(route: &AppRoute, targets: Vec<Target>) -> AppRoute {
 fn up(app: &str, observed: &Observed) -> Vec<(Place, Target)> {
     let mut up: Vec<(Place, Target)> = observed
         .dynos
-        .iter()
+        .range(Place::slots_of(app))
         .filter(|(_, dyno)| dyno.state == DynoState::Up)
         .filter_map(|(slot, dyno)| {
-            let place = Place::parse(slot).filter(|place| place.app == app && place.is_web())?;
+            let place = Place::parse(slot).filter(Place::is_web)?;
             let target = Target {
                 dyno: dyno.id?.to_string(),
                 name: place.dyno_name(),

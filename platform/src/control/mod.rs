@@ -8,6 +8,7 @@ mod explain;
 pub mod last_good;
 mod phase;
 pub mod plan;
+mod plans;
 pub mod room;
 mod routing;
 pub mod running;
@@ -31,7 +32,8 @@ use jiff::Timestamp;
 use lathe_dynos::spec::{Desired, End};
 use lathe_logs::Source;
 use lathe_router::{Demand, Routes};
-use plan::{Facts, Plan, Turn, plan};
+use plan::{Facts, Plan, Turn};
+use plans::Plans;
 use slots::Place;
 use snapshot::Snapshot;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -72,13 +74,16 @@ impl fmt::Debug for Wires {
 
 /// Runs until `shutdown`. Dynos and routes stay as they are afterwards.
 pub async fn run(services: Services, wires: Wires, shutdown: impl Future<Output = ()>) {
-    let mut changes = services.store.changes();
+    let mut changes = services.store.changes_of_apps();
     let mut observed = services.observed.clone();
     let generation = wires.generation_floor;
     let previous = wires.desired.borrow().clone();
     let mut control = Control {
+        unread: services.store.changes_of_apps(),
         services,
         wires,
+        snapshot: None,
+        plans: Plans::default(),
         generation,
         previous,
         draining: BTreeMap::new(),
@@ -99,6 +104,7 @@ pub async fn run(services: Services, wires: Wires, shutdown: impl Future<Output 
                 "the control loop cannot read the state"
             );
         }
+        steps::turned("control loop", began.elapsed());
         let rest = (began.elapsed() * REST_TIMES).min(REST_MAX);
         tokio::select! {
             () = &mut shutdown => break,
@@ -119,6 +125,11 @@ pub async fn run(services: Services, wires: Wires, shutdown: impl Future<Output 
 struct Control {
     services: Services,
     wires: Wires,
+    /// What was read last, and when; none when it is to be read again in any case.
+    snapshot: Option<(Snapshot, Instant)>,
+    /// Changes that are not in it yet.
+    unread: watch::Receiver<u64>,
+    plans: Plans,
     generation: u64,
     previous: Arc<Desired>,
     draining: BTreeMap<lathe_dynos::spec::Slot, u64>,
@@ -143,20 +154,37 @@ impl Control {
     }
 
     async fn step(&mut self) -> Result<(), StateError> {
-        let snapshot = self.services.store.read(Snapshot::read).await?;
+        let (snapshot, read) = self.read().await?;
         let plan = self.decide(&snapshot);
         self.draining.clone_from(&plan.draining);
         self.wake_ms = plan.wake_ms;
         self.tell(&snapshot, &plan);
         let turns = plan.turns.clone();
         self.publish(plan);
+        self.snapshot = Some((snapshot, read));
         for turn in turns {
             self.turn(turn).await?;
         }
         Ok(())
     }
 
-    fn decide(&self, snapshot: &Snapshot) -> Plan {
+    /// What is known of all apps: as it was read before when nobody has written since.
+    async fn read(&mut self) -> Result<(Snapshot, Instant), StateError> {
+        let before = self.snapshot.take();
+        let news = self.unread.has_changed().unwrap_or(true);
+        match before {
+            Some((before, read)) if !news && read.elapsed() < IDLE_TICK => Ok((before, read)),
+            before => {
+                self.unread.mark_unchanged();
+                let before = before.map(|(before, _)| before).unwrap_or_default();
+                let now = Instant::now();
+                let read = self.services.store.read(move |tx| Snapshot::read(tx, &before));
+                Ok((read.await?, now))
+            }
+        }
+    }
+
+    fn decide(&mut self, snapshot: &Snapshot) -> Plan {
         let observed = self.services.observed.borrow().clone();
         let facts = Facts {
             snapshot,
@@ -171,7 +199,7 @@ impl Control {
             listening_since_ms: self.listening_since_ms,
             now_ms: now_ms(),
         };
-        plan(&facts, &|stack| self.services.stack_root(stack))
+        self.plans.decide(&facts, &|stack| self.services.stack_root(stack))
     }
 
     /// Says in the apps' logs who falls asleep, who wakes, and who is on probation.

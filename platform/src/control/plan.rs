@@ -12,11 +12,12 @@ use super::{cycle, wake};
 use crate::config::Patience;
 use crate::state::care::Care;
 use crate::state::model::Phase;
+use imbl::OrdMap;
 use lathe_dynos::class::Classes;
-use lathe_dynos::spec::{Desired, End, Observed, Slot, Wanted};
+use lathe_dynos::spec::{Desired, End, Observed, ObservedDyno, Slot, Wanted};
 use lathe_logs::AppId;
 use lathe_router::{AppRoute, Routes};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,9 +46,10 @@ pub struct Facts<'a> {
     pub now_ms: u64,
 }
 
+/// Of one app, or of all.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Plan {
-    pub dynos: BTreeMap<Slot, Wanted>,
+    pub dynos: OrdMap<Slot, Arc<Wanted>>,
     pub draining: BTreeMap<Slot, u64>,
     pub hosts: HashMap<String, AppId>,
     pub routes: BTreeMap<AppId, Arc<AppRoute>>,
@@ -77,29 +79,53 @@ impl Plan {
     pub fn into_routes(self, generation: u64) -> Routes {
         Routes { generation, hosts: self.hosts, apps: self.routes }
     }
+
+    /// Adds the plan of one app, but for its dynos.
+    pub(super) fn add(&mut self, app: &Self) {
+        let Self { dynos: _, draining, hosts, routes, turns, asleep, on_probation, wake_ms } = app;
+        self.draining.extend(draining.iter().map(|(slot, since_ms)| (slot.clone(), *since_ms)));
+        self.hosts.extend(hosts.iter().map(|(host, id)| (host.clone(), id.clone())));
+        self.routes.extend(routes.iter().map(|(id, route)| (id.clone(), route.clone())));
+        self.turns.extend(turns.iter().cloned());
+        self.asleep.extend(asleep.iter().cloned());
+        self.on_probation.extend(on_probation.iter().cloned());
+        if let Some(due_ms) = wake_ms {
+            wake(&mut self.wake_ms, *due_ms);
+        }
+    }
 }
 
+/// All apps at once, whatever was decided before.
 pub fn plan(facts: &Facts<'_>, stack_root: StackRoot<'_>) -> Plan {
     let mut plan = Plan::default();
     for state in &facts.snapshot.apps {
-        let id = AppId::new(&state.app.id);
-        let names = state.domains.iter().map(|domain| domain.hostname.clone());
-        let own = format!("{}.{}", state.app.name, facts.apps_domain);
-        plan.hosts.extend(names.chain([own]).map(|host| (host, id.clone())));
-        let route = match sleep::judge(state, facts) {
-            Sleep::Now => {
-                plan.asleep.insert(state.app.id.clone());
-                routing::asleep(state)
-            }
-            Sleep::Later(due_ms) => {
-                wake(&mut plan.wake_ms, due_ms);
-                serve(&mut plan, state, facts, stack_root)
-            }
-            Sleep::Never => serve(&mut plan, state, facts, stack_root),
-        };
-        plan.routes.insert(id, Arc::new(route));
+        let app = of_app(state, facts, stack_root);
+        plan.add(&app);
+        plan.dynos.extend(app.dynos);
     }
-    hold(&mut plan, facts);
+    plan
+}
+
+/// One app. It depends on no other.
+pub fn of_app(state: &AppState, facts: &Facts<'_>, stack_root: StackRoot<'_>) -> Plan {
+    let mut plan = Plan::default();
+    let id = AppId::new(&state.app.id);
+    let names = state.domains.iter().map(|domain| domain.hostname.clone());
+    let own = format!("{}.{}", state.app.name, facts.apps_domain);
+    plan.hosts.extend(names.chain([own]).map(|host| (host, id.clone())));
+    let route = match sleep::judge(state, facts) {
+        Sleep::Now => {
+            plan.asleep.insert(state.app.id.clone());
+            routing::asleep(state)
+        }
+        Sleep::Later(due_ms) => {
+            wake(&mut plan.wake_ms, due_ms);
+            serve(&mut plan, state, facts, stack_root)
+        }
+        Sleep::Never => serve(&mut plan, state, facts, stack_root),
+    };
+    plan.routes.insert(id, Arc::new(route));
+    hold(&mut plan, &state.app.id, facts);
     plan
 }
 
@@ -151,16 +177,23 @@ fn serves(state: &AppState) -> bool {
 }
 
 /// The same dyno of the same release before it was restarted: only its port was another.
-fn before_restart(wanted: &Wanted, place: &Place) -> Wanted {
+fn before_restart(wanted: &Wanted, place: &Place) -> Arc<Wanted> {
     let mut held = wanted.clone();
     held.spec.port = held.spec.port.map(|_| place.port());
-    held
+    Arc::new(held)
 }
 
 /// Keeps dynos that are no longer wanted but must not go yet: the predecessor of one that is not
 /// up, and whatever still answers requests. Only what is up is kept, so nothing kept is restarted.
-fn hold(plan: &mut Plan, facts: &Facts<'_>) {
-    let apps: HashSet<&str> = facts.snapshot.apps.iter().map(|s| s.app.id.as_str()).collect();
+fn hold(plan: &mut Plan, app: &str, facts: &Facts<'_>) {
+    let seen = || facts.observed.dynos.range(Place::slots_of(app));
+    let surplus: Vec<(Place, &Slot, &ObservedDyno)> = seen()
+        .filter(|(slot, dyno)| is_up(dyno) && !plan.dynos.contains_key(*slot))
+        .filter_map(|(slot, dyno)| Some((Place::parse(slot)?, slot, dyno)))
+        .collect();
+    if surplus.is_empty() {
+        return;
+    }
     let successors: HashMap<String, Place> = plan
         .dynos
         .keys()
@@ -168,15 +201,12 @@ fn hold(plan: &mut Plan, facts: &Facts<'_>) {
         .filter(|place| !facts.observed.dynos.get(&place.slot()).is_some_and(is_up))
         .map(|place| (place.identity(), place))
         .collect();
-    for (slot, dyno) in facts.observed.dynos.iter().filter(|(_, dyno)| is_up(dyno)) {
-        let Some(place) = Place::parse(slot) else { continue };
-        if !apps.contains(place.app.as_str()) || plan.dynos.contains_key(slot) {
-            continue;
-        }
+    for (place, slot, dyno) in surplus {
         let successor = successors.get(&place.identity());
         let successor = successor.filter(|next| next.restarts > place.restarts);
         if let Some(wanted) = successor.and_then(|next| plan.dynos.get(&next.slot())) {
-            plan.dynos.insert(slot.clone(), before_restart(wanted, &place));
+            let held = before_restart(wanted, &place);
+            plan.dynos.insert(slot.clone(), held);
         } else if let Some(wanted) = facts.previous.dynos.get(slot).filter(|_| place.is_web()) {
             let since = facts.draining.get(slot).copied().unwrap_or(facts.now_ms);
             let busy = dyno.id.is_some_and(|id| facts.busy.contains(&id.to_string()));

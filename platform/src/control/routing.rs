@@ -79,7 +79,7 @@ pub(super) fn is_up(dyno: &ObservedDyno) -> bool {
 fn predecessor<'a>(place: &Place, observed: &'a Observed) -> Option<(Place, &'a ObservedDyno)> {
     observed
         .dynos
-        .iter()
+        .range(Place::slots_of(&place.app))
         .filter(|(_, dyno)| is_up(dyno))
         .filter_map(|(slot, dyno)| Some((Place::parse(slot)?, dyno)))
         .filter(|(other, _)| {

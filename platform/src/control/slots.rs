@@ -2,6 +2,7 @@
 
 use lathe_dynos::spec::Slot;
 use std::fmt;
+use std::ops::Range;
 
 /// One place: this dyno of this release, as often restarted as this.
 /// Another release or another restart is another place, hence another dyno.
@@ -48,6 +49,17 @@ impl Place {
         parts.next().is_none().then_some(place)
     }
 
+    /// Where in the order of all slots those of an app are.
+    pub fn slots_of(app: &str) -> Range<Slot> {
+        // The character after the slash.
+        Slot(format!("{app}/"))..Slot(format!("{app}0"))
+    }
+
+    /// The app of a slot that `slot` made.
+    pub fn app_of(slot: &Slot) -> &str {
+        slot.0.split_once('/').map_or(slot.0.as_str(), |(app, _)| app)
+    }
+
     /// What stays the same when this dyno is restarted.
     pub fn identity(&self) -> String {
         format!("{}/v{}/{}.{}", self.app, self.release, self.process_type, self.index)
@@ -86,6 +98,13 @@ mod tests {
             restarts: (1, 0),
         };
         assert_eq!(place.slot().0, "9a1/v12/web-2.x.3/1.0");
+        assert_eq!(Place::app_of(&place.slot()), "9a1");
+        assert!(Place::slots_of("9a1").contains(&place.slot()));
+        assert!(
+            ["9a", "9a1-b", "9a11", "9a2"]
+                .iter()
+                .all(|app| { !Place::slots_of(app).contains(&place.slot()) })
+        );
         assert_eq!(Place::parse(&place.slot()), Some(place));
         for foreign in ["", "run.1", "a/b/c/d", "a/v1/web/0.0", "a/v1/web.1/0.0/more"] {
             assert_eq!(Place::parse(&Slot(foreign.into())), None, "{foreign}");

@@ -3,10 +3,11 @@
 use crate::state::model::{App, Domain, Formation, Release, ReleaseStatus};
 use crate::state::{StateError, Tx, apps, domains, formation, releases};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Snapshot {
-    pub apps: Vec<AppState>,
+    pub apps: Vec<Arc<AppState>>,
 }
 
 /// One app with what is to run of it.
@@ -24,9 +25,19 @@ pub struct AppState {
 }
 
 impl Snapshot {
-    pub fn read(tx: &Tx<'_>) -> Result<Self, StateError> {
-        let apps = apps::all(tx)?.into_iter().map(|app| AppState::read(tx, app));
-        Ok(Self { apps: apps.collect::<Result<_, _>>()? })
+    /// What has not changed since `before` is shared with it.
+    pub fn read(tx: &Tx<'_>, before: &Self) -> Result<Self, StateError> {
+        let before: BTreeMap<&str, &Arc<AppState>> =
+            before.apps.iter().map(|state| (state.app.id.as_str(), state)).collect();
+        let read = |app: App| {
+            let state = AppState::read(tx, app)?;
+            match before.get(state.app.id.as_str()) {
+                Some(before) if ***before == state => Ok(Arc::clone(before)),
+                _ => Ok(Arc::new(state)),
+            }
+        };
+        let apps = apps::all(tx)?.into_iter().map(read);
+        Ok(Self { apps: apps.collect::<Result<_, StateError>>()? })
     }
 }
 

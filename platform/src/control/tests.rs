@@ -166,7 +166,7 @@ fn decide_at(
     let ids = seen.dynos.values().filter_map(|dyno| dyno.id).map(|id| id.to_string());
     let busy = if busy { ids.collect() } else { BTreeSet::new() };
     let facts = Facts {
-        snapshot: &Snapshot { apps: vec![state.clone()] },
+        snapshot: &Snapshot { apps: vec![Arc::new(state.clone())] },
         observed: seen,
         previous: &Desired { generation: 1, dynos: previous },
         draining: &draining,

@@ -5,11 +5,12 @@ use super::snapshot::AppState;
 use crate::config::Patience;
 use crate::state::care::Care;
 use crate::state::model::{App, Phase, Release};
+use imbl::OrdMap;
 use lathe_dynos::class::{Class, Classes};
 use lathe_dynos::spec::{DynoSpec, Slot, Wanted};
 use lathe_logs::AppId;
-use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Where a stack's files are on this machine; none when it is not here.
 pub type StackRoot<'a> = &'a dyn Fn(&str) -> Option<PathBuf>;
@@ -20,7 +21,7 @@ pub fn of_app(
     patience: Patience,
     classes: &Classes,
     stack_root: StackRoot<'_>,
-) -> BTreeMap<Slot, Wanted> {
+) -> OrdMap<Slot, Arc<Wanted>> {
     let booting = state.candidate.iter().filter(|release| release.phase == Phase::Booting);
     state
         .current
@@ -37,7 +38,7 @@ pub fn of_release(
     patience: Patience,
     classes: &Classes,
     stack_root: StackRoot<'_>,
-) -> Vec<(Slot, Wanted)> {
+) -> Vec<(Slot, Arc<Wanted>)> {
     // What a release says was checked when it was made.
     let care = Care::of(&release.config).unwrap_or_default();
     places(state, release)
@@ -61,7 +62,7 @@ pub fn of_release(
                 stop_grace: patience.stop_grace,
                 health_path: care.health_path.clone().filter(|_| place.is_web()),
             };
-            Some((place.slot(), wanted))
+            Some((place.slot(), Arc::new(wanted)))
         })
         .collect()
 }

@@ -47,6 +47,7 @@ type Job = Box<dyn FnOnce(&mut Writer) + Send>;
 pub struct Store {
     jobs: mpsc::Sender<Job>,
     changed: Arc<watch::Sender<u64>>,
+    apps_changed: Arc<watch::Sender<u64>>,
 }
 
 /// One transaction: all of it or nothing. Time is part of what goes in.
@@ -73,7 +74,8 @@ impl Store {
                 }
             })
             .map_err(StateError::Thread)?;
-        Ok(Self { jobs, changed: Arc::new(watch::Sender::new(0)) })
+        let (changed, apps_changed) = (Arc::default(), Arc::default());
+        Ok(Self { jobs, changed, apps_changed })
     }
 
     /// Runs `work` in one transaction and answers when it is durable. Watchers are woken after.
@@ -81,8 +83,12 @@ impl Store {
         &self,
         work: impl FnOnce(&Tx<'_>) -> Result<T, StateError> + Send + 'static,
     ) -> Result<T, StateError> {
-        let result = self.call(|writer| writer.write(work)).await?;
+        let write = |writer: &mut Writer| Ok((writer.write(work)?, writer.take_apps_touched()));
+        let (result, of_apps) = self.call(write).await?;
         self.changed.send_modify(|generation| *generation += 1);
+        if of_apps {
+            self.apps_changed.send_modify(|generation| *generation += 1);
+        }
         Ok(result)
     }
 
@@ -97,6 +103,11 @@ impl Store {
     /// Counts committed writes; wait on it to see every change.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
+    }
+
+    /// As `changes`, without writes that only tell what one-off dynos do.
+    pub fn changes_of_apps(&self) -> watch::Receiver<u64> {
+        self.apps_changed.subscribe()
     }
 
     async fn call<T: Send + 'static>(

@@ -10,6 +10,11 @@ use super::secrets::Secrets;
 use super::{StateError, Tx, now, schema};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Rows come and go with every one-off dyno; nothing that runs for longer depends on them.
+const ONE_OFFS: &str = "oneoffs";
 
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -18,6 +23,8 @@ pub(super) struct Writer {
     secrets: Secrets,
     /// Nothing is written while it is set.
     in_doubt: bool,
+    /// Something else than one-offs was written, as the connection says.
+    apps_touched: Arc<AtomicBool>,
 }
 
 impl Writer {
@@ -25,8 +32,14 @@ impl Writer {
     pub(super) fn open(dir: &Path) -> Result<Self, StateError> {
         let secrets = Secrets::of(dir)?;
         let path = dir.join("state.db");
-        let connection = schema::open(&path)?;
-        Ok(Self { path, connection, secrets, in_doubt: false })
+        let apps_touched = Arc::default();
+        let connection = open(&path, &apps_touched)?;
+        Ok(Self { path, connection, secrets, in_doubt: false, apps_touched })
+    }
+
+    /// Whether anything else than one-offs was written since this was last asked.
+    pub(super) fn take_apps_touched(&self) -> bool {
+        self.apps_touched.swap(false, Ordering::Relaxed)
     }
 
     /// One transaction, durable when this returns.
@@ -92,10 +105,20 @@ impl Writer {
         if blocked {
             return Err(StateError::Busy);
         }
-        self.connection = schema::open(&self.path)?;
+        self.connection = open(&self.path, &self.apps_touched)?;
         self.in_doubt = false;
         Ok(())
     }
+}
+
+fn open(path: &Path, apps_touched: &Arc<AtomicBool>) -> Result<Connection, StateError> {
+    let (connection, touched) = (schema::open(path)?, Arc::clone(apps_touched));
+    connection.update_hook(Some(move |_, _: &str, table: &str, _| {
+        if table != ONE_OFFS {
+            touched.store(true, Ordering::Relaxed);
+        }
+    }))?;
+    Ok(connection)
 }
 
 /// Unlike a full disk, which `SQLite` meets before it writes, and rolls back.

@@ -1,5 +1,5 @@
-//! The decision: what is wanted against what is tracked, at a given time. Pure and level-triggered:
-//! asked again in the same situation it answers the same.
+//! The decision about one slot: what is wanted of it against what is tracked, at a given time. Pure
+//! and level-triggered: asked again in the same situation it answers the same.
 
 use crate::clock::millis;
 use crate::restart::Backoff;
@@ -15,15 +15,20 @@ const KILL_AGAIN_MS: u64 = 5_000;
 const PROBE_MIN_MS: u64 = 20;
 const PROBE_MAX_MS: u64 = 500;
 
-/// What to do now, and when to ask again if no fact arrives before.
+/// What one slot comes to.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub struct Plan {
-    pub actions: Vec<Action>,
-    /// Unix time in milliseconds; none = only a fact can change anything.
-    pub wake_ms: Option<u64>,
+pub(crate) struct Verdict {
+    /// To be done at once.
+    pub(crate) actions: Vec<Action>,
+    /// When to ask again if no fact arrives before; Unix time in milliseconds.
+    pub(crate) wake_ms: Option<u64>,
+    /// It is wanted and empty, and may be filled from then on.
+    pub(crate) vacant_ms: Option<u64>,
+    /// A start in it is under way.
+    pub(crate) launching: bool,
 }
 
-impl Plan {
+impl Verdict {
     fn at(&mut self, due_ms: u64, now_ms: u64, action: Action) {
         if due_ms <= now_ms {
             self.actions.push(action);
@@ -33,32 +38,40 @@ impl Plan {
     }
 }
 
-/// Brings what runs nearer to what is wanted. `Desired` of generation 0 means that nothing is
-/// known yet about what is wanted: then nothing is started and nothing is stopped.
-pub fn converge(desired: &Desired, tracked: &Tracked, backoff: Backoff, now_ms: u64) -> Plan {
-    let mut plan = Plan::default();
-    if tracked.listing_ms.is_none() {
-        plan.at(tracked.list_due_ms, now_ms, Action::List);
-    }
-    if !tracked.listed {
-        return plan;
-    }
-    for (id, container) in &tracked.containers {
-        let place = tracked.places.get(&container.slot);
-        let current = place.is_some_and(|place| place.current == Some(*id));
-        let wanted =
-            current && (desired.generation == 0 || desired.dynos.contains_key(&container.slot));
-        if let Some((due_ms, action)) = next(*id, container, wanted, now_ms) {
-            plan.at(due_ms, now_ms, action);
+/// Brings what runs in one slot nearer to what is wanted of it. `Desired` of generation 0 means
+/// that nothing is known yet about what is wanted: then nothing is started and nothing is stopped.
+///
+/// No slot depends on another, but for the number of starts under way ([`STARTS_MAX`]).
+pub(crate) fn converge(
+    slot: &Slot,
+    desired: &Desired,
+    tracked: &Tracked,
+    backoff: Backoff,
+    now_ms: u64,
+) -> Verdict {
+    let mut verdict = Verdict::default();
+    let known = desired.generation > 0;
+    let wanted = desired.dynos.contains_key(slot);
+    let place = tracked.places.get(slot);
+    let mut taken = false;
+    for (id, container) in place.into_iter().flat_map(|place| place.containers(&tracked.containers))
+    {
+        let current = place.is_some_and(|place| place.current == Some(id));
+        let wanted = current && (wanted || !known);
+        if let Some((due_ms, action)) = next(id, container, wanted, now_ms) {
+            verdict.at(due_ms, now_ms, action);
         }
         if wanted && !container.ended() && !container.sampling && container.address.is_some() {
-            plan.at(container.sample_due_ms, now_ms, Action::Sample { id: *id });
+            verdict.at(container.sample_due_ms, now_ms, Action::Sample { id });
         }
+        taken |= !container.ended();
+        verdict.launching |= matches!(container.phase, Phase::Launching { .. });
     }
-    if desired.generation > 0 {
-        start_what_is_missing(desired, tracked, backoff, now_ms, &mut plan);
+    // Never two in one slot, not even while the first is on its way out.
+    if known && wanted && !taken {
+        verdict.vacant_ms = place.map_or(Some(0), |place| start_due_ms(place, backoff));
     }
-    plan
+    verdict
 }
 
 /// The next thing to do about one container, and when.
@@ -104,35 +117,6 @@ fn next(id: DynoId, container: &Container, wanted: bool, now_ms: u64) -> Option<
             let forget = *recorded && !wanted;
             forget_ms.filter(|_| forget).map(|due_ms| (due_ms, Action::Forget { id }))
         }
-    }
-}
-
-fn start_what_is_missing(
-    desired: &Desired,
-    tracked: &Tracked,
-    backoff: Backoff,
-    now_ms: u64,
-    plan: &mut Plan,
-) {
-    let launching = |c: &&Container| matches!(c.phase, Phase::Launching { .. });
-    let mut free = STARTS_MAX.saturating_sub(tracked.containers.values().filter(launching).count());
-    // Never two in one slot, not even while the first is on its way out.
-    let taken: std::collections::BTreeSet<&Slot> =
-        tracked.containers.values().filter(|c| !c.ended()).map(|c| &c.slot).collect();
-    for slot in desired.dynos.keys().filter(|slot| !taken.contains(slot)) {
-        let due_ms = match tracked.places.get(slot) {
-            None => Some(now_ms),
-            Some(place) => start_due_ms(place, backoff),
-        };
-        let Some(due_ms) = due_ms else { continue };
-        if due_ms <= now_ms {
-            // The answer to one of those under way brings us here again.
-            if free == 0 {
-                continue;
-            }
-            free -= 1;
-        }
-        plan.at(due_ms, now_ms, Action::Start { slot: slot.clone() });
     }
 }
 

@@ -1,6 +1,7 @@
 //! The words the cell and its caller share: what shall run, and what does run.
 
 use crate::class::{Class, Tenant};
+use imbl::OrdMap;
 use lathe_logs::AppId;
 use lathe_slug::SlugId;
 use serde::{Deserialize, Serialize};
@@ -8,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -60,11 +62,12 @@ impl DynoSpec {
     }
 }
 
-/// Everything that shall run on this cell: always the complete list.
+/// Everything that shall run on this cell: always the complete list. A copy costs next to nothing, and
+/// so does finding what differs from another version of it.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Desired {
     pub generation: u64,
-    pub dynos: BTreeMap<Slot, Wanted>,
+    pub dynos: OrdMap<Slot, Arc<Wanted>>,
 }
 
 /// One slot's dyno and how it may be treated.
@@ -80,12 +83,12 @@ pub struct Wanted {
     pub health_path: Option<String>,
 }
 
-/// What the cell sees, as a whole; sent again after each change.
+/// What the cell sees, as a whole; sent again after each change, and copied as cheaply.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Observed {
     /// The generation of `Desired` that this answers.
     pub generation: u64,
-    pub dynos: BTreeMap<Slot, ObservedDyno>,
+    pub dynos: OrdMap<Slot, ObservedDyno>,
 }
 
 /// One slot as the cell sees it.

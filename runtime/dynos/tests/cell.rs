@@ -206,7 +206,7 @@ async fn one_offs_end_exactly_and_outlive_the_platform() {
     let machine = Machine::new().await;
     let (logs, _lines) = lathe_logs::channel(1000);
     let spec =
-        |command: &str| machine.wish(1, &[("run.1", command)]).dynos[&slot("run.1")].clone().spec;
+        |command: &str| machine.wish(1, &[("run.1", command)]).dynos[&slot("run.1")].spec.clone();
     let oneoffs = OneOffs::new(machine.engine.clone(), logs.clone());
     for status in [0, 7, 255] {
         let id = DynoId::random();

@@ -1,6 +1,7 @@
 //! Figures of one way to start a container, and the table in which they stand side by side.
 
 use super::BenchError;
+use super::chart::{Plot, page};
 use crate::cli::say::say;
 use serde::Serialize;
 use std::fs;
@@ -109,6 +110,10 @@ pub(super) fn write(path: &Path, report: &impl Serialize) -> Result<(), BenchErr
     let text = serde_json::to_string_pretty(report).map_err(std::io::Error::from);
     text.and_then(|text| fs::write(path, text + "\n"))
         .map_err(BenchError::at(format!("write {}", path.display())))
+}
+
+pub(super) fn draw(path: &Path, plots: &[Plot]) -> Result<(), BenchError> {
+    fs::write(path, page(plots)).map_err(BenchError::at(format!("write {}", path.display())))
 }
 
 #[cfg(test)]

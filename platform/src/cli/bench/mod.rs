@@ -1,6 +1,7 @@
 //! `lathe bench`: what the platform's promises cost, beside a limit and rivals of the same run.
 
 mod burst;
+mod chart;
 mod crun;
 mod docker;
 mod figures;
@@ -15,6 +16,7 @@ mod ready;
 mod slug;
 mod start;
 mod steps;
+mod stress;
 
 use super::CliError;
 use super::client::ClientError;
@@ -35,6 +37,8 @@ pub(super) enum Bench {
     Push(push::Push),
     /// Thousands of tasks and dynos at once, from the request to the tear-down
     Burst(burst::Burst),
+    /// A platform that admits no more: what the API and its loops take meanwhile
+    Stress(stress::Stress),
     /// Packing and unpacking a tree, beside tar with gzip and with pigz
     Slug(slug::Slug),
     /// Log lines from a dyno's pipe to a drain, every one accounted for, beside rsyslog
@@ -120,6 +124,10 @@ pub(super) fn bench(config: Config, what: &Bench) -> Result<(), CliError> {
         Bench::Burst(how) => {
             super::init_log(&config.log);
             super::runtime()?.block_on(burst::burst(config, how))?;
+        }
+        Bench::Stress(how) => {
+            let pace = stress::listen(&config.log);
+            super::runtime()?.block_on(stress::stress(config, how, &pace))?;
         }
         Bench::Slug(how) => slug::slug(how)?,
         Bench::Logs(how) => logs::logs(how)?,

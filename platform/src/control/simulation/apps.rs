@@ -5,6 +5,7 @@ use super::super::tests::{app, release};
 use super::world::Size;
 use crate::state::model::{Phase, Release, ReleaseStatus};
 use lathe_dynos::fake::Dice;
+use std::sync::Arc;
 
 /// The command of a web process that never listens.
 pub(super) const BAD: &str = "run bad";
@@ -21,7 +22,7 @@ pub(super) fn all(size: Size) -> Snapshot {
         workers.quantity = size.dynos / 5;
         state.formation.push(workers);
         state.current = Some(of(&state, 1, false));
-        state
+        Arc::new(state)
     };
     Snapshot { apps: (0..size.apps).map(state).collect() }
 }

@@ -1,10 +1,12 @@
 //! Many cells seen as one by the plan: whose dyno is where, and whom to believe.
 
 use super::super::plan::{Facts, Plan, plan};
+use super::super::plans::Plans;
 use super::super::snapshot::Snapshot;
 use crate::config::Patience;
 use lathe_dynos::class::Classes;
 use lathe_dynos::spec::{Desired, DynoState, Observed, ObservedDyno, Slot};
+use lathe_dynos::tracked::Action;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,12 +14,20 @@ use std::sync::Arc;
 /// A cell that has been silent for so long is taken for lost; a control plane that has just begun
 /// waits so long for the ones it has not heard.
 pub(super) const SILENT_MS: u64 = 30_000;
+const FEW: usize = 10;
 
 #[derive(Debug)]
 struct Heard {
     at_ms: u64,
     number: u64,
     observed: Arc<Observed>,
+}
+
+/// A fault that is planted into each decision, to see whether it is found.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Fault {
+    Plan(fn(&mut Plan)),
+    Cell(fn(&mut Vec<Action>)),
 }
 
 /// What the control plane knows; all of it can be lost.
@@ -29,19 +39,26 @@ pub(super) struct Fleet {
     pub(super) homes: BTreeMap<Slot, usize>,
     /// Where a dyno was when its machine fell silent.
     before: BTreeMap<Slot, usize>,
+    plans: Plans,
+    /// Where machines are few, each plan is compared with one that is made of everything.
+    compares: bool,
+    fault: Option<Fault>,
     previous: Desired,
     draining: BTreeMap<Slot, u64>,
     wishes: BTreeMap<usize, Arc<Desired>>,
 }
 
 impl Fleet {
-    pub(super) fn new(machines: usize, now_ms: u64) -> Self {
+    pub(super) fn new(machines: usize, fault: Option<Fault>, now_ms: u64) -> Self {
         Self {
             born_ms: now_ms,
             machines,
             heard: BTreeMap::new(),
             homes: BTreeMap::new(),
             before: BTreeMap::new(),
+            plans: Plans::default(),
+            compares: machines <= FEW,
+            fault,
             previous: Desired::default(),
             draining: BTreeMap::new(),
             wishes: BTreeMap::new(),
@@ -101,7 +118,13 @@ impl Fleet {
             listening_since_ms: 0,
             now_ms,
         };
-        let plan = plan(&facts, &|_| Some(PathBuf::from("/stack")));
+        let root = |_: &str| Some(PathBuf::from("/stack"));
+        let complete = self.compares.then(|| plan(&facts, &root));
+        let mut plan = self.plans.decide(&facts, &root);
+        assert!(complete.is_none_or(|complete| complete == plan), "something was overlooked");
+        if let Some(Fault::Plan(fault)) = self.fault {
+            fault(&mut plan);
+        }
         self.place(&plan, now_ms);
         self.draining.clone_from(&plan.draining);
         self.publish(&plan);

@@ -12,8 +12,13 @@ mod network;
 mod story;
 mod world;
 
+use super::plan::Turn;
+use fleet::Fault;
 use lathe_dynos::fake::Dice;
+use lathe_dynos::tracked::Action;
+use lathe_router::AppRoute;
 use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use world::{Size, World};
@@ -41,19 +46,67 @@ fn seeds() -> std::ops::Range<u64> {
 }
 
 fn live(seed: u64) {
-    let lived = panic::catch_unwind(AssertUnwindSafe(|| {
-        let mut world = World::new(SMALL, seed);
-        let mut dice = Dice::new(seed ^ 0x5eed);
-        world.settle();
-        for _ in 0..EPISODES {
-            story::episode(&mut world, &mut dice);
-        }
-        story::calm(&mut world);
-        world.settle();
-    }));
+    let lived = panic::catch_unwind(AssertUnwindSafe(|| life(seed, None)));
     if let Err(cause) = lived {
         eprintln!("seed {seed} fails; LATHE_SEED={seed} lives it again");
         panic::resume_unwind(cause);
+    }
+}
+
+fn life(seed: u64, fault: Option<Fault>) {
+    let mut world = World::new(SMALL, fault, seed);
+    let mut dice = Dice::new(seed ^ 0x5eed);
+    world.settle();
+    for _ in 0..EPISODES {
+        story::episode(&mut world, &mut dice);
+    }
+    story::calm(&mut world);
+    world.settle();
+}
+
+/// Decisions that are wrong, each found by some life.
+const FAULTS: [(&str, Fault); 4] = [
+    (
+        "a cell does every start twice",
+        Fault::Cell(|actions| {
+            let starts = actions.iter().filter(|action| matches!(action, Action::Start { .. }));
+            let starts: Vec<Action> = starts.cloned().collect();
+            actions.extend(starts);
+        }),
+    ),
+    (
+        "a cell forgets no dyno that has ended",
+        Fault::Cell(|actions| actions.retain(|action| !matches!(action, Action::Forget { .. }))),
+    ),
+    (
+        "an app has a route to another's dyno",
+        Fault::Plan(|plan| {
+            let serving = |route: &&Arc<AppRoute>| !route.targets.is_empty();
+            let target = plan.routes.values().find(serving).map(|route| route.targets[0].clone());
+            if let Some(mut last) = plan.routes.last_entry() {
+                Arc::make_mut(last.get_mut()).targets.extend(target);
+            }
+        }),
+    ),
+    (
+        "a release that does not boot is promoted",
+        Fault::Plan(|plan| {
+            for turn in &mut plan.turns {
+                if let Turn::Fail { app, version, .. } = turn {
+                    *turn = Turn::Promote { app: app.clone(), version: *version };
+                }
+            }
+        }),
+    ),
+];
+
+#[test]
+fn planted_faults_are_found() {
+    for (what, fault) in FAULTS {
+        let fails = |seed| panic::catch_unwind(|| life(seed, Some(fault))).is_err();
+        let found = (0..SEEDS).find(|seed| fails(*seed));
+        assert!(found.is_some(), "no life shows it: {what}");
+        println!("{what}: found by seed {}", found.unwrap_or_default());
     }
 }
 
@@ -83,7 +136,7 @@ fn two_hundred_lives_end_well() {
 fn a_thousand_machines_lose_five_and_then_their_state() {
     let begin = Instant::now();
     let size = large();
-    let mut world = World::new(size, 1);
+    let mut world = World::new(size, None, 1);
     world.settle();
     println!("{} dynos up after {:?}, virtual {} ms", size.all(), begin.elapsed(), world.now_ms);
     let mut dice = Dice::new(2);

@@ -4,6 +4,7 @@ use super::apps;
 use super::fleet::Fleet;
 use super::world::World;
 use lathe_dynos::fake::{Dice, Weather};
+use std::sync::Arc;
 
 pub(super) const MINUTE_MS: u64 = 60_000;
 
@@ -43,12 +44,12 @@ pub(super) fn episode(world: &mut World, dice: &mut Dice) {
                 let number = some(dice, world.snapshot.apps.len());
                 world.versions += 1;
                 let (version, bad) = (world.versions, dice.chance(30));
-                apps::push(&mut world.snapshot.apps[number], version, bad);
+                apps::push(Arc::make_mut(&mut world.snapshot.apps[number]), version, bad);
             }
         }
         _ => {
             let number = some(dice, world.snapshot.apps.len());
-            apps::scale(&mut world.snapshot.apps[number], dice);
+            apps::scale(Arc::make_mut(&mut world.snapshot.apps[number]), dice);
         }
     }
     world.run(5_000 + dice.below(MINUTE_MS));
@@ -72,7 +73,7 @@ pub(super) fn lose_machines(world: &mut World, dice: &mut Dice, n_machines: usiz
 pub(super) fn lose_state(world: &mut World, for_ms: u64) {
     world.fleet = None;
     world.run(for_ms);
-    world.fleet = Some(Fleet::new(world.machines.len(), world.now_ms));
+    world.fleet = Some(Fleet::new(world.machines.len(), world.fault, world.now_ms));
 }
 
 /// Everything that was wrong is right again.

@@ -4,13 +4,14 @@ use super::super::plan::{Plan, Turn};
 use super::super::snapshot::{AppState, Snapshot};
 use super::super::wanted;
 use super::apps::{self, BAD};
-use super::fleet::Fleet;
+use super::fleet::{Fault, Fleet};
 use super::judge::Judge;
 use super::network::{Letter, Network};
 use crate::state::model::{Phase, ReleaseStatus};
 use lathe_dynos::fake::{Dice, Machine};
 use lathe_router::Routes;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 const TICK_MS: u64 = 100;
 /// Machines say how they are, and are told what is wanted, at least so often.
@@ -42,6 +43,7 @@ pub(super) struct World {
     pub(super) snapshot: Snapshot,
     /// None while the state is gone.
     pub(super) fleet: Option<Fleet>,
+    pub(super) fault: Option<Fault>,
     plan: Option<Plan>,
     routes: Routes,
     judge: Judge,
@@ -54,11 +56,14 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(size: Size, seed: u64) -> Self {
+    pub(super) fn new(size: Size, fault: Option<Fault>, seed: u64) -> Self {
         let mut dice = Dice::new(seed);
         let machine = |number: usize| {
             let mut machine = Machine::new(u32::try_from(number).unwrap(), Dice::new(dice.throw()));
             machine.bad_command = Some(BAD.to_owned());
+            if let Some(Fault::Cell(fault)) = fault {
+                machine.fault = Some(fault);
+            }
             machine
         };
         let now_ms = 1_700_000_000_000;
@@ -67,7 +72,8 @@ impl World {
             machines: (0..size.machines).map(machine).collect(),
             network: Network::new(Dice::new(seed ^ 0xae7)),
             snapshot: apps::all(size),
-            fleet: Some(Fleet::new(size.machines, now_ms)),
+            fleet: Some(Fleet::new(size.machines, fault, now_ms)),
+            fault,
             plan: None,
             routes: Routes::default(),
             judge: Judge::default(),
@@ -201,7 +207,7 @@ impl World {
     /// Which apps could serve, were they asked.
     fn see(&mut self) {
         let release =
-            |state: &AppState| Some((state.app.id.clone(), state.current.as_ref()?.version));
+            |state: &Arc<AppState>| Some((state.app.id.clone(), state.current.as_ref()?.version));
         let serving: BTreeMap<String, u32> =
             self.snapshot.apps.iter().filter_map(release).collect();
         let mut listening = BTreeSet::new();
@@ -277,6 +283,7 @@ fn turned(snapshot: &mut Snapshot, turn: &Turn) {
     | Turn::Fail { app, .. }
     | Turn::Cycle { app, .. }) = turn;
     let Some(state) = snapshot.apps.iter_mut().find(|state| state.app.id == *app) else { return };
+    let state = Arc::make_mut(state);
     let Some(mut candidate) = state.candidate.take() else { return };
     if matches!(turn, Turn::Promote { .. }) {
         (candidate.status, candidate.phase) = (ReleaseStatus::Succeeded, Phase::Done);

@@ -12,16 +12,16 @@ mod tests;
 
 pub use record::{Record, RecordError};
 
+use crate::PACE;
 use crate::clock::Clock;
 use crate::containers::{Containers, Exited, Start, Stdio};
-use crate::converge::converge;
+use crate::mind::Mind;
 use crate::output::pump::Pumps;
 use crate::output::voice::Voice;
 use crate::restart::Backoff;
 use crate::spec::{Desired, DynoId, Observed, Slot};
-use crate::tracked::{Action, Fact, Said, Tracked};
+use crate::tracked::{Action, Fact, Said};
 use label::SlotLabels;
-use observe::observe;
 use perform::{CALL_TIMEOUT, START_TIMEOUT};
 use seal::Seal;
 use std::collections::HashMap;
@@ -34,16 +34,17 @@ use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 use tokio::task::{Id, JoinSet};
+use tokio::time::Instant;
 
 /// How long the last lines of an ended dyno may take before its end is told without them.
 const LAST_LINES_TIMEOUT: Duration = Duration::from_secs(2);
 /// On shutdown, how long answers of the engine are waited for beyond the dynos' own grace.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Deciding about thousands of dynos takes milliseconds. The loop then rests one for so many of
-/// them, so that what comes meanwhile is decided about at once.
+/// Whoever hears what is observed of thousands of dynos may look at all of them. The loop rests a
+/// millisecond for so many of them, so that what comes meanwhile is told at once.
 const DYNOS_A_MILLISECOND_OF_REST: usize = 200;
-const REST_MAX: Duration = Duration::from_millis(50);
+const REST_MAX: Duration = Duration::from_millis(10);
 
 /// Rounds of deciding at one moment; two do, unless something is wrong.
 const ROUNDS_MAX: usize = 4;
@@ -115,11 +116,7 @@ pub async fn run<C: Containers>(
 struct Cell<C> {
     engine: Arc<C>,
     clock: Clock,
-    backoff: Backoff,
-    desired: Arc<Desired>,
-    tracked: Tracked,
-    /// Something may have changed since the last report.
-    unreported: bool,
+    mind: Mind,
     observed: watch::Sender<Arc<Observed>>,
     record: watch::Sender<Arc<Desired>>,
     logs: lathe_logs::Sender,
@@ -138,13 +135,11 @@ impl<C: Containers> Cell<C> {
         logs: lathe_logs::Sender,
         record: watch::Sender<Arc<Desired>>,
     ) -> Self {
+        let last = Arc::new(record::load(file).await.unwrap_or_default());
         Self {
             engine,
             clock: config.clock,
-            backoff: config.backoff,
-            desired: Arc::new(record::load(file).await.unwrap_or_default()),
-            tracked: Tracked::default(),
-            unreported: true,
+            mind: Mind::new(last, config.backoff),
             observed,
             record,
             logs,
@@ -159,20 +154,19 @@ impl<C: Containers> Cell<C> {
         if desired.generation == 0 {
             return;
         }
-        self.desired = desired.clone();
-        self.unreported = true;
+        self.mind.want(desired.clone());
         self.record.send_replace(desired);
     }
 
     /// Decides and acts until only time or news can change anything, then reports.
     /// Returns the next moment at which time alone does.
     fn settle(&mut self) -> impl Future<Output = ()> + use<C> {
+        let began = Instant::now();
         let now_ms = self.clock.now_ms();
-        self.tracked.sweep(&self.desired);
         let mut wake_ms = None;
         // What was just begun may have a deadline of its own: decide until nothing is left to do.
         for _ in 0..ROUNDS_MAX {
-            let plan = converge(&self.desired, &self.tracked, self.backoff, now_ms);
+            let plan = self.mind.decide(now_ms);
             wake_ms = plan.wake_ms;
             if plan.actions.is_empty() {
                 break;
@@ -181,17 +175,11 @@ impl<C: Containers> Cell<C> {
                 self.act(action, now_ms);
             }
         }
-        if self.unreported && self.tracked.settled() {
-            self.unreported = false;
-            let now = observe(&self.desired, &self.tracked);
-            self.observed.send_if_modified(|before| {
-                let changed = **before != now;
-                if changed {
-                    *before = Arc::new(now);
-                }
-                changed
-            });
+        if let Some(news) = self.mind.report() {
+            self.observed.send_replace(Arc::new(news));
         }
+        let took_ms = began.elapsed().as_secs_f64() * 1000.0;
+        tracing::debug!(target: PACE, name = "cell", took_ms);
         let wake = wake_ms.map(|ms| self.clock.instant(ms));
         async move {
             match wake {
@@ -202,7 +190,7 @@ impl<C: Containers> Cell<C> {
     }
 
     fn rest(&self) -> Duration {
-        let milliseconds = self.tracked.containers.len() / DYNOS_A_MILLISECOND_OF_REST;
+        let milliseconds = self.mind.tracked().containers.len() / DYNOS_A_MILLISECOND_OF_REST;
         Duration::from_millis(milliseconds.try_into().unwrap_or(u64::MAX)).min(REST_MAX)
     }
 
@@ -251,22 +239,21 @@ impl<C: Containers> Cell<C> {
     }
 
     fn learn(&mut self, fact: Fact) {
-        self.unreported |=
-            !matches!(fact, Fact::Sampled { .. } | Fact::Probed { connects: false, .. });
         let (forgotten, listed) = match &fact {
             Fact::Forgotten { id } => (Some(*id), false),
             Fact::Listed { .. } => (None, true),
             _ => (None, false),
         };
         let opens = if let Fact::Started { id, .. } = &fact { Some(*id) } else { None };
-        let said = self.tracked.learn(fact, self.clock.now_ms());
+        let said = self.mind.learn(fact, self.clock.now_ms());
         self.say(said);
         if let Some(id) = forgotten {
             self.pumps.forget(id);
         }
         if listed {
-            self.pumps.retain(|id| self.tracked.name(id).is_some());
-            self.open_pumps(&self.tracked.readable());
+            let tracked = self.mind.tracked();
+            self.pumps.retain(|id| tracked.name(id).is_some());
+            self.open_pumps(&tracked.readable());
         } else if let Some(id) = opens {
             self.open_pumps(&[id]);
         }
@@ -274,7 +261,7 @@ impl<C: Containers> Cell<C> {
 
     fn open_pumps(&mut self, ids: &[DynoId]) {
         for id in ids {
-            if let Some((app, name)) = self.tracked.name(*id) {
+            if let Some((app, name)) = self.mind.tracked().name(*id) {
                 let voice = Voice::new(app, name, &self.logs);
                 self.pumps.open(self.engine.clone(), *id, voice);
             }
@@ -288,12 +275,11 @@ impl<C: Containers> Cell<C> {
     }
 
     fn act(&mut self, action: Action, now_ms: u64) {
-        self.unreported |= !matches!(action, Action::Probe { .. } | Action::Sample { .. });
         if let Action::Start { slot } = action {
             self.start(&slot, now_ms);
             return;
         }
-        let said = self.tracked.begin(&action, now_ms);
+        let said = self.mind.begin(&action, now_ms);
         self.say(said);
         let unanswered = perform::unanswered(&action);
         let engine = self.engine.clone();
@@ -313,8 +299,9 @@ impl<C: Containers> Cell<C> {
                 });
             }
             Action::Probe { id } => {
-                let Some((address, port)) = self.tracked.door(id) else { return };
-                let wanted = self.tracked.slot(id).and_then(|slot| self.desired.dynos.get(slot));
+                let tracked = self.mind.tracked();
+                let Some((address, port)) = tracked.door(id) else { return };
+                let wanted = tracked.slot(id).and_then(|slot| self.mind.wanted(slot));
                 let path = wanted.and_then(|wanted| wanted.health_path.clone());
                 self.call(unanswered, CALL_TIMEOUT, async move {
                     let door = SocketAddrV4::new(address, port);
@@ -331,17 +318,16 @@ impl<C: Containers> Cell<C> {
     }
 
     fn start(&mut self, slot: &Slot, now_ms: u64) {
-        let desired = self.desired.clone();
-        let Some(wanted) = desired.dynos.get(slot) else { return };
+        let Some(wanted) = self.mind.wanted(slot).cloned() else { return };
         let id = DynoId::random();
-        let crashes = self.tracked.crashes(slot);
-        let said = self.tracked.begin_start(id, slot, wanted, now_ms);
+        let crashes = self.mind.tracked().crashes(slot);
+        let said = self.mind.begin_start(id, slot, &wanted, now_ms);
         self.say([said]);
         self.pumps.expect(id);
         let start = Start {
             id,
             spec: wanted.spec.clone(),
-            labels: SlotLabels::new(slot, wanted, crashes).write(),
+            labels: SlotLabels::new(slot, &wanted, crashes).write(),
             stdio: Stdio::Logged,
             mounts: Vec::new(),
             extra_fds: Vec::new(),
@@ -371,16 +357,15 @@ impl<C: Containers> Cell<C> {
     async fn leave(&mut self, stop: Stop, events: &mut broadcast::Receiver<Exited>) {
         let mut grace = LEAVE_TIMEOUT;
         if stop == Stop::StopDynos {
-            grace += self.tracked.longest_grace();
-            let generation = self.desired.generation.max(1);
-            self.desired = Arc::new(Desired { generation, ..Desired::default() });
-            self.unreported = true;
+            grace += self.mind.tracked().longest_grace();
+            let generation = self.mind.desired().generation.max(1);
+            self.mind.want(Arc::new(Desired { generation, ..Desired::default() }));
         }
-        let until = tokio::time::Instant::now() + grace;
+        let until = Instant::now() + grace;
         loop {
             let done = match stop {
-                Stop::LeaveDynos => !self.tracked.launching(),
-                Stop::StopDynos => self.tracked.is_empty(),
+                Stop::LeaveDynos => !self.mind.tracked().launching(),
+                Stop::StopDynos => self.mind.tracked().is_empty(),
             };
             if done {
                 return;

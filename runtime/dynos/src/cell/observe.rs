@@ -1,32 +1,22 @@
 //! What is tracked, told in the words the cell shares with its caller. Pure.
 
-use crate::spec::{Desired, DynoState, Observed, ObservedDyno, Slot};
+use crate::spec::{Desired, DynoState, ObservedDyno, Slot};
 use crate::tracked::{Place, Tracked};
 
-/// One entry for every slot that is wanted or not yet empty.
-pub(crate) fn observe(desired: &Desired, tracked: &Tracked) -> Observed {
-    let mut observed = Observed { generation: desired.generation, ..Observed::default() };
-    for (slot, place) in &tracked.places {
-        let dyno = dyno(place, tracked);
-        let gone = dyno.id.is_none() && !desired.dynos.contains_key(slot);
-        if !gone {
-            observed.dynos.insert(slot.clone(), dyno);
-        }
+/// The entry of one slot: there is one while it is wanted or not yet empty.
+pub(crate) fn observe(slot: &Slot, desired: &Desired, tracked: &Tracked) -> Option<ObservedDyno> {
+    let wanted = desired.dynos.contains_key(slot);
+    match tracked.places.get(slot) {
+        Some(place) => Some(dyno(place, tracked)).filter(|dyno| wanted || dyno.id.is_some()),
+        None => wanted.then_some(ObservedDyno {
+            id: None,
+            state: DynoState::Starting,
+            address: None,
+            since_ms: 0,
+            crashes: 0,
+            last_end: None,
+        }),
     }
-    for slot in desired.dynos.keys().filter(|slot| !tracked.places.contains_key(slot)) {
-        observed.dynos.insert(
-            Slot::clone(slot),
-            ObservedDyno {
-                id: None,
-                state: DynoState::Starting,
-                address: None,
-                since_ms: 0,
-                crashes: 0,
-                last_end: None,
-            },
-        );
-    }
-    observed
 }
 
 fn dyno(place: &Place, tracked: &Tracked) -> ObservedDyno {

@@ -3,12 +3,11 @@
 
 use super::dice::Dice;
 use crate::cell::label::SlotLabels;
-use crate::cell::observe::observe;
 use crate::containers::{Ended, Known};
-use crate::converge::converge;
+use crate::mind::Mind;
 use crate::restart::Backoff;
 use crate::spec::{Desired, DynoId, Observed, Slot};
-use crate::tracked::{Action, Fact, Tracked};
+use crate::tracked::{Action, Fact};
 use std::collections::BTreeMap;
 use std::mem;
 use std::net::Ipv4Addr;
@@ -44,10 +43,10 @@ pub struct Machine {
     pub weather: Weather,
     /// Whatever is wanted of these commands never listens.
     pub bad_command: Option<String>,
-    tracked: Tracked,
-    desired: Arc<Desired>,
+    /// A fault that is planted into what its cell decides, to see whether it is found.
+    pub fault: Option<fn(&mut Vec<Action>)>,
+    mind: Mind,
     reported: Option<Arc<Observed>>,
-    unreported: bool,
     containers: BTreeMap<DynoId, Container>,
     to_come: BTreeMap<(u64, u64), Event>,
     events: u64,
@@ -76,10 +75,9 @@ impl Machine {
             dice,
             weather: Weather::default(),
             bad_command: None,
-            tracked: Tracked::default(),
-            desired: Arc::default(),
+            fault: None,
+            mind: Mind::new(Arc::default(), Backoff::Diego),
             reported: None,
-            unreported: true,
             containers: BTreeMap::new(),
             to_come: BTreeMap::new(),
             events: 0,
@@ -91,9 +89,8 @@ impl Machine {
 
     /// Takes over a complete list, unless it is older than the one it has.
     pub fn want(&mut self, desired: Arc<Desired>) {
-        if desired.generation > self.desired.generation {
-            self.desired = desired;
-            self.unreported = true;
+        if desired.generation > self.mind.desired().generation {
+            self.mind.want(desired);
             self.wake_ms = Some(0);
         }
     }
@@ -110,30 +107,24 @@ impl Machine {
             match entry.remove() {
                 Event::End(id, status) => self.end(id, status, now_ms),
                 Event::Learn(fact) => {
-                    self.unreported = true;
-                    self.tracked.learn(fact, now_ms);
+                    self.mind.learn(fact, now_ms);
                 }
             }
         }
-        self.tracked.sweep(&self.desired);
         for _ in 0..ROUNDS_MAX {
-            let plan = converge(&self.desired, &self.tracked, Backoff::Diego, now_ms);
+            let mut plan = self.mind.decide(now_ms);
+            if let Some(fault) = self.fault {
+                fault(&mut plan.actions);
+            }
             self.wake_ms = plan.wake_ms;
             if plan.actions.is_empty() {
                 break;
             }
             plan.actions.into_iter().for_each(|action| self.act(action, now_ms));
         }
-        if !self.unreported || !self.tracked.settled() {
-            return false;
-        }
-        self.unreported = false;
-        let now = observe(&self.desired, &self.tracked);
-        let news = self.reported.as_deref() != Some(&now);
-        if news {
-            self.reported = Some(Arc::new(now));
-        }
-        news
+        let Some(news) = self.mind.report() else { return false };
+        self.reported = Some(Arc::new(news));
+        true
     }
 
     /// What it has reported last; none before the first time.
@@ -143,7 +134,7 @@ impl Machine {
 
     /// Whether its own wish, the newest that has arrived, has this slot.
     pub fn wants(&self, slot: &Slot) -> bool {
-        self.desired.dynos.contains_key(slot)
+        self.mind.wanted(slot).is_some()
     }
 
     /// What runs in truth, whatever anybody knows.
@@ -179,10 +170,9 @@ impl Machine {
 
     /// The cell is killed and comes back: it has its last-good record, and nothing else.
     pub fn restart_cell(&mut self) {
-        self.tracked = Tracked::default();
+        self.mind = Mind::new(self.mind.desired().clone(), Backoff::Diego);
         self.to_come.retain(|_, event| matches!(event, Event::End(..)));
         self.reported = None;
-        self.unreported = true;
         self.wake_ms = Some(0);
     }
 
@@ -217,13 +207,12 @@ impl Machine {
     }
 
     fn act(&mut self, action: Action, now_ms: u64) {
-        self.unreported = true;
         let refused = self.dice.chance(self.weather.refuses);
         let unanswered = self.dice.chance(self.weather.forgets);
         if let Action::Start { slot } = action {
             return self.start(&slot, refused, unanswered, now_ms);
         }
-        self.tracked.begin(&action, now_ms);
+        self.mind.begin(&action, now_ms);
         let fact = if refused { silence(&action) } else { self.obey(&action, now_ms) };
         match fact {
             Some(_) if unanswered => {
@@ -237,13 +226,12 @@ impl Machine {
     }
 
     fn start(&mut self, slot: &Slot, refused: bool, unanswered: bool, now_ms: u64) {
-        let desired = Arc::clone(&self.desired);
-        let Some(wanted) = desired.dynos.get(slot) else { return };
+        let Some(wanted) = self.mind.wanted(slot).cloned() else { return };
         self.starts += 1;
         let id = DynoId(Uuid::from_u128(u128::from(self.number) << 64 | u128::from(self.starts)));
         let address = Ipv4Addr::from(0x0A00_0000 + (self.number << 12) + self.starts % 4096);
-        let crashes = self.tracked.crashes(slot);
-        self.tracked.begin_start(id, slot, wanted, now_ms);
+        let crashes = self.mind.tracked().crashes(slot);
+        self.mind.begin_start(id, slot, &wanted, now_ms);
         if !refused {
             let bad = self.bad_command.as_ref().is_some_and(|bad| *bad == wanted.spec.command);
             let listens_ms = (wanted.spec.port.is_some() && !bad).then_some(now_ms + BOOT_MS);
@@ -251,7 +239,7 @@ impl Machine {
                 id,
                 pid: self.starts,
                 address,
-                labels: SlotLabels::new(slot, wanted, crashes).write(),
+                labels: SlotLabels::new(slot, &wanted, crashes).write(),
                 spec: wanted.spec.clone(),
                 started_ms: now_ms,
                 ended: None,

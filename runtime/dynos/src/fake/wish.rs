@@ -5,11 +5,13 @@ use crate::spec::{Desired, DynoSpec, Slot, Wanted};
 use lathe_logs::AppId;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A list of small dynos, one for each name: `web.…` with a port, all others without.
 pub fn desired<'a>(generation: u64, names: impl IntoIterator<Item = &'a str>) -> Desired {
-    let dynos = names.into_iter().map(|name| (Slot(format!("v1/{name}")), wanted(name))).collect();
+    let dynos = names.into_iter();
+    let dynos = dynos.map(|name| (Slot(format!("v1/{name}")), Arc::new(wanted(name)))).collect();
     Desired { generation, dynos }
 }
 

@@ -72,7 +72,7 @@ impl Berths {
     }
 
     /// A berth for a new dyno beside those at the addresses `taken`; none when all are.
-    pub(super) fn take(&self, taken: BTreeSet<Ipv4Addr>, config: &NativeConfig) -> Option<Berth> {
+    pub(super) fn take(&self, taken: &BTreeSet<Ipv4Addr>, config: &NativeConfig) -> Option<Berth> {
         let mut state = self.state();
         if !state.ready.is_empty() {
             // The oldest first: its address has been out of use for longest.
@@ -107,9 +107,12 @@ impl Berths {
 
 impl State {
     /// An address that neither a dyno nor a ready berth has.
-    fn next(&mut self, mut taken: BTreeSet<Ipv4Addr>, block: Network) -> Option<Ipv4Addr> {
-        taken.extend(self.ready.iter().map(|ready| ready.plan.address).chain(self.making));
-        self.last = block.next(self.last, &taken)?;
+    fn next(&mut self, taken: &BTreeSet<Ipv4Addr>, block: Network) -> Option<Ipv4Addr> {
+        let mine = |address| {
+            self.making == Some(address)
+                || self.ready.iter().any(|ready| ready.plan.address == address)
+        };
+        self.last = block.next(self.last, |address| taken.contains(&address) || mine(address))?;
         Some(self.last)
     }
 }
@@ -208,8 +211,7 @@ impl Shared {
         if state.closed || state.ready.len() >= READY_MAX {
             return None;
         }
-        let taken = dynos.values().map(|dyno| dyno.record.address).collect();
-        let address = state.next(taken, self.config.network)?;
+        let address = state.next(dynos.addresses(), self.config.network)?;
         state.making = Some(address);
         Some(Berth::at(self.config.plan(address)))
     }
@@ -234,7 +236,7 @@ mod tests {
         let mut state = berths.state();
         let mut seen = BTreeSet::new();
         for turn in 0..253 {
-            let address = state.next(BTreeSet::new(), block).unwrap();
+            let address = state.next(&BTreeSet::new(), block).unwrap();
             assert!(seen.insert(address), "{address} twice");
             match turn {
                 0 => state.making = Some(address),
@@ -244,10 +246,10 @@ mod tests {
         }
         // Once around: all others are free again, these are not.
         for _ in 0..248 {
-            let address = state.next(BTreeSet::new(), block).unwrap();
+            let address = state.next(&BTreeSet::new(), block).unwrap();
             assert!(Some(address) != state.making);
             assert!(state.ready.iter().all(|ready| ready.plan.address != address));
         }
-        assert_eq!(state.next(seen, block), None);
+        assert_eq!(state.next(&seen, block), None);
     }
 }

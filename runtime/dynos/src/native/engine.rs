@@ -3,20 +3,20 @@
 use super::berths::Berths;
 use super::cgroup::Cgroups;
 use super::cpuset::CpuSets;
+use super::dynos::{Dynos, State};
 use super::link::Link;
 use super::open::{self, NativeConfig, OpenError};
-use super::record::{Files, Record};
+use super::record::Files;
 use super::slugs::Slugs;
 use super::sockets::KeptSocket;
 use super::wire::{Answer, Failure, Order};
-use super::{ports, room, starting};
+use super::{ports, starting};
 use crate::containers::{
-    Containers, Ended, EngineError, Exited, Governed, Known, LastWill, Output, Signal, Start,
-    StartError, Started, Usage,
+    Containers, EngineError, Exited, Governed, Known, LastWill, Output, Signal, Start, StartError,
+    Started, Usage,
 };
 use crate::spec::{DynoId, DynoSpec};
 use rustix::termios::Winsize;
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::net::Ipv4Addr;
@@ -51,31 +51,11 @@ pub(super) struct Shared {
     pub(super) cpusets: CpuSets,
     pub(super) slugs: Slugs,
     pub(super) resolv_conf: String,
-    pub(super) dynos: Mutex<BTreeMap<DynoId, Dyno>>,
+    pub(super) dynos: Mutex<Dynos>,
     pub(super) berths: Berths,
     pub(super) link: watch::Sender<Option<Arc<Link>>>,
     pub(super) kept: Mutex<Vec<KeptSocket>>,
     pub(super) exits: broadcast::Sender<Exited>,
-}
-
-/// A container that the engine has not forgotten.
-#[derive(Debug)]
-pub(super) struct Dyno {
-    pub(super) record: Record,
-    /// 0 until it is started.
-    pub(super) pid: u32,
-    pub(super) state: State,
-    /// A copy of the terminal's master, for its size.
-    pub(super) terminal: Option<OwnedFd>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum State {
-    Starting,
-    Running,
-    /// It has ended, and that is not on record yet.
-    Ending,
-    Ended(Ended),
 }
 
 impl Drop for NativeEngine {
@@ -95,7 +75,7 @@ impl NativeEngine {
 
     /// What each dyno is that has not ended.
     pub fn living(&self) -> Vec<DynoSpec> {
-        room::living(&self.shared.dynos()).map(|record| record.spec.clone()).collect()
+        self.shared.dynos().living().map(|record| record.spec.clone()).collect()
     }
 
     /// Where ends are told: an engine beside this one may tell its own there.
@@ -115,7 +95,7 @@ impl NativeEngine {
             return Ok(());
         }
         let deadline = tokio::time::Instant::now() + CLOSE_TIMEOUT;
-        while let Some(id) = self.shared.unforgotten().first().copied() {
+        while let Some(id) = self.shared.first() {
             // A dyno that ends meanwhile is as good as killed; one that does not is tried again.
             drop(self.kill(id).await);
             if self.forget(id).await.is_err() {
@@ -147,18 +127,18 @@ impl NativeEngine {
 }
 
 impl Shared {
-    pub(super) fn dynos(&self) -> MutexGuard<'_, BTreeMap<DynoId, Dyno>> {
+    pub(super) fn dynos(&self) -> MutexGuard<'_, Dynos> {
         self.dynos.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn running(&self) -> Vec<DynoId> {
         let dynos = self.dynos();
         let running = dynos.iter().filter(|(_, dyno)| dyno.state == State::Running);
-        running.map(|(id, _)| *id).collect()
+        running.map(|(id, _)| id).collect()
     }
 
-    fn unforgotten(&self) -> Vec<DynoId> {
-        self.dynos().keys().copied().collect()
+    fn first(&self) -> Option<DynoId> {
+        self.dynos().first()
     }
 
     pub(super) async fn link(&self) -> Result<Arc<Link>, EngineError> {
@@ -171,7 +151,7 @@ impl Shared {
 
     /// Asks the spawner about a dyno that is known.
     async fn ask(&self, id: DynoId, order: Order) -> Result<(Answer, Vec<OwnedFd>), EngineError> {
-        if !self.dynos().contains_key(&id) {
+        if !self.dynos().contains(id) {
             return Err(EngineError::Unknown(id));
         }
         let link = self.link().await?;
@@ -185,7 +165,7 @@ impl Shared {
 
     fn pid(&self, id: DynoId) -> Result<Option<u32>, EngineError> {
         let dynos = self.dynos();
-        let dyno = dynos.get(&id).ok_or(EngineError::Unknown(id))?;
+        let dyno = dynos.get(id).ok_or(EngineError::Unknown(id))?;
         Ok((dyno.state == State::Running).then_some(dyno.pid))
     }
 }
@@ -200,7 +180,7 @@ impl Containers for NativeEngine {
     async fn list(&self) -> Result<Vec<Known>, EngineError> {
         let dynos = self.shared.dynos();
         let started = dynos.iter().filter(|(_, dyno)| dyno.state != State::Starting);
-        Ok(started.map(|(id, dyno)| dyno.known(*id)).collect())
+        Ok(started.map(|(_, dyno)| dyno.known()).collect())
     }
 
     fn events(&self) -> broadcast::Receiver<Exited> {
@@ -217,7 +197,7 @@ impl Containers for NativeEngine {
     }
 
     async fn forget(&self, id: DynoId) -> Result<(), EngineError> {
-        let state = self.shared.dynos().get(&id).ok_or(EngineError::Unknown(id))?.state;
+        let state = self.shared.dynos().get(id).ok_or(EngineError::Unknown(id))?.state;
         if matches!(state, State::Running | State::Ending) {
             let source = io::Error::from_raw_os_error(libc::EBUSY);
             return Err(EngineError::Failed { id, step: "forget".to_owned(), source });
@@ -229,7 +209,7 @@ impl Containers for NativeEngine {
             step: "remove record".to_owned(),
             source,
         })?;
-        self.shared.dynos().remove(&id);
+        self.shared.dynos().remove(id);
         Ok(())
     }
 
@@ -245,7 +225,7 @@ impl Containers for NativeEngine {
 
     async fn resize(&self, id: DynoId, rows: u16, columns: u16) -> Result<(), EngineError> {
         let dynos = self.shared.dynos();
-        let dyno = dynos.get(&id).ok_or(EngineError::Unknown(id))?;
+        let dyno = dynos.get(id).ok_or(EngineError::Unknown(id))?;
         let Some(terminal) = &dyno.terminal else { return Ok(()) };
         let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         rustix::termios::tcsetwinsize(terminal, size).map_err(|source| EngineError::Failed {
@@ -264,7 +244,7 @@ impl Containers for NativeEngine {
     }
 
     async fn governed(&self, id: DynoId) -> Result<Governed, EngineError> {
-        let (spec, group) = match self.shared.dynos().get(&id) {
+        let (spec, group) = match self.shared.dynos().get(id) {
             Some(dyno) => (dyno.record.spec.clone(), dyno.record.group()),
             None => return Err(EngineError::Unknown(id)),
         };
@@ -284,7 +264,7 @@ impl Containers for NativeEngine {
     }
 
     async fn usage(&self, id: DynoId) -> Result<Usage, EngineError> {
-        let (state, group) = match self.shared.dynos().get(&id) {
+        let (state, group) = match self.shared.dynos().get(id) {
             Some(dyno) => (dyno.state, dyno.record.group()),
             None => return Err(EngineError::Unknown(id)),
         };
@@ -292,24 +272,6 @@ impl Containers for NativeEngine {
             return Ok(self.shared.cgroups.of(group).usage());
         };
         Ok(Usage { memory_peak_bytes: ended.memory_peak_bytes, ..Usage::default() })
-    }
-}
-
-impl Dyno {
-    fn known(&self, id: DynoId) -> Known {
-        let ended = match self.state {
-            State::Ended(ended) => Some(ended),
-            State::Starting | State::Running | State::Ending => None,
-        };
-        Known {
-            id,
-            pid: self.pid,
-            address: self.record.address,
-            labels: self.record.labels.clone(),
-            spec: self.record.spec.clone(),
-            started_ms: self.record.started_ms,
-            ended,
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! From a first process's end to a container that is known to have ended, and nothing left of it.
 
-use super::engine::{Shared, State};
+use super::dynos::{Dyno, State};
+use super::engine::Shared;
 use super::record::Files;
 use super::room;
 use crate::containers::{Ended, Exited};
@@ -24,7 +25,7 @@ pub(super) fn note_lost(shared: &Arc<Shared>, dyno: DynoId) {
 }
 
 fn settle(shared: &Shared, dyno: DynoId, status: u8) {
-    let Some(berth) = shared.dynos().get(&dyno).map(|dyno| dyno.record.group()) else { return };
+    let Some(berth) = shared.dynos().get(dyno).map(|dyno| dyno.record.group()) else { return };
     let group = shared.cgroups.of(berth);
     let met = group.met();
     let ended = Ended {
@@ -36,22 +37,23 @@ fn settle(shared: &Shared, dyno: DynoId, status: u8) {
     };
     let (slug, had_cpus) = {
         let mut dynos = shared.dynos();
-        let Some(dyno) = dynos.get_mut(&dyno) else { return };
-        if matches!(dyno.state, State::Ending | State::Ended(_)) {
+        let Some(Dyno { state, record, .. }) = dynos.get(dyno) else { return };
+        if matches!(state, State::Ending | State::Ended(_)) {
             return;
         }
+        let slug = record.spec.slug.map(|slug| (slug, record.spec.uid));
+        let had_cpus = !record.cpus.is_empty();
         // Whoever sees it ended may forget it at once, with all its files.
-        dyno.state = State::Ending;
-        dyno.terminal = None;
-        let slug = dyno.record.spec.slug.map(|slug| (slug, dyno.record.spec.uid));
-        (slug, !dyno.record.cpus.is_empty())
+        dynos.change(dyno, |dyno| {
+            dyno.state = State::Ending;
+            dyno.terminal = None;
+        });
+        (slug, had_cpus)
     };
     if let Err(error) = Files::of(&shared.config.dir, dyno).write_end(&ended) {
         tracing::error!(%error, %dyno, "the end of a dyno cannot be recorded");
     }
-    if let Some(dyno) = shared.dynos().get_mut(&dyno) {
-        dyno.state = State::Ended(ended);
-    }
+    shared.dynos().end(dyno, ended);
     // Without a receiver nobody wants to know now; `list` knows later.
     drop(shared.exits.send(Exited { id: dyno, ended }));
     if let Err(error) = group.remove().and_then(|()| shared.cpusets.leave(berth)) {

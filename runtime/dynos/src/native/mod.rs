@@ -21,6 +21,7 @@ pub(crate) mod cgroup;
 mod confine;
 mod container;
 mod cpuset;
+mod dynos;
 mod engine;
 mod exits;
 pub(crate) mod firewall;

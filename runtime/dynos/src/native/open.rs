@@ -4,17 +4,17 @@ use super::address::Network;
 use super::berths::{self, BerthId, Berths};
 use super::cgroup::Cgroups;
 use super::cpuset::CpuSets;
-use super::engine::{Dyno, NativeEngine, Shared, State};
+use super::dynos::{Dyno, Dynos, State};
+use super::engine::{NativeEngine, Shared};
 use super::firewall::Rules;
 use super::network::Plan;
 use super::record::Files;
 use super::slugs::{OpenSlug, Slugs};
 use super::{firewall, keeper, room, strays};
 use crate::class::Capacity;
-use crate::spec::DynoId;
 use lathe_slug::UnpackLimits;
 use rustix::fs::{FlockOperation, flock};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::net::Ipv4Addr;
@@ -161,18 +161,15 @@ fn prepare(config: NativeConfig, slugs: OpenSlug) -> Result<(Shared, File), Open
     .apply()
     .map_err(OpenError::Firewall)?;
     let dynos = adopt(&config.dir, &cgroups, &cpusets)?;
-    let linked = dynos.values().filter(|dyno| dyno.state == State::Running);
-    let linked = linked.map(|dyno| dyno.record.link.as_str()).collect();
+    let running = || dynos.iter().map(|(_, dyno)| dyno).filter(|dyno| dyno.state == State::Running);
+    let linked = running().map(|dyno| dyno.record.link.as_str()).collect();
     strays::remove_links(&config.links(), &linked).map_err(OpenError::Links)?;
-    let used: Vec<_> = dynos
-        .values()
-        .filter(|dyno| matches!(dyno.state, State::Running))
-        .filter_map(|dyno| Some((dyno.record.spec.slug?, dyno.record.spec.uid)))
-        .collect();
+    let used: Vec<_> =
+        running().filter_map(|dyno| Some((dyno.record.spec.slug?, dyno.record.spec.uid))).collect();
     let directory = config.dir.join("slugs");
     let slugs = Slugs::adopt(directory.clone(), slugs, config.limits, &used)
         .map_err(|source| OpenError::Directory { path: directory, source })?;
-    let newest = dynos.values().max_by_key(|dyno| dyno.record.started_ms);
+    let newest = dynos.iter().map(|(_, dyno)| dyno).max_by_key(|dyno| dyno.record.started_ms);
     let last_address = newest.map_or(config.network.gateway(), |dyno| dyno.record.address);
     let shared = Shared {
         berths: Berths::new(last_address),
@@ -227,23 +224,19 @@ fn prepare_directory(dir: &Path) -> Result<File, OpenError> {
 }
 
 /// The dynos on record; whatever has no complete record, or a group and no record, is removed.
-fn adopt(
-    dir: &Path,
-    cgroups: &Cgroups,
-    cpusets: &CpuSets,
-) -> Result<BTreeMap<DynoId, Dyno>, OpenError> {
-    let mut dynos = BTreeMap::new();
+fn adopt(dir: &Path, cgroups: &Cgroups, cpusets: &CpuSets) -> Result<Dynos, OpenError> {
+    let mut dynos = Dynos::default();
     let recorded =
         Files::all(dir).map_err(|source| OpenError::Directory { path: dir.to_owned(), source })?;
     for id in recorded {
         let files = Files::of(dir, id);
         if let (Ok(record), Some(pid)) = (files.record(), files.pid()) {
             let state = files.end().map_or(State::Running, State::Ended);
-            dynos.insert(id, Dyno { record, pid, state, terminal: None });
+            dynos.insert(Dyno { record, pid, state, terminal: None });
         }
     }
-    let running = dynos.values().filter(|dyno: &&Dyno| dyno.state == State::Running);
-    let known: BTreeSet<BerthId> = running.map(|dyno| dyno.record.group()).collect();
+    let running = dynos.iter().filter(|(_, dyno)| dyno.state == State::Running);
+    let known: BTreeSet<BerthId> = running.map(|(_, dyno)| dyno.record.group()).collect();
     let janitor = |id: BerthId| move |source| OpenError::Janitor { id: id.0, source };
     for id in cgroups.all().map_err(OpenError::Cgroups)? {
         if !known.contains(&id) {
@@ -256,7 +249,7 @@ fn adopt(
         }
     }
     for id in Files::all(dir).unwrap_or_default() {
-        if !dynos.contains_key(&id) {
+        if !dynos.contains(id) {
             Files::of(dir, id).remove().map_err(janitor(BerthId(id.0)))?;
         }
     }

@@ -1,7 +1,8 @@
 //! Starting a container: reserve, prepare, ask the spawner; after an error, all of it back.
 
 use super::berths::Berth;
-use super::engine::{Dyno, Shared, State};
+use super::dynos::{Dyno, State};
+use super::engine::Shared;
 use super::exits::now_ms;
 use super::record::{Files, Record, Streams};
 use super::wire::{Answer, Boarding, FDS_MAX, Failure, Order};
@@ -68,13 +69,13 @@ async fn launch(
     let terminal = fds.pop();
     let copy = terminal.as_ref().map(OwnedFd::try_clone).transpose();
     let copy = copy.map_err(step("keep the terminal"))?;
-    if let Some(dyno) = shared.dynos().get_mut(&id) {
+    shared.dynos().change(id, |dyno| {
         dyno.pid = pid;
         if dyno.state == State::Starting {
             dyno.state = State::Running;
             dyno.terminal = copy;
         }
-    }
+    });
     Ok(Started { pid, address, terminal })
 }
 
@@ -108,19 +109,18 @@ impl Shared {
     /// Takes a place and a berth for a new dyno.
     fn reserve(&self, mut record: Record) -> Result<(Record, Berth), StartError> {
         let mut dynos = self.dynos();
-        if dynos.contains_key(&record.id) {
+        if dynos.contains(record.id) {
             return Err(StartError::Repeated(record.id));
         }
         record.cpus = room::find(self, &dynos, &record)?;
-        let taken = dynos.values().map(|dyno| dyno.record.address).collect();
-        let Some(berth) = self.berths.take(taken, &self.config) else {
+        let Some(berth) = self.berths.take(dynos.addresses(), &self.config) else {
             return Err(refused("take an address", libc::EADDRNOTAVAIL));
         };
         record.berth = Some(berth.id);
         record.address = berth.plan.address;
         record.link.clone_from(&berth.plan.link);
         let dyno = Dyno { record: record.clone(), pid: 0, state: State::Starting, terminal: None };
-        dynos.insert(record.id, dyno);
+        dynos.insert(dyno);
         Ok((record, berth))
     }
 
@@ -141,7 +141,7 @@ impl Shared {
         berth.make(self).map_err(failed)?;
         let group = self.cgroups.of(berth.id);
         group.limit(&record.spec.class).map_err(step("limit control groups"))?;
-        let taken = room::taken(&self.dynos());
+        let taken = self.dynos().cpus_taken();
         let cpuset = self.cpusets.enter(berth.id, &record.cpus, &taken);
         record.own_cpuset = cpuset.map_err(step("set CPUs aside"))?;
         if !record.cpus.is_empty() {
@@ -153,20 +153,18 @@ impl Shared {
     }
 
     fn replace(&self, record: &Record) {
-        if let Some(dyno) = self.dynos().get_mut(&record.id) {
-            dyno.record = record.clone();
-        }
+        self.dynos().change(record.id, |dyno| dyno.record = record.clone());
     }
 
     /// Takes back what `reserve` and `prepare` have done, as far as they came.
     fn unprepare(&self, id: DynoId) {
-        let Some(record) = self.dynos().get(&id).map(|dyno| dyno.record.clone()) else { return };
+        let Some(record) = self.dynos().get(id).map(|dyno| dyno.record.clone()) else { return };
         let berth = record.group();
         let removed = self.cgroups.of(berth).remove().and_then(|()| self.cpusets.leave(berth));
         if let Err(error) = removed.and_then(|()| Files::of(&self.config.dir, id).remove()) {
             tracing::error!(%error, dyno = %id, "a failed start left something behind");
         }
-        self.dynos().remove(&id);
+        self.dynos().remove(id);
         if !record.cpus.is_empty() {
             room::part(self);
         }

@@ -52,10 +52,6 @@ impl Stream {
         self.claimed = false;
     }
 
-    pub(super) fn is_unread(&self) -> bool {
-        !self.claimed
-    }
-
     /// Throws away the oldest bytes of a pipe that nobody reads and that fills up.
     pub(super) fn make_room(&mut self) {
         if self.claimed {

@@ -89,7 +89,7 @@ impl Tracked {
             Some(ended) => container.adopt_end(&ended, fills.then_some(place), now_ms),
             None => Vec::new(),
         };
-        self.containers.insert(known.id, container);
+        self.put(known.id, container);
         said
     }
 
@@ -100,7 +100,7 @@ impl Tracked {
             Phase::Doubtful { asked_ms: since_ms } => {
                 if *since_ms < asked_ms {
                     let slot = container.slot.clone();
-                    self.containers.remove(&id);
+                    self.remove(id);
                     if let Some(place) = self.places.get_mut(&slot) {
                         place.current = place.current.filter(|current| *current != id);
                         place.not_before_ms = now_ms + ENGINE_RETRY_MS;

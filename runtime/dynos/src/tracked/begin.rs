@@ -8,6 +8,7 @@ use crate::spec::{DynoId, EndCause, Slot, Wanted};
 impl Tracked {
     /// A container is about to be started in the slot under this id.
     pub fn begin_start(&mut self, id: DynoId, slot: &Slot, wanted: &Wanted, now_ms: u64) -> Said {
+        self.touch(slot);
         let place = self.places.entry(slot.clone()).or_default();
         let spec = &wanted.spec;
         let mut container = Container {
@@ -34,12 +35,12 @@ impl Tracked {
         let said = container.turns("starting");
         place.word = Some("starting");
         let replaced = place.current.replace(id);
-        self.containers.insert(id, container);
+        self.put(id, container);
         // Without a record at the engine there is nothing left to forget.
         if let Some(old) = replaced {
             let kept = |c: &Container| !matches!(c.phase, Phase::Ended { recorded: false, .. });
             if !self.containers.get(&old).is_some_and(kept) {
-                self.containers.remove(&old);
+                self.remove(old);
             }
         }
         said
@@ -47,6 +48,9 @@ impl Tracked {
 
     /// Any other action is about to be done.
     pub fn begin(&mut self, action: &Action, now_ms: u64) -> Vec<Said> {
+        if let Some(id) = action.about() {
+            self.touch_container(id);
+        }
         match action {
             Action::Start { .. } => Vec::new(),
             Action::List => {

@@ -14,6 +14,9 @@ impl Tracked {
     /// Takes in a fact; returns what the apps' logs shall say about it. A fact about a container
     /// that is not tracked teaches nothing.
     pub fn learn(&mut self, fact: Fact, now_ms: u64) -> Vec<Said> {
+        if let Some(id) = fact.about() {
+            self.touch_container(id);
+        }
         match fact {
             Fact::Started { id, address } => self.started(id, address, now_ms),
             Fact::NotStarted { id, reason, line } => self.not_started(id, reason, line, now_ms),
@@ -36,7 +39,7 @@ impl Tracked {
                 Vec::new()
             }
             Fact::Forgotten { id } => {
-                self.containers.remove(&id);
+                self.remove(id);
                 self.forgotten.insert(id);
                 Vec::new()
             }

@@ -7,7 +7,7 @@ pub(crate) mod memory;
 
 use crate::containers::{Ended, Known, Usage};
 use crate::output::state_line as line;
-use crate::spec::{Desired, DynoId, DynoState, End, EndCause, Slot};
+use crate::spec::{DynoId, DynoState, End, EndCause, Slot};
 use lathe_logs::AppId;
 use memory::Memory;
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,11 +34,15 @@ pub struct Tracked {
     pub(crate) listing_ms: Option<u64>,
     /// Forgotten since then: the answer may still name them.
     forgotten: BTreeSet<DynoId>,
+    /// Slots of which something has changed since `take_touched`.
+    touched: BTreeSet<Slot>,
 }
 
-/// What outlives the containers of one slot.
+/// One slot: its containers, and what outlives them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Place {
+    /// All that were started in it and are still kept.
+    pub(crate) containers: BTreeSet<DynoId>,
     /// The container that fills it, or filled it last.
     pub(crate) current: Option<DynoId>,
     pub(crate) crashes: u32,
@@ -210,6 +214,38 @@ pub enum Fact {
     Lagged,
 }
 
+impl Action {
+    /// The container that is acted upon.
+    fn about(&self) -> Option<DynoId> {
+        match self {
+            Self::Start { .. } | Self::List => None,
+            Self::Terminate { id }
+            | Self::Kill { id, .. }
+            | Self::Forget { id }
+            | Self::Probe { id }
+            | Self::Sample { id } => Some(*id),
+        }
+    }
+}
+
+impl Fact {
+    /// The container that this teaches something of.
+    fn about(&self) -> Option<DynoId> {
+        match self {
+            Self::Listed { .. } | Self::NotListed | Self::Lagged => None,
+            Self::Started { id, .. }
+            | Self::NotStarted { id, .. }
+            | Self::StartUnanswered { id }
+            | Self::Exited { id, .. }
+            | Self::Probed { id, .. }
+            | Self::NotTerminated { id }
+            | Self::Forgotten { id }
+            | Self::NotForgotten { id }
+            | Self::Sampled { id, .. } => Some(*id),
+        }
+    }
+}
+
 /// One line of the platform's in an app's log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Said {
@@ -265,20 +301,68 @@ impl Container {
     }
 }
 
+impl Place {
+    /// The containers of this place, out of `all`.
+    pub(crate) fn containers<'a>(
+        &'a self,
+        all: &'a BTreeMap<DynoId, Container>,
+    ) -> impl Iterator<Item = (DynoId, &'a Container)> {
+        self.containers.iter().filter_map(|id| Some((*id, all.get(id)?)))
+    }
+}
+
+impl Container {
+    /// Found running, and not looked at since.
+    pub(crate) fn is_unseen(&self) -> bool {
+        self.adopted
+            && matches!(
+                self.phase,
+                Phase::Booting { probe: Probe::Never | Probe::UnderWay, ref listened, .. }
+                    if listened.is_empty()
+            )
+    }
+}
+
 impl Tracked {
-    /// Whether enough is known to report: the engine has listed what runs, and every dyno found
-    /// running has been looked at once. A report before that would take running dynos from the
-    /// routers.
-    pub fn settled(&self) -> bool {
-        let unseen = |c: &Container| {
-            c.adopted
-                && matches!(
-                    c.phase,
-                    Phase::Booting { probe: Probe::Never | Probe::UnderWay, ref listened, .. }
-                        if listened.is_empty()
-                )
-        };
-        self.listed && !self.containers.values().any(unseen)
+    /// Slots of which something has changed since this was last asked.
+    pub(crate) fn take_touched(&mut self) -> BTreeSet<Slot> {
+        std::mem::take(&mut self.touched)
+    }
+
+    pub(crate) fn touch(&mut self, slot: &Slot) {
+        if !self.touched.contains(slot) {
+            self.touched.insert(slot.clone());
+        }
+    }
+
+    /// Everything that is known is to be looked at again.
+    pub(crate) fn touch_all(&mut self) {
+        self.touched.extend(self.places.keys().cloned());
+    }
+
+    fn touch_container(&mut self, id: DynoId) {
+        if let Some(container) = self.containers.get(&id) {
+            let slot = container.slot.clone();
+            self.touched.insert(slot);
+        }
+    }
+
+    fn put(&mut self, id: DynoId, container: Container) {
+        self.places.entry(container.slot.clone()).or_default().containers.insert(id);
+        self.containers.insert(id, container);
+    }
+
+    fn remove(&mut self, id: DynoId) {
+        let Some(container) = self.containers.remove(&id) else { return };
+        if let Some(place) = self.places.get_mut(&container.slot) {
+            place.containers.remove(&id);
+        }
+    }
+
+    /// Whether a dyno was found running in it, and not looked at since.
+    pub(crate) fn is_unseen(&self, slot: &Slot) -> bool {
+        let place = self.places.get(slot);
+        place.is_some_and(|place| place.containers(&self.containers).any(|(_, c)| c.is_unseen()))
     }
 
     /// Containers whose output can be read.
@@ -323,16 +407,16 @@ impl Tracked {
         self.listed && self.containers.is_empty()
     }
 
-    /// Drops what is kept about slots that are no longer wanted and have no container.
-    pub fn sweep(&mut self, desired: &Desired) {
-        if desired.generation == 0 {
-            return;
+    /// Drops what is kept about a slot that is not wanted, as far as nothing runs in it.
+    pub(crate) fn sweep(&mut self, slot: &Slot) {
+        let Some(place) = self.places.get(slot) else { return };
+        let unkept = |c: &Container| matches!(c.phase, Phase::Ended { recorded: false, .. });
+        let gone = place.containers(&self.containers).filter(|(_, c)| unkept(c));
+        for id in gone.map(|(id, _)| id).collect::<Vec<_>>() {
+            self.remove(id);
         }
-        self.containers.retain(|_, container| {
-            let kept = !matches!(container.phase, Phase::Ended { recorded: false, .. });
-            kept || desired.dynos.contains_key(&container.slot)
-        });
-        let occupied: BTreeSet<&Slot> = self.containers.values().map(|c| &c.slot).collect();
-        self.places.retain(|slot, _| desired.dynos.contains_key(slot) || occupied.contains(slot));
+        if self.places.get(slot).is_some_and(|place| place.containers.is_empty()) {
+            self.places.remove(slot);
+        }
     }
 }

@@ -13,13 +13,16 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
 /// Speaks plain HTTP on loopback: the encryption is not what is measured.
-pub(super) struct Caller {
+pub(in crate::cli::bench) struct Caller {
     sender: SendRequest<Full<Bytes>>,
     token: String,
 }
 
 impl Caller {
-    pub(super) async fn connect(address: SocketAddr, token: &str) -> Result<Self, BenchError> {
+    pub(in crate::cli::bench) async fn connect(
+        address: SocketAddr,
+        token: &str,
+    ) -> Result<Self, BenchError> {
         let connected = TcpStream::connect(address).await;
         let stream = connected.map_err(BenchError::at("connect to the API"))?;
         stream.set_nodelay(true).map_err(BenchError::at("set up a connection"))?;
@@ -31,7 +34,7 @@ impl Caller {
     }
 
     /// The answer, and how long it took.
-    pub(super) async fn call(
+    pub(in crate::cli::bench) async fn call(
         &mut self,
         method: Method,
         path: &str,

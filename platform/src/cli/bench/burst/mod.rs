@@ -5,25 +5,23 @@
 //! performance", 2016).
 
 mod caller;
-mod chart;
 mod lives;
 mod watcher;
 
 use super::BenchError;
-use super::figures::{load, milliseconds, quantile, sorted};
+use super::chart::{Axis, Plot, Series};
+use super::figures::{draw, load, milliseconds, quantile, sorted};
 use super::ground::{self, Owner};
 use crate::cli::say::say;
 use crate::cli::up;
 use crate::config::Config;
 use crate::roles::Running;
-use caller::Caller;
-use chart::{Curve, chart};
+pub(super) use caller::Caller;
 use clap::Args;
 use http::Method;
 use lives::{Lives, Passing, Stage};
 use serde::Serialize;
 use serde_json::json;
-use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -36,8 +34,8 @@ use tokio::task::{JoinHandle, JoinSet};
 use watcher::{Machine, Watcher};
 
 /// No app may have more (Heroku Dev Center, "Limits"): there are as many apps as it takes.
-const DYNOS_OF_APP: u32 = 100;
-const SIZE: &str = "Basic";
+pub(super) const DYNOS_OF_APP: u32 = 100;
+pub(super) const SIZE: &str = "Basic";
 /// What a task is: it says something, and its status is a result that can be wrong.
 const TASK: &str = "echo done; exit 7";
 const RESULT: u8 = 7;
@@ -91,15 +89,15 @@ struct Report {
 }
 
 #[derive(Debug, Serialize)]
-struct Latency {
-    requests: usize,
-    p50_ms: f64,
-    p99_ms: f64,
-    max_ms: f64,
+pub(super) struct Latency {
+    pub(super) requests: usize,
+    pub(super) p50_ms: f64,
+    pub(super) p99_ms: f64,
+    pub(super) max_ms: f64,
 }
 
 impl Latency {
-    fn of(times: impl Iterator<Item = Duration>) -> Self {
+    pub(super) fn of(times: impl Iterator<Item = Duration>) -> Self {
         let times = sorted(times.map(milliseconds));
         Self {
             requests: times.len(),
@@ -124,12 +122,12 @@ pub(super) async fn burst(mut config: Config, how: &Burst) -> Result<(), BenchEr
     };
     say!("       Tearing down");
     running.stop(true).await;
-    let (report, curves) = measured?;
+    let (report, series) = measured?;
     show(&report);
     if let Some(path) = &how.svg {
         let title = format!("{} tasks and {} dynos", how.tasks, how.dynos);
-        let step = format!("write {}", path.display());
-        fs::write(path, chart(&title, &curves)).map_err(BenchError::at(step))?;
+        let plot = Plot { title, x: Axis::Linear("s"), y: Axis::Linear(""), series };
+        draw(path, &[plot])?;
     }
     match &how.json {
         Some(path) => super::figures::write(path, &report),
@@ -141,9 +139,9 @@ async fn measure(
     running: &Running,
     room: &Path,
     how: &Burst,
-) -> Result<(Report, Vec<Curve>), BenchError> {
+) -> Result<(Report, Vec<Series>), BenchError> {
     let owner = Owner::of(running)?;
-    let (apps, token) = (deploy(&owner, room, how).await?, owner.token);
+    let (apps, token) = (deploy(&owner, room, how.dynos).await?, owner.token);
     let load_before = load();
     let before = Machine::now()?;
     say!("-----> {} tasks and {} dynos of class {SIZE}", how.tasks, how.dynos);
@@ -181,9 +179,13 @@ async fn measure(
     Ok((report, curves(&seen.tasks, &seen.dynos)))
 }
 
-/// Apps whose dynos sleep; none runs yet. Gives their names.
-async fn deploy(owner: &Owner<'_>, room: &Path, how: &Burst) -> Result<Vec<String>, BenchError> {
-    let count = how.dynos.div_ceil(DYNOS_OF_APP).max(1);
+/// Apps that have room for so many dynos, which do nothing; none runs yet. Gives their names.
+pub(super) async fn deploy(
+    owner: &Owner<'_>,
+    room: &Path,
+    dynos: u32,
+) -> Result<Vec<String>, BenchError> {
+    let count = dynos.div_ceil(DYNOS_OF_APP).max(1);
     let apps: Vec<String> = (0..count).map(|number| format!("burst-{number}")).collect();
     for app in &apps {
         let sample = owner.create(app, &room.join(app)).await?;
@@ -244,7 +246,7 @@ async fn scale(
 }
 
 /// Scales to none; gives how long it takes until the last dyno is gone.
-async fn tear_down(
+pub(super) async fn tear_down(
     running: &Running,
     token: &str,
     apps: &[String],
@@ -294,11 +296,10 @@ fn kib(bytes: u64) -> f64 {
     bytes as f64 / 1024.0
 }
 
-fn curves(tasks: &Lives, dynos: &Lives) -> Vec<Curve> {
-    let of = |whose: &str, lives: &Lives, stages: &[Stage]| -> Vec<Curve> {
-        let curve = |stage: &Stage| Curve {
-            name: format!("{whose} {}", stage.name()),
-            times_s: lives.curve(*stage),
+fn curves(tasks: &Lives, dynos: &Lives) -> Vec<Series> {
+    let of = |whose: &str, lives: &Lives, stages: &[Stage]| -> Vec<Series> {
+        let curve = |stage: &Stage| {
+            Series::counted(format!("{whose} {}", stage.name()), &lives.curve(*stage))
         };
         stages.iter().map(curve).collect()
     };

@@ -45,8 +45,12 @@ impl Spawner {
             self.kept.engine_went(now);
             self.alone.engine_went(now);
             self.vacate_all();
-            for stream in self.held.values_mut().flat_map(|held| held.output.iter_mut().flatten()) {
-                stream.release();
+            for (dyno, held) in &mut self.held {
+                let Some(output) = &mut held.output else { continue };
+                output.iter_mut().for_each(Stream::release);
+                if held.status.is_none() {
+                    self.unread.insert(*dyno);
+                }
             }
         }
     }
@@ -89,9 +93,7 @@ impl Spawner {
                 self.reply(number, answer);
             }
             Order::Forget(dyno) => {
-                if let Some(held) = self.held.remove(&dyno) {
-                    self.unwatch(&held);
-                }
+                drop(self.let_go(dyno));
                 self.reply(number, Answer::Done);
             }
             Order::Keep(names) => {
@@ -111,6 +113,7 @@ impl Spawner {
         let Some(output) = self.held.get_mut(&dyno).and_then(|held| held.output.as_mut()) else {
             return self.reply(number, Answer::Unknown);
         };
+        self.unread.remove(&dyno);
         let dropped_bytes = output.iter_mut().map(Stream::claim).sum();
         let ends: io::Result<Vec<OwnedFd>> = output.iter().map(Stream::reader).collect();
         match ends {

@@ -51,17 +51,28 @@ impl Spawner {
             if let Some(process) = &held.process {
                 self.watches.begin(process, Source::Process(dyno))?;
             }
-            self.held.insert(dyno, held);
+            self.hold(dyno, held);
         }
         Ok(())
     }
 
-    /// Nothing is heard of it any more.
-    pub(super) fn unwatch(&mut self, held: &Held) {
+    /// Takes a container in, whose output nobody reads yet.
+    pub(super) fn hold(&mut self, dyno: DynoId, held: Held) {
+        if held.output.is_some() && held.status.is_none() {
+            self.unread.insert(dyno);
+        }
+        self.held.insert(dyno, held);
+    }
+
+    /// Lets go of a container; nothing is heard of it any more.
+    pub(super) fn let_go(&mut self, dyno: DynoId) -> Option<Held> {
+        self.unread.remove(&dyno);
+        let held = self.held.remove(&dyno)?;
         let report = held.starting.as_ref().map(|starting| &starting.report);
         for fd in held.process.iter().chain(report) {
             self.watches.end(fd);
         }
+        Some(held)
     }
 
     /// A container's first process has ended, and with it all others.
@@ -80,6 +91,8 @@ impl Spawner {
             Ok(None) | Err(_) => Files::of(&self.dir, dyno).exit().unwrap_or(KILLED),
         };
         held.status = Some(status);
+        // It fills its pipes no further.
+        self.unread.remove(&dyno);
         self.tell(&Message::Exited { dyno, status }, &[]);
     }
 }

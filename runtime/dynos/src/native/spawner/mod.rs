@@ -20,7 +20,7 @@ use nix::sys::epoll::EpollTimeout;
 use rustix::fs::{FlockOperation, flock};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use safe::Alone;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -52,6 +52,8 @@ struct Spawner {
     engine: Option<OwnedFd>,
     berths: BTreeMap<BerthId, Manned>,
     held: BTreeMap<DynoId, Held>,
+    /// Those of them that run and whose output nobody reads.
+    unread: BTreeSet<DynoId>,
     kept: Kept,
     alone: Alone,
     retired: bool,
@@ -137,6 +139,7 @@ impl Spawner {
             engine: None,
             berths: BTreeMap::new(),
             held: BTreeMap::new(),
+            unread: BTreeSet::new(),
             kept: Kept::default(),
             alone: Alone::since(Instant::now()),
             retired: false,
@@ -158,8 +161,9 @@ impl Spawner {
                 Source::Berth(berth) => self.vacate(berth),
             }
         }
-        for stream in self.held.values_mut().flat_map(|held| held.output.iter_mut().flatten()) {
-            stream.make_room();
+        for dyno in &self.unread {
+            let output = self.held.get_mut(dyno).and_then(|held| held.output.as_mut());
+            output.into_iter().flatten().for_each(Stream::make_room);
         }
         Ok(())
     }
@@ -175,10 +179,7 @@ impl Spawner {
             }
             left => left,
         };
-        // An ended container fills its pipes no further.
-        let running = self.held.values().filter(|held| held.status.is_none());
-        let mut outputs = running.flat_map(|held| held.output.iter().flatten());
-        let unread = outputs.any(Stream::is_unread).then_some(UNREAD_PAUSE);
+        let unread = (!self.unread.is_empty()).then_some(UNREAD_PAUSE);
         // Rounded up: a wait that ends too early would be one for nothing.
         let wait =
             unread.into_iter().chain(kept).chain(alone).min().map(|wait| wait.as_millis() + 1);

@@ -62,8 +62,7 @@ impl Spawner {
             last_word(&line).unwrap_or(failure)
         })?;
         let starting = Some(Starting { number, report: line, terminal: None, failure: None });
-        self.held
-            .insert(dyno, Held { pid, process: Some(process), output, status: None, starting });
+        self.hold(dyno, Held { pid, process: Some(process), output, status: None, starting });
         Ok(())
     }
 
@@ -91,11 +90,8 @@ impl Spawner {
         self.watches.end(&starting.report);
         let number = starting.number;
         if let Some(failure) = starting.failure {
-            if let Some(held) = self.held.remove(&dyno)
-                && let Some(process) = &held.process
-            {
-                self.watches.end(process);
-                end_now(process);
+            if let Some(Held { process: Some(process), .. }) = self.let_go(dyno) {
+                end_now(&process);
             }
             return self.reply(number, Answer::Failed(failure));
         }
