@@ -2,18 +2,16 @@
 
 use super::*;
 use crate::drain::Mark;
-use crate::{AppId, Cursor, Line, Source};
+use crate::AppId;
+use crate::block::tests::block;
 use proptest::prelude::*;
 
-fn entry(at: u64, length: usize) -> Entry {
-    let line = Line {
-        app: AppId::new("a"),
-        time: Timestamp::UNIX_EPOCH,
-        source: Source::App,
-        process: Arc::from("web.1"),
-        text: Bytes::from(vec![b'x'; length]),
-    };
-    Entry { cursor: Cursor(at), line: Arc::new(line) }
+fn entry(at: u64, length: usize) -> Block {
+    block(at, &["x".repeat(length)])
+}
+
+fn entries(first: u64, lines: usize) -> Block {
+    block(first, &vec!["xxxxx"; lines])
 }
 
 fn at(second: i64) -> Timestamp {
@@ -118,8 +116,15 @@ fn frames_are_filled_to_their_target() {
     outbox.rewire(Wire::Syslog { token: "d.1".to_owned() });
     assert_eq!(outbox.counts().pending, 60);
     let frame = outbox.frame(at(0)).unwrap();
-    assert_eq!(frame.messages, 1, "a message larger than the target still goes");
+    assert_eq!(frame.messages, 6);
     assert!(body(&frame).contains(" d.1 app web.1 - - x"));
+
+    let mut outbox = filled(0);
+    outbox.offer(block(0, &vec!["x".repeat(30_000); 20]), at(0), &policy);
+    for want in [3, 3, 3, 3, 3, 3, 2] {
+        assert_eq!(outbox.frame(at(0)).unwrap().messages, want, "a block is cut where it has to be");
+        outbox.settle(Outcome::Delivered, at(0), &policy);
+    }
 }
 
 #[test]
@@ -132,7 +137,7 @@ fn what_is_left_is_taken_up_again_with_the_same_frame_first() {
     let drain = "one".to_owned();
     let (app, counts) = (AppId::new("a"), before.counts());
     let mark = Mark { drain, app, under_way, waiting, untold, counts };
-    let lines: Vec<_> = (0..1030).chain(5000..5010).map(|n| entry(n, 5)).collect();
+    let lines = [entries(0, 1030), entries(5000, 10)];
     let left = Left::new(mark, lines.iter());
     let mut after = outbox();
     after.restore(left, at(9), &policy);
@@ -146,7 +151,8 @@ fn what_is_left_is_taken_up_again_with_the_same_frame_first() {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Offer(usize),
+    /// So many lines of this length.
+    Offer(usize, usize),
     Frame,
     Settle(Outcome),
     Rewire,
@@ -155,7 +161,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     use Outcome::{Delivered, Failed, Refused, Unreachable};
     prop_oneof![
-        6 => (0usize..20_000).prop_map(Step::Offer),
+        6 => (1usize..30, 0usize..20_000).prop_map(|(lines, length)| Step::Offer(lines, length)),
         3 => Just(Step::Frame),
         1 => proptest::sample::select(vec![Delivered, Refused, Failed, Failed, Unreachable])
             .prop_map(Step::Settle),
@@ -175,14 +181,16 @@ proptest! {
         for (step, seconds) in steps {
             now += seconds;
             match step {
-                Step::Offer(length) => {
-                    outbox.offer(entry(taken, length), at(now), &policy);
-                    taken += 1;
+                Step::Offer(lines, length) => {
+                    let texts = vec!["x".repeat(length); lines];
+                    outbox.offer(block(taken, &texts), at(now), &policy);
+                    taken += lines as u64;
+                    prop_assert!(outbox.waiting.lines() <= 20 && outbox.waiting.bytes() <= 100_000);
                 }
                 Step::Frame => drop(outbox.frame(at(now))),
                 Step::Settle(outcome) => {
                     if let (Outcome::Delivered, Some(sent)) = (outcome, &outbox.under_way) {
-                        received += sent.entries.len() as u64;
+                        received += sent.lines.lines() as u64;
                         told += sent.told.lines;
                     }
                     outbox.settle(outcome, at(now), &policy);
@@ -195,10 +203,8 @@ proptest! {
             prop_assert_eq!(counts.taken, counts.delivered + counts.dropped + counts.pending);
             let untold = outbox.loss.lines + outbox.under_way.as_ref().map_or(0, |f| f.told.lines);
             prop_assert_eq!(counts.dropped, told + untold);
-            prop_assert_eq!(
-                outbox.bytes,
-                outbox.waiting.iter().map(|entry| entry.line.text.len()).sum::<usize>()
-            );
+            let pending: Vec<_> = outbox.pending().collect();
+            prop_assert!(pending.windows(2).all(|two| two[0].last() < two[1].first));
         }
     }
 }
