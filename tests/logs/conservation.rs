@@ -1,8 +1,7 @@
 //! Lines are numbered where they are written, and every number arrives or is told as lost.
 
-use super::receiver::Receiver;
 use super::{BOUND, counts, drain};
-use lathe_tests::{Platform, until};
+use lathe_tests::{Platform, Receiver, until};
 use serde_json::json;
 use std::collections::HashSet;
 
@@ -37,8 +36,8 @@ fn account(texts: &[String]) -> (HashSet<u64>, u64) {
 #[test]
 fn every_line_arrives_or_is_told_as_lost_though_the_platform_is_killed() {
     let mut platform = Platform::start_with(&["drains.allow=127.0.0.1"]);
-    let receiver = Receiver::start();
-    let silent = Receiver::start();
+    let receiver = Receiver::start("127.0.0.1");
+    let silent = Receiver::start("127.0.0.1");
     silent.fall_silent(true);
     platform.post("/apps", &json!({"name": "counted"}));
     let token = drain(&platform, "counted", &receiver.url());

@@ -52,7 +52,8 @@ pub fn converge(desired: &Desired, tracked: &Tracked, backoff: Backoff, now_ms: 
             plan.at(due_ms, now_ms, action);
         }
         if wanted && !container.ended() && !container.sampling && container.address.is_some() {
-            plan.at(container.sample_due_ms, now_ms, Action::Sample { id: *id });
+            let metrics = desired.dynos.get(&container.slot).is_some_and(|wanted| wanted.metrics);
+            plan.at(container.sample_due_ms, now_ms, Action::Sample { id: *id, metrics });
         }
     }
     if desired.generation > 0 {

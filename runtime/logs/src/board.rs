@@ -6,9 +6,7 @@ use crate::journal::{Account, Kept, Rows};
 use crate::loss::Loss;
 use crate::ring::{Bounds, Ring};
 use crate::tail::Mailbox;
-use crate::{
-    AppId, Counts, Cursor, Filter, Line, Policy, Source, Tail, TailError, human, intake,
-};
+use crate::{AppId, Counts, Cursor, Filter, Line, Policy, Source, Tail, TailError, human, intake};
 use bytes::Bytes;
 use jiff::Timestamp;
 use std::collections::{HashMap, HashSet};
@@ -209,8 +207,7 @@ impl Board {
         let mut kept = Kept { accounts: self.accounts.clone(), ..Kept::default() };
         for app in self.accounts.keys() {
             let queues = self.drains.get(app).into_iter().flatten();
-            let ring =
-                self.channels.get(app).into_iter().flat_map(|channel| channel.ring.blocks());
+            let ring = self.channels.get(app).into_iter().flat_map(|channel| channel.ring.blocks());
             let held = ring.clone().next().map_or(Cursor(u64::MAX), |block| block.first);
             let mut owed: Vec<Block> =
                 queues.clone().flat_map(|(_, queue)| queue.pending()).collect();

@@ -103,7 +103,8 @@ mod tests {
         let pick = |filter: Filter| {
             let mut backlog = ring.backlog(&filter);
             let texts = std::iter::from_fn(|| backlog.pop()).map(|entry| entry.line.text);
-            let texts: Vec<_> = texts.map(|text| String::from_utf8(text.to_vec()).unwrap()).collect();
+            let texts: Vec<_> =
+                texts.map(|text| String::from_utf8(text.to_vec()).unwrap()).collect();
             texts.join(" ")
         };
         assert_eq!(pick(Filter { lines: 3, ..EVERYTHING }), "8! 9 9!");
@@ -113,7 +114,10 @@ mod tests {
         assert_eq!(pick(Filter { lines: 1, ..of("web") }), "9!");
         assert_eq!(pick(Filter { lines: 0, ..EVERYTHING }), "");
         let sixth = ring.blocks().nth(6).unwrap().first;
-        assert_eq!(pick(Filter { after: Some(sixth), lines: 0, ..EVERYTHING }), "6! 7 7! 8 8! 9 9!");
+        assert_eq!(
+            pick(Filter { after: Some(sixth), lines: 0, ..EVERYTHING }),
+            "6! 7 7! 8 8! 9 9!"
+        );
         assert_eq!(pick(Filter { after: Some(sixth), ..of("web.0") }), "6! 9 9!");
         assert_eq!(pick(Filter { after: Some(Cursor(u64::MAX)), ..EVERYTHING }), "");
     }

@@ -76,6 +76,7 @@ impl Sender {
 
     /// As many of the lines as there is room for.
     fn hand_over(&self, mut block: Block) {
+        use mpsc::error::TrySendError::{Closed, Full};
         let room = self.door.enter(block.lines());
         if room == 0 {
             return self.door.turn_away(&block);
@@ -85,7 +86,6 @@ impl Sender {
             self.door.turn_away(&block);
             block = first;
         }
-        use mpsc::error::TrySendError::{Closed, Full};
         if let Err(Full(block) | Closed(block)) = self.blocks.try_send(block) {
             self.door.leave(block.lines());
             self.door.turn_away(&block);

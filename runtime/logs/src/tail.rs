@@ -25,7 +25,6 @@ pub(crate) struct Mailbox {
     filter: Filter,
     post: Mutex<Post>,
     ready: Notify,
-    ended: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -63,24 +62,6 @@ impl Tail {
             mailbox.ready.notified().await;
         }
     }
-
-    /// Resolves when the hub has ended the session, so that a server can cut a connection whose
-    /// client stopped reading: such a connection asks for no `next`. Never, when not following.
-    pub fn ended(&self) -> impl Future<Output = ()> + Send + 'static {
-        let mailbox = self.mailbox.clone();
-        async move {
-            let Some(mailbox) = mailbox else { return std::future::pending().await };
-            loop {
-                let notified = mailbox.ended.notified();
-                tokio::pin!(notified);
-                notified.as_mut().enable();
-                if mailbox.has_ended() {
-                    return;
-                }
-                notified.await;
-            }
-        }
-    }
 }
 
 impl Drop for Tail {
@@ -93,7 +74,7 @@ impl Drop for Tail {
 
 impl Mailbox {
     pub(crate) fn new(filter: Filter) -> Self {
-        Self { filter, post: Mutex::default(), ready: Notify::new(), ended: Notify::new() }
+        Self { filter, post: Mutex::default(), ready: Notify::new() }
     }
 
     /// Lays lines down if the reader wants them; beyond `bound` the oldest are lost.
@@ -116,14 +97,12 @@ impl Mailbox {
     pub(crate) fn end(&self) {
         self.lock().end();
         self.ready.notify_one();
-        self.ended.notify_waiters();
     }
 
     /// Ends after what is unread has been read.
     pub(crate) fn finish(&self) {
         self.lock().ended = true;
         self.ready.notify_one();
-        self.ended.notify_waiters();
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -228,7 +207,6 @@ mod tests {
     async fn a_stalled_reader_is_ended_and_keeps_nothing() {
         let mailbox = Arc::new(Mailbox::new(everything()));
         let mut tail = Tail::new(AppId::new("a"), Shelf::default(), Some(mailbox.clone()));
-        let ended = tail.ended();
         let at = |second| Timestamp::constant(second, 0);
         let patience = SignedDuration::from_secs(300);
         mailbox.end_if_stalled(at(9000), patience);
@@ -239,7 +217,7 @@ mod tests {
         mailbox.end_if_stalled(at(1300), patience);
         assert!(!mailbox.has_ended());
         mailbox.end_if_stalled(at(1301), patience);
-        ended.await;
+        assert!(mailbox.has_ended());
         assert!(mailbox.lock().unread.is_empty());
         assert!(text(tail.next().await).unwrap().contains("dropped 3 messages"));
         assert_eq!(tail.next().await, None);

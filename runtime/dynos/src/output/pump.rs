@@ -70,7 +70,8 @@ impl LastLines {
     fn take(&self) -> Vec<String> {
         let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let shown = |c: char| if c.is_control() && c != '\t' { ' ' } else { c };
-        let text = |line: &Vec<u8>| String::from_utf8_lossy(line).trim_end().chars().map(shown).collect();
+        let text =
+            |line: &Vec<u8>| String::from_utf8_lossy(line).trim_end().chars().map(shown).collect();
         std::mem::take(&mut *lines).iter().map(text).collect()
     }
 }

@@ -1,8 +1,8 @@
 //! Where a drain stands in its app's log: small enough to be written down after every batch.
 
 use super::DrainCounts;
-use crate::loss::Loss;
 use crate::block::Block;
+use crate::loss::Loss;
 use crate::shelf::Shelf;
 use crate::{AppId, Cursor};
 use serde::{Deserialize, Serialize};
@@ -38,7 +38,9 @@ impl Left {
         let (mut under_way, mut waiting) = (Shelf::default(), Shelf::default());
         for block in blocks {
             let part = |first, end| block.within(&(first..end));
-            let sent = mark.under_way.and_then(|(first, last)| part(first, Cursor(last.0.saturating_add(1))));
+            let sent = mark
+                .under_way
+                .and_then(|(first, last)| part(first, Cursor(last.0.saturating_add(1))));
             under_way.extend(sent);
             waiting.extend(mark.waiting.and_then(|first| part(first, Cursor(u64::MAX))));
         }

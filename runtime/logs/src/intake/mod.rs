@@ -34,7 +34,9 @@ pub(crate) fn blocks(mut line: Line, mut each: impl FnMut(Block)) {
         clean(piece, &mut out);
         out.push(b'\n');
         if out.len() >= BLOCK_BYTES {
-            Block::new(line.clone(), std::mem::take(&mut out).into()).into_iter().for_each(&mut each);
+            Block::new(line.clone(), std::mem::take(&mut out).into())
+                .into_iter()
+                .for_each(&mut each);
         }
     }
     Block::new(line, out.into()).into_iter().for_each(each);
@@ -54,8 +56,7 @@ fn is_clean(text: &[u8]) -> bool {
 
 fn pieces(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     let body = text.strip_suffix(b"\n").unwrap_or(text);
-    body.split(|&byte| byte == b'\n')
-        .flat_map(|row| Pieces { rest: Some(without_returns(row)) })
+    body.split(|&byte| byte == b'\n').flat_map(|row| Pieces { rest: Some(without_returns(row)) })
 }
 
 fn without_returns(mut row: &[u8]) -> &[u8] {
@@ -88,10 +89,7 @@ fn piece_end(row: &[u8]) -> usize {
     if row.len() <= LINE_BYTES_MAX {
         return row.len();
     }
-    (LINE_BYTES_MAX - 3..=LINE_BYTES_MAX)
-        .rev()
-        .find(|&at| !continues(at))
-        .unwrap_or(LINE_BYTES_MAX)
+    (LINE_BYTES_MAX - 3..=LINE_BYTES_MAX).rev().find(|&at| !continues(at)).unwrap_or(LINE_BYTES_MAX)
 }
 
 /// Valid UTF-8 without control characters, except tabs and colours, which apps rightly use.

@@ -2,9 +2,9 @@
 
 use super::row::{self, Account, Row};
 use super::{JournalError, MAGIC};
-use crate::drain::{Left, Mark};
 use crate::AppId;
 use crate::block::Block;
+use crate::drain::{Left, Mark};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -85,9 +85,9 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::block::tests::block;
     use crate::journal::{Journal, Rows};
     use crate::loss::Loss;
-    use crate::block::tests::block;
     use crate::{Cursor, DrainCounts};
     use jiff::Timestamp;
 

@@ -164,6 +164,15 @@ mod tests {
         std::iter::from_fn(|| read(&mut bytes).unwrap()).collect()
     }
 
+    #[test]
+    fn a_line_of_an_earlier_version_is_read() {
+        let (mut rows, want) = (Rows::default(), said(&["one".to_owned()]));
+        rows.block(&want);
+        let mut row = rows.bytes()[4..].to_vec();
+        (row[0], _) = (b'e', row.pop());
+        assert_eq!(parse(&row), Some(Row::Block(want)));
+    }
+
     proptest! {
         #[test]
         fn what_is_written_is_read(texts in prop::collection::vec("\\PC{0,100}", 1..4), taken: u64, cut in 0usize..400) {

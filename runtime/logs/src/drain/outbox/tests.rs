@@ -1,9 +1,9 @@
 //! The outbox against given times and outcomes.
 
 use super::*;
-use crate::drain::Mark;
 use crate::AppId;
 use crate::block::tests::block;
+use crate::drain::Mark;
 use proptest::prelude::*;
 
 fn entry(at: u64, length: usize) -> Block {
@@ -122,7 +122,11 @@ fn frames_are_filled_to_their_target() {
     let mut outbox = filled(0);
     outbox.offer(block(0, &vec!["x".repeat(30_000); 20]), at(0), &policy);
     for want in [3, 3, 3, 3, 3, 3, 2] {
-        assert_eq!(outbox.frame(at(0)).unwrap().messages, want, "a block is cut where it has to be");
+        assert_eq!(
+            outbox.frame(at(0)).unwrap().messages,
+            want,
+            "a block is cut where it has to be"
+        );
         outbox.settle(Outcome::Delivered, at(0), &policy);
     }
 }
