@@ -110,6 +110,7 @@ fn a_tail_that_was_cut_goes_on_after_the_last_event_even_on_another_platform() {
         }
     }
     platform.app("resumed", "/missed-1");
+    assert!(lines.any(|line| line.contains("served /missed-1")), "the log has it");
     platform.kill();
     assert!(lines.all(|line| !line.contains("/missed-2")), "it ends with the platform");
     platform.up();
@@ -183,7 +184,8 @@ fn what_dynos_use_is_told_when_the_app_s_owner_wants_it() {
     assert_eq!(platform.api("PATCH", unknown, &json!({"enabled": true})).0, 404);
 
     let app = text(&owner(&platform, "GET", "/apps/measured", &Value::Null)["id"]);
-    let logs = until("the metrics are told", BOUND, || {
+    // Twenty seconds after the start at the soonest.
+    let logs = until("the metrics are told", BOUND * 6, || {
         let logs = platform.logs("measured");
         logs.contains("sample#memory_quota").then_some(logs)
     });

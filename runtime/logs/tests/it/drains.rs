@@ -13,6 +13,7 @@ pub(crate) fn policy() -> Policy {
     let millis = Duration::from_millis;
     let drain = drain::Policy {
         reach: Reach { allowed: vec!["127.0.0.0/8".parse().unwrap()], refused: Vec::new() },
+        burst: 0,
         request_timeout: millis(200),
         write_timeout: millis(200),
         reconnect: (millis(10), millis(40)),

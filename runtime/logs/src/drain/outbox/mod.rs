@@ -46,6 +46,7 @@ struct UnderWay {
     lines: Shelf,
     /// The losses this frame tells of.
     told: Loss,
+    since: Timestamp,
     tries: u32,
 }
 
@@ -126,7 +127,7 @@ impl Outbox {
             messages: lines.lines() + usize::from(told.lines > 0),
             body: Bytes::from(body),
         };
-        UnderWay { frame: Arc::new(frame), lines, told, tries: 0 }
+        UnderWay { frame: Arc::new(frame), lines, told, since: now, tries: 0 }
     }
 
     /// Takes note of how the frame under way fared.
@@ -178,11 +179,20 @@ impl Outbox {
     fn trim(&mut self, now: Timestamp, policy: &Policy) {
         let failing =
             self.failing_since.is_some_and(|since| now.duration_since(since) >= policy.failing);
-        let lines = if failing { policy.lines_failing.min(policy.lines) } else { policy.lines };
+        let lines = match failing {
+            true => policy.lines_failing.min(policy.lines),
+            false if self.keeps_up(now, policy) => policy.burst.max(policy.lines),
+            false => policy.lines,
+        };
         if let Some(gone) = self.waiting.trim(lines, policy.bytes) {
             self.dropped += gone.lines;
             self.loss.add(gone.lines, now);
         }
+    }
+
+    fn keeps_up(&self, now: Timestamp, policy: &Policy) -> bool {
+        let late = |sent: &UnderWay| now.duration_since(sent.since) >= policy.late;
+        self.failures == 0 && !self.under_way.as_ref().is_some_and(late)
     }
 
     /// From now on for another receiver: the frame under way is taken apart again.

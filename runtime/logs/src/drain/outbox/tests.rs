@@ -14,6 +14,11 @@ fn entries(first: u64, lines: usize) -> Block {
     block(first, &vec!["xxxxx"; lines])
 }
 
+/// Without room for a burst.
+fn policy() -> Policy {
+    Policy { burst: 0, ..Policy::default() }
+}
+
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
@@ -25,7 +30,7 @@ fn outbox() -> Outbox {
 fn filled(lines: u64) -> Outbox {
     let mut outbox = outbox();
     for n in 0..lines {
-        outbox.offer(entry(n, 5), at(0), &Policy::default());
+        outbox.offer(entry(n, 5), at(0), &policy());
     }
     outbox
 }
@@ -47,18 +52,45 @@ fn a_stalled_drain_keeps_the_newest_1024_and_tells_how_many_went() {
     ));
     assert!(body(&frame).contains("<172>1 1970-01-01T00:00:07+00:00 host heroku logplex - "));
     assert_eq!(frame.messages, 1025);
-    outbox.settle(Outcome::Delivered, at(8), &Policy::default());
+    outbox.settle(Outcome::Delivered, at(8), &policy());
     assert_eq!(
         outbox.counts(),
         DrainCounts { taken: 1100, delivered: 1024, dropped: 76, pending: 0 }
     );
-    outbox.offer(entry(2000, 5), at(9), &Policy::default());
+    outbox.offer(entry(2000, 5), at(9), &policy());
     assert!(!body(&outbox.frame(at(9)).unwrap()).contains("L10"));
 }
 
 #[test]
+fn a_burst_finds_room_at_a_drain_that_keeps_up() {
+    let (mut outbox, policy) = (outbox(), Policy::default());
+    let dropped = |outbox: &Outbox| outbox.counts().dropped;
+    outbox.offer(entry(0, 5), at(0), &policy);
+    outbox.frame(at(0));
+    outbox.offer(entries(1, 6000), at(0), &policy);
+    assert_eq!(dropped(&outbox), 0, "it may answer yet");
+    outbox.settle(Outcome::Delivered, at(2), &policy);
+    while outbox.frame(at(2)).is_some() {
+        outbox.settle(Outcome::Delivered, at(2), &policy);
+    }
+    assert_eq!(outbox.counts().delivered, 6001);
+
+    outbox.offer(entries(7000, 20_000), at(3), &policy);
+    assert_eq!(dropped(&outbox), 20_000 - 16_384, "not for any burst");
+    outbox.frame(at(3));
+    let before =
+        dropped(&outbox) + 16_384 - outbox.under_way.as_ref().unwrap().lines.lines() as u64;
+    outbox.offer(entry(30_000, 5), at(4), &policy);
+    assert_eq!(dropped(&outbox), before + 1 - 1024, "it is late");
+    outbox.settle(Outcome::Failed, at(4), &policy);
+    outbox.settle(Outcome::Delivered, at(5), &policy);
+    outbox.offer(entries(31_000, 5000), at(5), &policy);
+    assert_eq!(outbox.counts().pending, 6024, "it works again");
+}
+
+#[test]
 fn three_tries_with_one_id_then_the_loss_is_told() {
-    let (mut outbox, policy) = (filled(3), Policy::default());
+    let (mut outbox, policy) = (filled(3), policy());
     let first = outbox.frame(at(1)).unwrap();
     for second in 1..=3 {
         let frame = outbox.frame(at(second)).unwrap();
@@ -76,7 +108,7 @@ fn three_tries_with_one_id_then_the_loss_is_told() {
 
 #[test]
 fn a_loss_is_told_until_the_telling_arrives() {
-    let (mut outbox, policy) = (filled(1), Policy::default());
+    let (mut outbox, policy) = (filled(1), policy());
     outbox.frame(at(1));
     outbox.settle(Outcome::Refused, at(1), &policy);
     for n in 2..5 {
@@ -91,7 +123,7 @@ fn a_loss_is_told_until_the_telling_arrives() {
 
 #[test]
 fn a_drain_failing_for_five_minutes_keeps_ten() {
-    let (mut outbox, policy) = (filled(1000), Policy::default());
+    let (mut outbox, policy) = (filled(1000), policy());
     outbox.settle(Outcome::Unreachable, at(100), &policy);
     outbox.settle(Outcome::Unreachable, at(399), &policy);
     assert_eq!(outbox.counts().pending, 1000);
@@ -106,7 +138,7 @@ fn a_drain_failing_for_five_minutes_keeps_ten() {
 
 #[test]
 fn frames_are_filled_to_their_target() {
-    let policy = Policy::default();
+    let policy = policy();
     let mut outbox = filled(0);
     (0..60).for_each(|n| outbox.offer(entry(n, 10_000), at(0), &policy));
     let frame = outbox.frame(at(0)).unwrap();
@@ -133,7 +165,7 @@ fn frames_are_filled_to_their_target() {
 
 #[test]
 fn what_is_left_is_taken_up_again_with_the_same_frame_first() {
-    let (mut before, policy) = (filled(1030), Policy::default());
+    let (mut before, policy) = (filled(1030), policy());
     let first = before.frame(at(1)).unwrap();
     before.settle(Outcome::Failed, at(1), &policy);
     (0..10).for_each(|n| before.offer(entry(5000 + n, 5), at(2), &policy));
@@ -178,9 +210,9 @@ proptest! {
     /// that adds up lines and L10 counts misses nothing.
     #[test]
     fn nothing_is_unaccounted_for(
-        steps in proptest::collection::vec((step(), 0i64..200), 0..200),
+        steps in proptest::collection::vec((step(), 0i64..200), 0..200), burst in 0usize..60,
     ) {
-        let policy = Policy { lines: 20, bytes: 100_000, lines_failing: 3, ..Policy::default() };
+        let policy = Policy { lines: 20, burst, bytes: 100_000, lines_failing: 3, ..policy() };
         let (mut outbox, mut now, mut taken, mut received, mut told) = (outbox(), 0, 0, 0, 0);
         for (step, seconds) in steps {
             now += seconds;
@@ -189,7 +221,8 @@ proptest! {
                     let texts = vec!["x".repeat(length); lines];
                     outbox.offer(block(taken, &texts), at(now), &policy);
                     taken += lines as u64;
-                    prop_assert!(outbox.waiting.lines() <= 20 && outbox.waiting.bytes() <= 100_000);
+                    prop_assert!(outbox.waiting.lines() <= burst.max(20));
+                    prop_assert!(outbox.waiting.bytes() <= 100_000);
                 }
                 Step::Frame => drop(outbox.frame(at(now))),
                 Step::Settle(outcome) => {
