@@ -75,6 +75,8 @@ const ROUTES: &[(&str, &str, Of, u16, &str)] = &[
     ("GET", "/apps/{app}/addons", Of::App, 200, ""),
     ("GET", "/apps/{app}/addon-attachments", Of::App, 200, ""),
     ("GET", "/apps/{app}/features", Of::App, 200, ""),
+    ("GET", "/apps/{app}/features/{feature}", Of::App, 200, ""),
+    ("PATCH", "/apps/{app}/features/{feature}", Of::App, 200, r#"{"enabled": true}"#),
     ("GET", "/apps/{app}/sni-endpoints", Of::App, 200, ""),
     ("GET", "/apps/{app}/webhooks", Of::App, 200, ""),
     ("GET", "/apps/{app}/pipeline-couplings", Of::App, 404, ""),
@@ -202,6 +204,7 @@ fn every_route_for_everybody() {
                 .replace("{user}", &user)
                 .replace("{authorization}", spare.get(who).map_or("~", String::as_str))
                 .replace("{session}", "~")
+                .replace("{feature}", "log-runtime-metrics")
                 .replace("{domain}", &format!("{who}.example.com"))
                 .replace("{drain}", &format!("https%3A%2F%2Flogs.example.com%2F{who}"))
                 .replace("{reference}", "v2")

@@ -1,7 +1,6 @@
 //! Drains as their receivers see them: Debian's rsyslog, one that misbehaves, and a platform that dies.
 
 mod conservation;
-mod receiver;
 mod rsyslog;
 
 use lathe_tests::Platform;

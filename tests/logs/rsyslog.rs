@@ -167,7 +167,7 @@ fn rsyslog_receives_over_tcp_and_tls_what_was_written() {
             "plain".to_owned(),
             "<13>1 2020-01-01T00:00:00Z evil app web.1 - - forged".to_owned(),
             "12 <13>1 - evil".to_owned(),
-            "over written nul  esc^[[2J bad??".to_owned(),
+            "over^Mwritten nul^@ esc^[[2J bad\u{fffd}\u{fffd}".to_owned(),
             "grüße".to_owned(),
             "x".repeat(10_000),
             "x".repeat(10_000),

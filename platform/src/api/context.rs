@@ -1,7 +1,6 @@
 //! What the handlers share.
 
 use super::cancels::Cancels;
-use super::log_sessions::Sessions;
 use super::rate::Rates;
 use super::uploads::Uploads;
 use crate::attach::Pending;
@@ -15,7 +14,6 @@ pub struct Context {
     pub(super) services: Services,
     pub(super) builder: Builder,
     pub(super) pending: Arc<Pending>,
-    pub(super) sessions: Arc<Sessions>,
     pub(super) rates: Arc<Rates>,
     pub(super) cancels: Arc<Cancels>,
     pub(super) uploads: Arc<Uploads>,
@@ -27,7 +25,6 @@ impl Context {
             services,
             builder,
             pending,
-            sessions: Arc::default(),
             rates: Arc::default(),
             cancels: Arc::default(),
             uploads: Arc::default(),

@@ -1,68 +1,67 @@
-//! Log sessions: an address with its own secret, from which an app's lines can be read once.
+//! Log sessions: an address with its own secret, from which an app's lines can be read for a while.
 
 use super::access::AppAccess;
 use super::body::Body;
 use super::context::Context;
 use super::error::ApiError;
 use super::segments::Segments;
-use crate::state::secrets::random_token;
+use crate::state::{StateError, Store};
 use axum::Json;
 use axum::body::Body as Stream;
 use axum::extract::State;
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use jiff::Timestamp;
 use lathe_logs::{AppId, Cursor, Filter, Source, Tail, human, sse};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use uuid::Uuid;
 
-/// Sessions kept at once; the oldest give way.
-const SESSIONS_MAX: usize = 10_000;
 /// From making a session to its last use; clients that follow re-connect within it.
 const EXPIRY: Duration = Duration::from_hours(1);
 const KEEPALIVE: Duration = Duration::from_secs(10);
 const LINES_DEFAULT: usize = 100;
 const LINES_MAX: usize = 1500;
+/// No dyno has a longer name.
+const DYNO_BYTES_MAX: usize = 128;
 
-/// Sessions that were made and may be read.
-#[derive(Debug, Default)]
-pub(super) struct Sessions {
-    open: Mutex<HashMap<String, Session>>,
-}
+/// What the key that seals sessions seals them for; no app's id.
+const SEALED_FOR: &str = "log session";
 
-#[derive(Clone, Debug)]
+/// What an address lets read. It is sealed into the address itself: nobody can make one up, and a
+/// reader that comes back after an upgrade goes on where it was.
+#[derive(Debug, Serialize, Deserialize)]
 struct Session {
     app: AppId,
-    filter: Filter,
+    source: Option<Source>,
+    process: Option<String>,
+    lines: usize,
     follow: bool,
-    until: Instant,
+    until: Timestamp,
 }
 
-impl Sessions {
-    fn add(&self, session: Session, now: Instant) -> String {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.retain(|_, session| session.until > now);
-        if open.len() >= SESSIONS_MAX {
-            let oldest = open.iter().min_by_key(|(_, session)| session.until);
-            if let Some(secret) = oldest.map(|(secret, _)| secret.clone()) {
-                open.remove(&secret);
-            }
-        }
-        let secret = random_token("");
-        open.insert(secret.clone(), session);
-        secret
+impl Session {
+    async fn seal(self, store: &Store) -> Result<String, StateError> {
+        let sealed = store.read(move |tx| {
+            // A structure of texts and numbers is always written.
+            let session = serde_json::to_vec(&self).unwrap_or_default();
+            Ok(tx.secrets.seal(SEALED_FOR, &session))
+        });
+        Ok(URL_SAFE_NO_PAD.encode(sealed.await?))
     }
 
-    fn get(&self, secret: &str, now: Instant) -> Option<Session> {
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.get(secret).filter(|session| session.until > now).cloned()
+    /// None for an address that we have not made, or that is too old.
+    async fn open(secret: &str, store: &Store, now: Timestamp) -> Option<Self> {
+        let sealed = URL_SAFE_NO_PAD.decode(secret).ok()?;
+        let session =
+            store.read(move |tx| tx.secrets.open_sealed(SEALED_FOR, &sealed)).await.ok()?;
+        serde_json::from_slice(&session).ok().filter(|session: &Self| session.until > now)
     }
 }
 
@@ -88,20 +87,19 @@ pub(super) async fn create(
         Some("heroku") => Some(Source::Heroku),
         Some(_) => return Err(ApiError::invalid("source is app or heroku")),
     };
-    let filter = Filter {
-        source,
-        process: create.dyno.filter(|dyno| !dyno.is_empty()),
-        lines: create.lines.unwrap_or(LINES_DEFAULT).min(LINES_MAX),
-        after: None,
-    };
-    let now = Instant::now();
+    let process = create.dyno.filter(|dyno| !dyno.is_empty());
+    if process.as_ref().is_some_and(|name| name.len() > DYNO_BYTES_MAX) {
+        return Err(ApiError::invalid("dyno is the name of a dyno or of a process type"));
+    }
     let session = Session {
         app: AppId::new(&access.app.id),
-        filter,
+        source,
+        process,
+        lines: create.lines.unwrap_or(LINES_DEFAULT).min(LINES_MAX),
         follow: create.tail,
-        until: now + EXPIRY,
+        until: Timestamp::now() + EXPIRY,
     };
-    let secret = context.sessions.add(session, now);
+    let secret = session.seal(&context.services.store).await?;
     let created = Timestamp::now();
     let body = json!({
         "id": Uuid::new_v4(),
@@ -119,14 +117,18 @@ pub(super) async fn stream(
     Segments(secret): Segments<String>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let session = context.sessions.get(&secret, Instant::now());
-    let mut session = session.ok_or_else(|| ApiError::not_found("log session"))?;
+    let session = Session::open(&secret, &context.services.store, Timestamp::now()).await;
+    let session = session.ok_or_else(|| ApiError::not_found("log session"))?;
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok());
-    session.filter.after = last.and_then(|text| text.parse().ok()).map(Cursor);
-    let tail =
-        context.services.hub.tail(&session.app, session.filter, session.follow).map_err(|_| {
-            ApiError::conflict("Too many log sessions of this app are open; close one.")
-        })?;
+    let filter = Filter {
+        source: session.source,
+        process: session.process,
+        lines: session.lines,
+        after: last.and_then(|text| text.parse().ok()).map(Cursor),
+    };
+    let tail = context.services.hub.tail(&session.app, filter, session.follow).map_err(|_| {
+        ApiError::conflict("Too many log sessions of this app are open; close one.")
+    })?;
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let events = accept.contains("text/event-stream");
     let media = if events { "text/event-stream" } else { "application/logplex-1" };

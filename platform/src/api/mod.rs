@@ -16,6 +16,7 @@ mod domains;
 mod dynos;
 mod envelope;
 mod error;
+mod features;
 mod fetch;
 mod formation;
 mod inputs;
@@ -81,7 +82,8 @@ fn apps_routes() -> Router<Context> {
         .route("/log-sessions/{secret}", get(log_sessions::stream))
         .route("/apps/{app}/addons", get(unsupported::none_of_app))
         .route("/apps/{app}/addon-attachments", get(unsupported::none_of_app))
-        .route("/apps/{app}/features", get(unsupported::none_of_app))
+        .route("/apps/{app}/features", get(features::list))
+        .route("/apps/{app}/features/{feature}", get(features::show).patch(features::update))
         .route("/apps/{app}/sni-endpoints", get(unsupported::none_of_app))
         .route("/apps/{app}/webhooks", get(unsupported::none_of_app))
         .route("/apps/{app}/pipeline-couplings", get(unsupported::no_pipeline))

@@ -1,7 +1,7 @@
 //! Everything the control loop decides from, read in one transaction.
 
 use crate::state::model::{App, Domain, Formation, Release, ReleaseStatus};
-use crate::state::{StateError, Tx, apps, domains, formation, releases};
+use crate::state::{StateError, Tx, apps, domains, features, formation, releases};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -22,6 +22,8 @@ pub struct AppState {
     /// By dyno name.
     pub dyno_restarts: BTreeMap<String, u32>,
     pub domains: Vec<Domain>,
+    /// What its dynos use is told in its log.
+    pub metrics: bool,
 }
 
 impl Snapshot {
@@ -53,6 +55,9 @@ impl AppState {
             formation: formation::all(tx, &app.id)?,
             dyno_restarts: formation::dyno_restarts(tx, &app.id)?,
             domains: domains::of_app(tx, &app.id)?,
+            metrics: features::named(tx, &app.id, features::LOG_RUNTIME_METRICS)?
+                .enabled_at
+                .is_some(),
             app,
         })
     }

@@ -88,6 +88,7 @@ pub(super) fn app() -> AppState {
         }],
         dyno_restarts: BTreeMap::new(),
         domains: Vec::new(),
+        metrics: false,
     }
 }
 

@@ -61,6 +61,7 @@ pub fn of_release(
                 boot_timeout: patience.boot_timeout,
                 stop_grace: patience.stop_grace,
                 health_path: care.health_path.clone().filter(|_| place.is_web()),
+                metrics: state.metrics,
             };
             Some((place.slot(), Arc::new(wanted)))
         })

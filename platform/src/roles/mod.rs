@@ -9,6 +9,7 @@ mod housekeeping;
 mod last_good;
 mod listeners;
 mod owner;
+mod patience;
 mod reserve;
 mod router;
 mod serve;

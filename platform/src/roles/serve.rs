@@ -1,5 +1,6 @@
 //! An accept loop for the API: with a time limit on headers, a bound on connections, and an end.
 
+use super::patience::Impatient;
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -18,6 +19,9 @@ const CONNECTIONS_MAX: usize = 1024;
 /// `axum::serve` has no such limit and would wait for a slow client for ever.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A client that takes nothing of its answer for so long is gone: the follower of a log, say, whose
+/// session the log has ended.
+const WRITE_TIMEOUT: Duration = Duration::from_mins(5);
 /// A connection that was accepted a moment before the stop may still say what it wants.
 const FIRST_WORD: Duration = Duration::from_secs(1);
 /// How long requests may go on after the stop was asked for.
@@ -97,7 +101,10 @@ async fn speak(
     let http = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
+        .serve_connection(
+            TokioIo::new(Impatient::new(stream, WRITE_TIMEOUT)),
+            TowerToHyperService::new(app),
+        );
     tokio::pin!(http);
     let first_word = tokio::time::sleep(FIRST_WORD);
     let leave = async {

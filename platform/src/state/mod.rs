@@ -11,6 +11,7 @@ mod copied;
 pub mod domains;
 pub mod drains;
 mod error;
+pub mod features;
 pub mod formation;
 pub mod lock;
 pub mod model;

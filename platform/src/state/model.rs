@@ -39,6 +39,14 @@ pub struct App {
     pub updated_at: Timestamp,
 }
 
+/// Something that an app's owner can switch on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Feature {
+    pub name: &'static str,
+    /// None while it is off.
+    pub enabled_at: Option<Timestamp>,
+}
+
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Slug {
     pub id: String,

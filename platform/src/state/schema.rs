@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Step n brings a file from version n to n + 1. Steps are never edited once released.
-const MIGRATIONS: [&str; 2] = [V1, V2];
+const MIGRATIONS: [&str; 3] = [V1, V2, V3];
 
 const V1: &str = "
 CREATE TABLE accounts (
@@ -71,6 +71,13 @@ CREATE TABLE sources (
 
 /// What a slug was made from.
 const V2: &str = "ALTER TABLE slugs ADD COLUMN inputs TEXT;";
+
+/// What apps' owners have switched on.
+const V3: &str = "
+CREATE TABLE features (
+    app TEXT NOT NULL REFERENCES apps ON DELETE CASCADE, name TEXT NOT NULL,
+    since_ms INTEGER NOT NULL, PRIMARY KEY (app, name));
+";
 
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 

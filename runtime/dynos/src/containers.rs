@@ -99,6 +99,11 @@ pub trait Containers: Send + Sync + 'static {
 
     /// What the container uses now.
     fn usage(&self, id: DynoId) -> impl Future<Output = Result<Usage, EngineError>> + Send;
+
+    /// How many of its processes and threads run now, wait for a CPU, or for a disk.
+    fn runnable(&self, id: DynoId) -> impl Future<Output = Result<u32, EngineError>> + Send {
+        async move { Err(EngineError::Unknown(id)) }
+    }
 }
 
 /// Why a container did not start.
@@ -168,6 +173,11 @@ pub struct Usage {
     pub memory_cache_bytes: u64,
     pub memory_swap_bytes: u64,
     pub memory_peak_bytes: u64,
+    /// Pages charged to it and given back since its start; 0 where the kernel does not count.
+    #[serde(default)]
+    pub pages_in: u64,
+    #[serde(default)]
+    pub pages_out: u64,
     pub cpu_ns: u64,
     /// Processes and threads together.
     pub pids: u32,

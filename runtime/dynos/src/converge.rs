@@ -62,7 +62,8 @@ pub(crate) fn converge(
             verdict.at(due_ms, now_ms, action);
         }
         if wanted && !container.ended() && !container.sampling && container.address.is_some() {
-            verdict.at(container.sample_due_ms, now_ms, Action::Sample { id });
+            let metrics = desired.dynos.get(slot).is_some_and(|wanted| wanted.metrics);
+            verdict.at(container.sample_due_ms, now_ms, Action::Sample { id, metrics });
         }
         taken |= !container.ended();
         verdict.launching |= matches!(container.phase, Phase::Launching { .. });

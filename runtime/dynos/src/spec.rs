@@ -81,6 +81,9 @@ pub struct Wanted {
     /// It is up when this path is answered with 2xx or 3xx, not as soon as it takes connections.
     #[serde(default)]
     pub health_path: Option<String>,
+    /// What it uses is told in its app's log (log-runtime-metrics).
+    #[serde(default)]
+    pub metrics: bool,
 }
 
 /// What the cell sees, as a whole; sent again after each change, and copied as cheaply.

@@ -133,6 +133,7 @@ impl Machine {
             boot_timeout: Duration::from_secs(2),
             stop_grace: Duration::from_secs(1),
             health_path: None,
+            metrics: false,
         };
         let dynos = commands.iter().map(|(name, command)| (slot(name), wanted(name, command)));
         Desired { generation, dynos: dynos.collect() }

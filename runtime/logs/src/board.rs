@@ -1,13 +1,12 @@
 //! Everything the hub holds, by app: rings, readers and counts.
 
+use crate::block::Block;
 use crate::drain::Routes;
 use crate::journal::{Account, Kept, Rows};
 use crate::loss::Loss;
 use crate::ring::{Bounds, Ring};
 use crate::tail::Mailbox;
-use crate::{
-    AppId, Counts, Cursor, Entry, Filter, Line, Policy, Source, Tail, TailError, human, intake,
-};
+use crate::{AppId, Counts, Cursor, Filter, Line, Policy, Source, Tail, TailError, human, intake};
 use bytes::Bytes;
 use jiff::Timestamp;
 use std::collections::{HashMap, HashSet};
@@ -48,17 +47,15 @@ impl Board {
         }
     }
 
-    /// Takes a line in that came through the door.
-    pub(crate) fn take(&mut self, line: Line, now: Timestamp) {
-        self.account(&line.app).taken += 1;
-        self.say(line, now);
+    /// Takes lines in that came through the door.
+    pub(crate) fn take(&mut self, block: Block, now: Timestamp) {
+        self.account(&block.app).taken += block.lines() as u64;
+        self.post(block, now);
     }
 
     /// Takes a line of the hub's own in.
     pub(crate) fn say(&mut self, line: Line, now: Timestamp) {
-        for line in intake::lines(line) {
-            self.post(line, now);
-        }
+        intake::blocks(line, |block| self.post(block, now));
     }
 
     /// Counts lines lost on the way here and tells the app (Heroku Dev Center, Error Codes: L12).
@@ -76,8 +73,8 @@ impl Board {
         let account = *self.account(app);
         let lines = sent.saturating_sub(account.taken + account.dropped);
         if lines > 0 {
-            let newest = self.channels.get(app).and_then(|channel| channel.ring.entries().last());
-            let since = human::seconds(newest.map_or(now, |entry| entry.line.time));
+            let newest = self.channels.get(app).and_then(|channel| channel.ring.blocks().last());
+            let since = human::seconds(newest.map_or(now, |block| block.time));
             let text = format!("Error L13: {lines} messages lost since {since}.");
             self.tell_loss(app, lines, text, now);
         }
@@ -86,27 +83,27 @@ impl Board {
     fn tell_loss(&mut self, app: &AppId, lines: u64, text: String, now: Timestamp) {
         self.account(app).dropped += lines;
         let (process, text) = (Arc::from("log-shuttle"), Bytes::from(text));
-        self.post(Line { app: app.clone(), time: now, source: Source::App, process, text }, now);
+        self.say(Line { app: app.clone(), time: now, source: Source::App, process, text }, now);
     }
 
-    /// One clean line to ring, readers and drains.
-    fn post(&mut self, line: Line, now: Timestamp) {
+    /// Lines to ring, readers, drains and journal.
+    fn post(&mut self, block: Block, now: Timestamp) {
         let tail_lines = self.policy.tail_lines;
-        let app = line.app.clone();
-        self.account(&app).posted += 1;
+        let app = block.app.clone();
+        self.account(&app).posted += block.lines() as u64;
         self.channel(&app);
         let bounds = self.bounds();
         let channel = self.channel(&app);
-        let entry = channel.ring.push(line, now, bounds);
+        let block = channel.ring.push(block, now, bounds);
         channel.tails.retain(|mailbox| !mailbox.has_ended());
         for mailbox in &channel.tails {
-            mailbox.offer(&entry, tail_lines, now);
+            mailbox.offer(&block, tail_lines, now);
         }
         for (_, queue) in self.drains.get(&app).into_iter().flatten() {
-            queue.offer(&entry, now);
+            queue.offer(&block, now);
         }
         if let Some(rows) = &mut self.rows {
-            rows.entry(&entry);
+            rows.block(&block);
         }
     }
 
@@ -210,16 +207,20 @@ impl Board {
         let mut kept = Kept { accounts: self.accounts.clone(), ..Kept::default() };
         for app in self.accounts.keys() {
             let queues = self.drains.get(app).into_iter().flatten();
-            let ring =
-                self.channels.get(app).into_iter().flat_map(|channel| channel.ring.entries());
-            let first = ring.clone().next().map_or(Cursor(u64::MAX), |entry| entry.cursor);
-            let mut owed: Vec<Entry> =
+            let ring = self.channels.get(app).into_iter().flat_map(|channel| channel.ring.blocks());
+            let held = ring.clone().next().map_or(Cursor(u64::MAX), |block| block.first);
+            let mut owed: Vec<Block> =
                 queues.clone().flat_map(|(_, queue)| queue.pending()).collect();
-            owed.retain(|entry| entry.cursor < first);
-            owed.sort_by_key(|entry| entry.cursor);
-            owed.dedup_by_key(|entry| entry.cursor);
-            kept.entries.extend(owed);
-            kept.entries.extend(ring.cloned());
+            owed.sort_by_key(|block| block.first);
+            // Drains owe parts of the same blocks.
+            let mut next = Cursor(0);
+            for block in owed {
+                if let Some(part) = block.within(&(next..held)) {
+                    next = Cursor(part.last().0 + 1);
+                    kept.blocks.push(part);
+                }
+            }
+            kept.blocks.extend(ring.cloned());
             kept.marks.extend(queues.map(|(drain, queue)| queue.mark(drain)));
         }
         kept
@@ -228,11 +229,10 @@ impl Board {
     /// Takes back what an earlier run has left.
     pub(crate) fn restore(&mut self, kept: Kept) {
         self.accounts = kept.accounts;
-        for entry in kept.entries {
-            let app = entry.line.app.clone();
-            self.channel(&app);
+        for block in kept.blocks {
+            self.channel(&block.app);
             let bounds = self.bounds();
-            self.channel(&app).ring.restore(entry, bounds);
+            self.channel(&block.app).ring.restore(&block, bounds);
         }
         for (app, channel) in &self.channels {
             // A file that was cut short may lack the account of its last lines.

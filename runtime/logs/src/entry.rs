@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::num::ParseIntError;
 use std::str::FromStr;
-use std::sync::Arc;
 
 /// A place in one app's log, printed as a decimal number.
 ///
@@ -46,9 +45,9 @@ impl FromStr for Cursor {
     }
 }
 
-/// Cheap to clone: ring, tails and drains share the line.
+/// Cheap to clone: the text is shared.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Entry {
     pub cursor: Cursor,
-    pub line: Arc<Line>,
+    pub line: Line,
 }

@@ -1,6 +1,7 @@
 //! Which lines of an app a reader wants.
 
-use crate::{Cursor, Line, Source};
+use crate::block::Block;
+use crate::{Cursor, Source};
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Filter {
@@ -14,9 +15,9 @@ pub struct Filter {
 }
 
 impl Filter {
-    pub(crate) fn matches(&self, line: &Line) -> bool {
-        self.source.is_none_or(|source| source == line.source)
-            && self.process.as_deref().is_none_or(|wanted| is_of(&line.process, wanted))
+    pub(crate) fn matches(&self, block: &Block) -> bool {
+        self.source.is_none_or(|source| source == block.source)
+            && self.process.as_deref().is_none_or(|wanted| is_of(&block.process, wanted))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The log hub: takes every line in, keeps the newest, and hands them to tails and drains.
 
+use crate::block::Block;
 use crate::board::Board;
 use crate::drain::{Crew, DrainTable};
 use crate::journal::{self, Journal, Kept, Rows};
@@ -11,8 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 
-/// Lines taken in under one lock.
-const BATCH_LINES: usize = 256;
+/// Lines taken in under one lock, or a block more.
+const BATCH_LINES: usize = 512;
 
 const TICK: Duration = Duration::from_secs(10);
 
@@ -124,15 +125,17 @@ impl Hub {
     ) {
         let mut shutdown = pin!(shutdown);
         let mut tick = tokio::time::interval(TICK);
-        let mut batch = Vec::with_capacity(BATCH_LINES);
+        let mut batch = Vec::new();
         let Inputs { lines, notices, drains, moves } = inputs;
         loop {
             tokio::select! {
                 () = &mut shutdown => return,
-                taken = lines.recv_many(&mut batch, BATCH_LINES) => match taken {
-                    0 => return,
-                    _ => self.take(&mut batch, lines, scribe),
-                },
+                more = lines.recv_many(&mut batch, BATCH_LINES) => {
+                    if !more {
+                        return;
+                    }
+                    self.take(&mut batch, lines, scribe);
+                }
                 () = moves.notified() => self.write_moves(scribe),
                 Some(notice) = notices.recv() => self.lock().say(notice, Timestamp::now()),
                 Ok(()) = drains.changed() => self.route(crew, drains),
@@ -190,19 +193,19 @@ impl Hub {
 
     /// Closes the door and takes in what is queued.
     async fn take_rest(&self, mut lines: Receiver, scribe: &mut Scribe) {
-        let mut batch = Vec::with_capacity(BATCH_LINES);
+        let mut batch = Vec::new();
         lines.close();
-        while lines.recv_many(&mut batch, BATCH_LINES).await > 0 {
+        while lines.recv_many(&mut batch, BATCH_LINES).await {
             self.take(&mut batch, &lines, scribe);
         }
         // Once more, for what was turned away while the last lines were taken in.
         self.take(&mut batch, &lines, scribe);
     }
 
-    fn take(&self, batch: &mut Vec<Line>, lines: &Receiver, scribe: &mut Scribe) {
+    fn take(&self, batch: &mut Vec<Block>, lines: &Receiver, scribe: &mut Scribe) {
         let now = Timestamp::now();
         let mut board = self.lock();
-        batch.drain(..).for_each(|line| board.take(line, now));
+        batch.drain(..).for_each(|block| board.take(block, now));
         lines.take_losses().iter().for_each(|(app, loss)| board.lost(app, *loss, now));
         board.write_down(&mut scribe.rows);
         drop(board);
@@ -235,7 +238,7 @@ impl Scribe {
 /// A journal that cannot be read must not keep new lines from being taken in.
 fn load(path: &Path) -> Kept {
     journal::load(path)
-        .inspect(|kept| tracing::info!(lines = kept.entries.len(), "log journal taken back"))
+        .inspect(|kept| tracing::info!(lines = kept.lines(), "log journal taken back"))
         .inspect_err(|error| {
             tracing::warn!(error = error as &dyn std::error::Error, "log journal lost");
         })

@@ -1,5 +1,6 @@
 //! Lines in, tails and drains out; every line emitted is stored, delivered or counted as dropped.
 
+mod block;
 mod board;
 mod counts;
 pub mod drain;
@@ -15,6 +16,7 @@ mod loss;
 mod policy;
 mod ring;
 mod sender;
+mod shelf;
 pub mod sse;
 mod tail;
 
@@ -24,7 +26,7 @@ pub use entry::{Cursor, Entry};
 pub use filter::Filter;
 pub use hub::{Hub, TailError};
 pub use human::human;
-pub use intake::LINE_BYTES_MAX;
+pub use intake::{LINE_BYTES_MAX, Splitter};
 pub use journal::JournalError;
 pub use ledger::Ledger;
 pub use line::{AppId, Line, Source};

@@ -1,4 +1,4 @@
-//! One log line: who said what, when.
+//! A log line: who said what, when.
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -43,7 +43,7 @@ impl Source {
     }
 }
 
-/// One line, without its line end. `process` is the part in brackets: `web.1`, `router`, `api`.
+/// One line, without its line end; on the way in also several, with line feeds between them. `process` is the part in brackets: `web.1`, `router`, `api`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Line {
     pub app: AppId,

@@ -1,12 +1,10 @@
 //! The newest lines of one app: bounded in lines, bytes and age.
 
-use crate::{Cursor, Entry, Filter, Line};
+use crate::block::Block;
+use crate::shelf::Shelf;
+use crate::{Cursor, Filter};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::VecDeque;
-use std::sync::Arc;
-
-/// Memory of a line beside its text and process, roughly: entry, `Arc`, `Line`.
-const LINE_OVERHEAD_BYTES: usize = 128;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Bounds {
@@ -16,100 +14,80 @@ pub(crate) struct Bounds {
 
 #[derive(Debug, Default)]
 pub(crate) struct Ring {
-    entries: VecDeque<Entry>,
-    bytes: usize,
+    held: Shelf,
     last: Cursor,
 }
 
 impl Ring {
-    /// Takes a line in at the end and lets the oldest go until the bounds hold again.
-    pub(crate) fn push(&mut self, line: Line, now: Timestamp, bounds: Bounds) -> Entry {
-        let entry = Entry { cursor: self.last.next(now), line: Arc::new(line) };
-        self.hold(entry.clone());
+    /// Takes lines in at the end, gives them their places, and lets the oldest go until the bounds
+    /// hold again.
+    pub(crate) fn push(&mut self, block: Block, now: Timestamp, bounds: Bounds) -> Block {
+        let block = block.at(self.last.next(now));
+        self.hold(block.clone());
         self.trim(bounds);
-        entry
+        block
     }
 
-    /// Takes back an entry of an earlier run; one that is not newer than the last is ignored.
-    pub(crate) fn restore(&mut self, entry: Entry, bounds: Bounds) {
-        if entry.cursor > self.last {
-            self.hold(entry);
+    /// Takes back lines of an earlier run; those that are not newer than the last are ignored.
+    pub(crate) fn restore(&mut self, block: &Block, bounds: Bounds) {
+        if let Some(newer) = block.within(&(Cursor(self.last.0 + 1)..Cursor(u64::MAX))) {
+            self.hold(newer);
             self.trim(bounds);
         }
     }
 
-    fn hold(&mut self, entry: Entry) {
-        self.last = entry.cursor;
-        self.bytes += size(&entry.line);
-        self.entries.push_back(entry);
+    fn hold(&mut self, block: Block) {
+        self.last = block.last();
+        self.held.push(block);
     }
 
     pub(crate) fn trim(&mut self, bounds: Bounds) {
-        while self.entries.len() > bounds.lines || self.bytes > bounds.bytes {
-            self.evict();
-        }
+        self.held.trim(bounds.lines, bounds.bytes);
     }
 
     /// Lets go of everything taken in more than `age` ago.
     pub(crate) fn expire(&mut self, now: Timestamp, age: SignedDuration) {
-        let old = |entry: &Entry| now.duration_since(entry.cursor.time()) > age;
-        while self.entries.front().is_some_and(old) {
-            self.evict();
-        }
-    }
-
-    fn evict(&mut self) {
-        if let Some(entry) = self.entries.pop_front() {
-            self.bytes -= size(&entry.line);
+        let old = |block: &Block| now.duration_since(block.last().time()) > age;
+        while let Some(block) = self.held.first().filter(|block| old(block)) {
+            let lines = block.lines();
+            self.held.take(lines);
         }
     }
 
     /// What a reader begins with, oldest first.
-    pub(crate) fn backlog(&self, filter: &Filter) -> VecDeque<Entry> {
-        let matching = self.entries().rev().filter(|entry| filter.matches(&entry.line)).cloned();
-        let newest_first: Vec<_> = match filter.after {
-            Some(after) => matching.take_while(|entry| entry.cursor > after).collect(),
-            None => matching.take(filter.lines).collect(),
-        };
-        newest_first.into_iter().rev().collect()
+    pub(crate) fn backlog(&self, filter: &Filter) -> Shelf {
+        let (mut newest_first, mut wanted) = (VecDeque::new(), filter.lines);
+        for block in self.blocks().rev().filter(|block| filter.matches(block)) {
+            let from = match filter.after {
+                Some(after) => Cursor(after.0.saturating_add(1)),
+                None => Cursor((block.last().0 + 1).saturating_sub(wanted as u64)),
+            };
+            let Some(part) = block.within(&(from..Cursor(u64::MAX))) else { break };
+            wanted -= part.lines().min(wanted);
+            newest_first.push_front(part);
+        }
+        newest_first.into_iter().collect()
     }
 
-    pub(crate) fn entries(&self) -> impl DoubleEndedIterator<Item = &Entry> + Clone {
-        self.entries.iter()
+    pub(crate) fn blocks(&self) -> impl DoubleEndedIterator<Item = &Block> + Clone {
+        self.held.blocks()
     }
 
     pub(crate) fn stored(&self) -> u64 {
-        self.entries.len() as u64
+        self.held.lines() as u64
     }
-}
-
-fn size(line: &Line) -> usize {
-    line.text.len() + line.process.len() + LINE_OVERHEAD_BYTES
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{AppId, Source};
-    use bytes::Bytes;
+    use crate::Source;
+    use crate::block::tests::{block, entries};
     use proptest::prelude::*;
+    use std::sync::Arc;
 
     const EVERYTHING: Filter =
         Filter { source: None, process: None, lines: usize::MAX, after: None };
-
-    fn line(source: Source, process: &str, text: &str) -> Line {
-        Line {
-            app: AppId::new("a"),
-            time: Timestamp::UNIX_EPOCH,
-            source,
-            process: Arc::from(process),
-            text: Bytes::from(text.to_owned()),
-        }
-    }
-
-    fn texts(entries: &VecDeque<Entry>) -> Vec<&str> {
-        entries.iter().map(|entry| std::str::from_utf8(&entry.line.text).unwrap()).collect()
-    }
 
     #[test]
     fn backlog_is_the_newest_matching_lines_in_order() {
@@ -118,38 +96,56 @@ mod tests {
         let now = Timestamp::UNIX_EPOCH;
         for at in 0..10 {
             let source = if at % 2 == 0 { Source::App } else { Source::Heroku };
-            ring.push(line(source, &format!("web.{}", at % 3), &at.to_string()), now, bounds);
+            let mut said = block(0, &[at.to_string(), format!("{at}!")]);
+            (said.source, said.process) = (source, Arc::from(format!("web.{}", at % 3)));
+            ring.push(said, now, bounds);
         }
-        let pick = |filter: Filter| texts(&ring.backlog(&filter)).join(" ");
-        assert_eq!(pick(Filter { lines: 3, ..EVERYTHING }), "7 8 9");
-        assert_eq!(pick(Filter { source: Some(Source::App), lines: 2, ..EVERYTHING }), "6 8");
-        assert_eq!(pick(Filter { process: Some("web.0".into()), ..EVERYTHING }), "0 3 6 9");
-        assert_eq!(pick(Filter { process: Some("web".into()), lines: 1, ..EVERYTHING }), "9");
+        let pick = |filter: Filter| {
+            let mut backlog = ring.backlog(&filter);
+            let texts = std::iter::from_fn(|| backlog.pop()).map(|entry| entry.line.text);
+            let texts: Vec<_> =
+                texts.map(|text| String::from_utf8(text.to_vec()).unwrap()).collect();
+            texts.join(" ")
+        };
+        assert_eq!(pick(Filter { lines: 3, ..EVERYTHING }), "8! 9 9!");
+        assert_eq!(pick(Filter { source: Some(Source::App), lines: 3, ..EVERYTHING }), "6! 8 8!");
+        let of = |process: &str| Filter { process: Some(process.into()), ..EVERYTHING };
+        assert_eq!(pick(of("web.0")), "0 0! 3 3! 6 6! 9 9!");
+        assert_eq!(pick(Filter { lines: 1, ..of("web") }), "9!");
         assert_eq!(pick(Filter { lines: 0, ..EVERYTHING }), "");
-        let sixth = ring.entries().nth(6).unwrap().cursor;
-        assert_eq!(pick(Filter { after: Some(sixth), lines: 0, ..EVERYTHING }), "7 8 9");
+        let sixth = ring.blocks().nth(6).unwrap().first;
+        assert_eq!(
+            pick(Filter { after: Some(sixth), lines: 0, ..EVERYTHING }),
+            "6! 7 7! 8 8! 9 9!"
+        );
+        assert_eq!(pick(Filter { after: Some(sixth), ..of("web.0") }), "6! 9 9!");
+        assert_eq!(pick(Filter { after: Some(Cursor(u64::MAX)), ..EVERYTHING }), "");
     }
 
     proptest! {
         #[test]
-        fn bounds_hold_and_every_line_is_counted(
-            pushes in proptest::collection::vec((0usize..3000, 0i64..100, any::<bool>()), 0..300),
+        fn bounds_hold_and_places_grow(
+            pushes in prop::collection::vec(
+                (prop::collection::vec(0usize..3000, 1..5), 0i64..100, any::<bool>()), 0..100),
             lines in 1usize..50, bytes in 1usize..20_000,
         ) {
             let (mut ring, bounds) = (Ring::default(), Bounds { lines, bytes });
-            let (mut newest, mut clock) = (Cursor(0), 1_000_000);
+            let (mut newest, mut clock, mut emitted) = (Cursor(0), 1_000_000, 0);
             let age = SignedDuration::from_secs(60);
-            for (emitted, (length, seconds, backwards)) in pushes.into_iter().enumerate() {
+            for (lengths, seconds, backwards) in pushes {
                 clock += if backwards { -seconds } else { seconds };
                 let now = Timestamp::from_second(clock).unwrap();
-                let entry = ring.push(line(Source::App, "web.1", &"x".repeat(length)), now, bounds);
-                prop_assert!(entry.cursor > newest);
-                newest = entry.cursor;
+                let texts: Vec<String> = lengths.iter().map(|length| "x".repeat(*length)).collect();
+                let pushed = ring.push(block(0, &texts), now, bounds);
+                prop_assert!(pushed.first > newest);
+                newest = pushed.last();
+                emitted += texts.len() as u64;
                 ring.expire(now, age);
-                prop_assert!(ring.entries.len() <= lines && ring.bytes <= bytes);
-                prop_assert_eq!(ring.bytes, ring.entries().map(|entry| size(&entry.line)).sum::<usize>());
-                prop_assert!(ring.stored() <= emitted as u64 + 1);
-                let all = ring.backlog(&EVERYTHING);
+                prop_assert!(ring.held.lines() <= lines && ring.held.bytes() <= bytes);
+                prop_assert!(ring.stored() <= emitted);
+                let backlog = ring.backlog(&EVERYTHING);
+                let all: Vec<_> = backlog.blocks().flat_map(entries).collect();
+                prop_assert_eq!(all.len() as u64, ring.stored());
                 prop_assert!(all.iter().zip(all.iter().skip(1)).all(|(a, b)| a.cursor < b.cursor));
             }
         }

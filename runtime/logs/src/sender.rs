@@ -1,9 +1,11 @@
 //! The way into the log hub: bounded, never blocking, counting what it drops.
 
+use crate::block::Block;
 use crate::loss::Loss;
-use crate::{AppId, Ledger, Line};
+use crate::shelf::Shelf;
+use crate::{AppId, Ledger, Line, intake};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
 
@@ -13,23 +15,31 @@ const LOSING_APPS_MAX: usize = 1024;
 /// A cheap handle that every part of the platform logs through.
 #[derive(Clone, Debug)]
 pub struct Sender {
-    lines: mpsc::Sender<Line>,
-    dropped: Arc<AtomicU64>,
-    losses: Losses,
+    blocks: mpsc::Sender<Block>,
+    door: Arc<Door>,
     ledger: Option<Arc<Ledger>>,
 }
 
 /// The hub's end of the queue.
 #[derive(Debug)]
 pub struct Receiver {
-    lines: mpsc::Receiver<Line>,
-    losses: Losses,
+    blocks: mpsc::Receiver<Block>,
+    /// What was received and is read line by line.
+    open: Shelf,
+    door: Arc<Door>,
     ledger: Option<Arc<Ledger>>,
 }
 
-/// Losses at the door by app, shared by all handles; touched only when a line is dropped.
-#[derive(Clone, Debug, Default)]
-struct Losses(Arc<Mutex<BTreeMap<AppId, Loss>>>);
+/// What both ends know of the queue between them.
+#[derive(Debug)]
+struct Door {
+    bound: usize,
+    /// Lines in the queue: the queue itself counts blocks, which may hold any number of them.
+    queued: AtomicUsize,
+    dropped: AtomicU64,
+    /// By app; touched only when a line is dropped.
+    losses: Mutex<BTreeMap<AppId, Loss>>,
+}
 
 /// The queue between those who log and the hub. `bound` is in lines.
 pub fn channel(bound: usize) -> (Sender, Receiver) {
@@ -42,64 +52,92 @@ pub fn counted_channel(bound: usize, ledger: Ledger) -> (Sender, Receiver) {
 }
 
 fn open(bound: usize, ledger: Option<Arc<Ledger>>) -> (Sender, Receiver) {
+    // Every block has a line at least: there is always room for one that is let in.
     let (sender, receiver) = mpsc::channel(bound);
-    let losses = Losses::default();
-    let receiver = Receiver { lines: receiver, losses: losses.clone(), ledger: ledger.clone() };
-    (Sender { lines: sender, dropped: Arc::default(), losses, ledger }, receiver)
+    let (queued, dropped, losses) = (AtomicUsize::new(0), AtomicU64::new(0), Mutex::default());
+    let door = Arc::new(Door { bound, queued, dropped, losses });
+    let (blocks, open) = (receiver, Shelf::default());
+    let receiver = Receiver { blocks, open, door: Arc::clone(&door), ledger: ledger.clone() };
+    (Sender { blocks: sender, door, ledger }, receiver)
 }
 
 impl Sender {
-    /// Hands over a line; when the queue is full the line is dropped and counted, because a
-    /// dyno, the router and the API must never wait for the logs.
-    pub fn send(&self, line: Line) {
-        self.count(&line.app, 1);
-        self.hand_over(line);
+    /// Hands over what was said at once: a line, or several with line feeds between them. When the
+    /// queue is full they are dropped and counted, because a dyno, the router and the API must
+    /// never wait for the logs.
+    pub fn send(&self, said: Line) {
+        intake::blocks(said, |block| {
+            if let Some(ledger) = &self.ledger {
+                ledger.add(&block.app, block.lines() as u64);
+            }
+            self.hand_over(block);
+        });
     }
 
-    /// The same for several lines of one app, counted at once.
-    pub fn send_all(&self, app: &AppId, lines: impl ExactSizeIterator<Item = Line>) {
-        self.count(app, lines.len() as u64);
-        lines.for_each(|line| self.hand_over(line));
-    }
-
-    fn count(&self, app: &AppId, lines: u64) {
-        if let Some(ledger) = &self.ledger {
-            ledger.add(app, lines);
-        }
-    }
-
-    fn hand_over(&self, line: Line) {
+    /// As many of the lines as there is room for.
+    fn hand_over(&self, mut block: Block) {
         use mpsc::error::TrySendError::{Closed, Full};
-        if let Err(Full(line) | Closed(line)) = self.lines.try_send(line) {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-            self.losses.add(line);
+        let room = self.door.enter(block.lines());
+        if room == 0 {
+            return self.door.turn_away(&block);
+        }
+        if room < block.lines() {
+            let first = block.split_to(room);
+            self.door.turn_away(&block);
+            block = first;
+        }
+        if let Err(Full(block) | Closed(block)) = self.blocks.try_send(block) {
+            self.door.leave(block.lines());
+            self.door.turn_away(&block);
         }
     }
 
     /// Lines dropped at this door since the start.
     pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+        self.door.dropped.load(Ordering::Relaxed)
     }
 }
 
 impl Receiver {
     /// The next line; `None` once every `Sender` is gone and the queue is empty.
     pub async fn recv(&mut self) -> Option<Line> {
-        self.lines.recv().await
+        if self.open.is_empty() {
+            let block = self.blocks.recv().await?;
+            self.receive(block);
+        }
+        self.open.pop().map(|entry| entry.line)
     }
 
     pub fn try_recv(&mut self) -> Result<Line, mpsc::error::TryRecvError> {
-        self.lines.try_recv()
+        if self.open.is_empty() {
+            let block = self.blocks.try_recv()?;
+            self.receive(block);
+        }
+        self.open.pop().map(|entry| entry.line).ok_or(mpsc::error::TryRecvError::Empty)
     }
 
-    /// Waits for at least one line and moves up to `limit` into `batch`; 0 when the queue has ended.
-    pub(crate) async fn recv_many(&mut self, batch: &mut Vec<Line>, limit: usize) -> usize {
-        self.lines.recv_many(batch, limit).await
+    fn receive(&mut self, block: Block) {
+        self.door.leave(block.lines());
+        self.open.push(block);
+    }
+
+    /// Waits for at least one block and moves blocks into `batch` until there are `limit` lines or
+    /// nothing is left; false when the queue has ended.
+    pub(crate) async fn recv_many(&mut self, batch: &mut Vec<Block>, limit: usize) -> bool {
+        let mut next = self.blocks.recv().await;
+        let mut lines = 0;
+        while let Some(block) = next {
+            lines += block.lines();
+            batch.push(block);
+            next = if lines < limit { self.blocks.try_recv().ok() } else { None };
+        }
+        self.door.leave(lines);
+        lines > 0
     }
 
     /// From now on every line is dropped at the door; what is queued can still be received.
     pub(crate) fn close(&mut self) {
-        self.lines.close();
+        self.blocks.close();
     }
 
     pub(crate) fn ledger(&self) -> Option<Arc<Ledger>> {
@@ -108,15 +146,29 @@ impl Receiver {
 
     /// The losses since the last call, by app.
     pub(crate) fn take_losses(&self) -> BTreeMap<AppId, Loss> {
-        std::mem::take(&mut *self.losses.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.door.losses.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl Losses {
-    fn add(&self, line: Line) {
-        let mut apps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if apps.len() < LOSING_APPS_MAX || apps.contains_key(&line.app) {
-            apps.entry(line.app).or_default().add(1, line.time);
+impl Door {
+    /// Makes room for up to `lines`; for how many there was some.
+    fn enter(&self, lines: usize) -> usize {
+        let room = |queued: usize| lines.min(self.bound.saturating_sub(queued));
+        let add = |queued| Some(queued + room(queued));
+        let (order, look) = (Ordering::AcqRel, Ordering::Acquire);
+        self.queued.fetch_update(order, look, add).map_or(0, room)
+    }
+
+    fn leave(&self, lines: usize) {
+        self.queued.fetch_sub(lines, Ordering::AcqRel);
+    }
+
+    fn turn_away(&self, block: &Block) {
+        let lines = block.lines() as u64;
+        self.dropped.fetch_add(lines, Ordering::Relaxed);
+        let mut apps = self.losses.lock().unwrap_or_else(PoisonError::into_inner);
+        if apps.len() < LOSING_APPS_MAX || apps.contains_key(&block.app) {
+            apps.entry(block.app.clone()).or_default().add(lines, block.time);
         }
     }
 }
@@ -130,26 +182,30 @@ mod tests {
 
     #[test]
     fn a_full_queue_drops_and_counts_by_app() {
-        let (sender, mut receiver) = channel(2);
-        let line = |app: &str, second| Line {
+        let (sender, mut receiver) = channel(4);
+        let said = |app: &str, second, text: &'static str| Line {
             app: AppId::new(app),
             time: Timestamp::constant(second, 0),
             source: Source::App,
             process: Arc::from("web.1"),
-            text: Bytes::from_static(b"x"),
+            text: Bytes::from_static(text.as_bytes()),
         };
-        for second in 0..5 {
-            sender.send(line("a", second));
-        }
-        sender.send(line("b", 9));
+        sender.send(said("a", 1, "one"));
+        sender.send(said("a", 2, "two\nthree\nfour\nfive\nsix\n"));
+        sender.send(said("a", 3, "seven"));
+        sender.send(said("b", 9, "eight"));
         assert_eq!(sender.dropped(), 4);
         let losses = receiver.take_losses();
-        assert_eq!(
-            losses[&AppId::new("a")],
-            Loss { lines: 3, since: Some(Timestamp::constant(2, 0)) }
-        );
+        let since = Some(Timestamp::constant(2, 0));
+        assert_eq!(losses[&AppId::new("a")], Loss { lines: 3, since });
         assert_eq!(losses[&AppId::new("b")].lines, 1);
         assert!(receiver.take_losses().is_empty());
-        assert_eq!((0..3).filter(|_| receiver.try_recv().is_ok()).count(), 2);
+        let mut heard = || receiver.try_recv().map(|line| line.text);
+        for text in ["one", "two", "three", "four"] {
+            assert_eq!(heard().unwrap(), text);
+        }
+        assert!(heard().is_err());
+        sender.send(said("b", 9, "there is room again"));
+        assert!(heard().is_ok());
     }
 }

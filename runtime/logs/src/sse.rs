@@ -27,7 +27,7 @@ mod tests {
             text: Bytes::from_static(b"message"),
         };
         assert_eq!(
-            event(&Entry { cursor: Cursor(42), line: Arc::new(line) }),
+            event(&Entry { cursor: Cursor(42), line }),
             "id: 42\ndata: 2026-01-01T00:00:00.123456+00:00 app[web.1]: message\n\n"
         );
     }

@@ -1,10 +1,11 @@
 //! A reader of one app's log: first what is held, then what comes.
 
+use crate::block::Block;
 use crate::loss::Loss;
+use crate::shelf::Shelf;
 use crate::{AppId, Cursor, Entry, Filter, Line, Source, human};
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
@@ -13,7 +14,7 @@ use tokio::sync::Notify;
 #[derive(Debug)]
 pub struct Tail {
     app: AppId,
-    backlog: VecDeque<Entry>,
+    backlog: Shelf,
     /// `None` when only the backlog was asked for.
     mailbox: Option<Arc<Mailbox>>,
 }
@@ -24,12 +25,11 @@ pub(crate) struct Mailbox {
     filter: Filter,
     post: Mutex<Post>,
     ready: Notify,
-    ended: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Post {
-    entries: VecDeque<Entry>,
+    unread: Shelf,
     loss: Loss,
     last_lost: Cursor,
     /// Since when something lies here unread.
@@ -38,14 +38,14 @@ struct Post {
 }
 
 impl Tail {
-    pub(crate) fn new(app: AppId, backlog: VecDeque<Entry>, mailbox: Option<Arc<Mailbox>>) -> Self {
+    pub(crate) fn new(app: AppId, backlog: Shelf, mailbox: Option<Arc<Mailbox>>) -> Self {
         Self { app, backlog, mailbox }
     }
 
     /// The next entry; `None` at the end: after the backlog when not following, else when the app
     /// is forgotten, the hub stops, or nobody has read for too long. Safe to cancel.
     pub async fn next(&mut self) -> Option<Entry> {
-        if let Some(entry) = self.backlog.pop_front() {
+        if let Some(entry) = self.backlog.pop() {
             return Some(entry);
         }
         let mailbox = self.mailbox.as_ref()?;
@@ -62,24 +62,6 @@ impl Tail {
             mailbox.ready.notified().await;
         }
     }
-
-    /// Resolves when the hub has ended the session, so that a server can cut a connection whose
-    /// client stopped reading: such a connection asks for no `next`. Never, when not following.
-    pub fn ended(&self) -> impl Future<Output = ()> + Send + 'static {
-        let mailbox = self.mailbox.clone();
-        async move {
-            let Some(mailbox) = mailbox else { return std::future::pending().await };
-            loop {
-                let notified = mailbox.ended.notified();
-                tokio::pin!(notified);
-                notified.as_mut().enable();
-                if mailbox.has_ended() {
-                    return;
-                }
-                notified.await;
-            }
-        }
-    }
 }
 
 impl Drop for Tail {
@@ -92,13 +74,13 @@ impl Drop for Tail {
 
 impl Mailbox {
     pub(crate) fn new(filter: Filter) -> Self {
-        Self { filter, post: Mutex::default(), ready: Notify::new(), ended: Notify::new() }
+        Self { filter, post: Mutex::default(), ready: Notify::new() }
     }
 
-    /// Lays an entry down if the reader wants it; beyond `bound` the oldest is lost.
-    pub(crate) fn offer(&self, entry: &Entry, bound: usize, now: Timestamp) {
-        if self.filter.matches(&entry.line) {
-            self.lock().put(entry.clone(), bound, now);
+    /// Lays lines down if the reader wants them; beyond `bound` the oldest are lost.
+    pub(crate) fn offer(&self, block: &Block, bound: usize, now: Timestamp) {
+        if self.filter.matches(block) {
+            self.lock().put(block.clone(), bound, now);
             self.ready.notify_one();
         }
     }
@@ -115,14 +97,12 @@ impl Mailbox {
     pub(crate) fn end(&self) {
         self.lock().end();
         self.ready.notify_one();
-        self.ended.notify_waiters();
     }
 
     /// Ends after what is unread has been read.
     pub(crate) fn finish(&self) {
         self.lock().ended = true;
         self.ready.notify_one();
-        self.ended.notify_waiters();
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -135,38 +115,34 @@ impl Mailbox {
 }
 
 impl Post {
-    fn put(&mut self, entry: Entry, bound: usize, now: Timestamp) {
+    fn put(&mut self, block: Block, bound: usize, now: Timestamp) {
         if self.ended {
             return;
         }
         self.waiting.get_or_insert(now);
-        self.entries.push_back(entry);
-        if self.entries.len() > bound {
-            self.lose_oldest();
-        }
+        self.unread.push(block);
+        self.keep(bound);
     }
 
-    fn lose_oldest(&mut self) {
-        if let Some(lost) = self.entries.pop_front() {
-            self.loss.add(1, lost.line.time);
-            self.last_lost = lost.cursor;
+    fn keep(&mut self, bound: usize) {
+        if let Some(gone) = self.unread.trim(bound, usize::MAX) {
+            self.loss.add(gone.lines, gone.since);
+            self.last_lost = gone.last;
         }
     }
 
     fn take(&mut self, app: &AppId, now: Timestamp) -> Option<Entry> {
         let told = self.loss.take().map(|(lines, since)| Entry {
             cursor: self.last_lost,
-            line: Arc::new(overflow(app, lines, since, now)),
+            line: overflow(app, lines, since, now),
         });
-        let entry = told.or_else(|| self.entries.pop_front());
-        self.waiting = (!self.entries.is_empty()).then_some(now);
+        let entry = told.or_else(|| self.unread.pop());
+        self.waiting = (!self.unread.is_empty()).then_some(now);
         entry
     }
 
     fn end(&mut self) {
-        while !self.entries.is_empty() {
-            self.lose_oldest();
-        }
+        self.keep(0);
         self.waiting = None;
         self.ended = true;
     }
@@ -190,16 +166,13 @@ fn overflow(app: &AppId, lines: u64, since: Timestamp, now: Timestamp) -> Line {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::block::tests::block;
 
-    fn entry(at: u64) -> Entry {
-        let line = Line {
-            app: AppId::new("a"),
-            time: Timestamp::constant(1_304_443_500, 0),
-            source: Source::App,
-            process: Arc::from("web.1"),
-            text: Bytes::from(at.to_string()),
-        };
-        Entry { cursor: Cursor(at), line: Arc::new(line) }
+    fn said(first: u64, lines: u64) -> Block {
+        let texts: Vec<_> = (first..first + lines).map(|at| at.to_string()).collect();
+        let mut said = block(first, &texts);
+        said.time = Timestamp::constant(1_304_443_500, 0);
+        said
     }
 
     fn everything() -> Filter {
@@ -213,9 +186,9 @@ mod tests {
     #[tokio::test]
     async fn a_slow_reader_is_told_what_it_lost() {
         let mailbox = Arc::new(Mailbox::new(everything()));
-        let mut tail = Tail::new(AppId::new("a"), VecDeque::new(), Some(mailbox.clone()));
-        for at in 0..1111 {
-            mailbox.offer(&entry(at), 10, Timestamp::UNIX_EPOCH);
+        let mut tail = Tail::new(AppId::new("a"), Shelf::default(), Some(mailbox.clone()));
+        for (first, lines) in [(0, 1), (1, 700), (701, 400), (1101, 10)] {
+            mailbox.offer(&said(first, lines), 10, Timestamp::UNIX_EPOCH);
         }
         let told = tail.next().await.unwrap();
         assert_eq!(told.cursor, Cursor(1100));
@@ -233,20 +206,19 @@ mod tests {
     #[tokio::test]
     async fn a_stalled_reader_is_ended_and_keeps_nothing() {
         let mailbox = Arc::new(Mailbox::new(everything()));
-        let mut tail = Tail::new(AppId::new("a"), VecDeque::new(), Some(mailbox.clone()));
-        let ended = tail.ended();
+        let mut tail = Tail::new(AppId::new("a"), Shelf::default(), Some(mailbox.clone()));
         let at = |second| Timestamp::constant(second, 0);
         let patience = SignedDuration::from_secs(300);
         mailbox.end_if_stalled(at(9000), patience);
         assert!(!mailbox.has_ended(), "a silent app is no stalled reader");
         for n in 0..3 {
-            mailbox.offer(&entry(n), 10, at(1000));
+            mailbox.offer(&said(n, 1), 10, at(1000));
         }
         mailbox.end_if_stalled(at(1300), patience);
         assert!(!mailbox.has_ended());
         mailbox.end_if_stalled(at(1301), patience);
-        ended.await;
-        assert!(mailbox.lock().entries.is_empty());
+        assert!(mailbox.has_ended());
+        assert!(mailbox.lock().unread.is_empty());
         assert!(text(tail.next().await).unwrap().contains("dropped 3 messages"));
         assert_eq!(tail.next().await, None);
     }

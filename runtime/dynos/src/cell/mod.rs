@@ -308,8 +308,8 @@ impl<C: Containers> Cell<C> {
                     Some(perform::probe(engine.as_ref(), id, door, path).await)
                 });
             }
-            Action::Sample { id } => self.call(unanswered, CALL_TIMEOUT, async move {
-                Some(Fact::Sampled { id, usage: engine.usage(id).await.ok() })
+            Action::Sample { id, metrics } => self.call(unanswered, CALL_TIMEOUT, async move {
+                Some(perform::sample(engine.as_ref(), id, metrics).await)
             }),
             Action::List => self.call(unanswered, CALL_TIMEOUT, async move {
                 Some(perform::list(engine.as_ref()).await)

@@ -79,6 +79,13 @@ pub(crate) async fn probe<C: Containers>(
     Fact::Probed { id, ports, connects }
 }
 
+/// What it uses, and for its metrics how many of its processes want to run.
+pub(crate) async fn sample<C: Containers>(engine: &C, id: DynoId, metrics: bool) -> Fact {
+    let usage = engine.usage(id).await.ok();
+    let runnable = if metrics { engine.runnable(id).await.ok() } else { None };
+    Fact::Sampled { id, usage, runnable }
+}
+
 pub(crate) async fn list<C: Containers>(engine: &C) -> Fact {
     match engine.list().await {
         Ok(known) => Fact::Listed { known },
@@ -96,7 +103,7 @@ pub(crate) fn unanswered(action: &Action) -> Option<Fact> {
         Action::Terminate { id } => Some(Fact::NotTerminated { id: *id }),
         Action::Forget { id } => Some(Fact::NotForgotten { id: *id }),
         Action::Probe { id } => Some(Fact::Probed { id: *id, ports: Vec::new(), connects: false }),
-        Action::Sample { id } => Some(Fact::Sampled { id: *id, usage: None }),
+        Action::Sample { id, .. } => Some(Fact::Sampled { id: *id, usage: None, runnable: None }),
         Action::List => Some(Fact::NotListed),
     }
 }

@@ -21,6 +21,7 @@ pub struct Behaviour {
     /// Taken at launch; when its class has less, that is its end.
     pub takes_bytes: u64,
     pub usage: Usage,
+    pub runnable: u32,
 }
 
 impl Default for Behaviour {
@@ -34,6 +35,7 @@ impl Default for Behaviour {
             complains: Vec::new(),
             takes_bytes: 0,
             usage: Usage::default(),
+            runnable: 0,
         }
     }
 }

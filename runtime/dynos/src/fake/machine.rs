@@ -278,7 +278,9 @@ impl Machine {
                 let ports = port.filter(|_| connects).into_iter().collect();
                 Some(Fact::Probed { id: *id, ports, connects })
             }
-            Action::Sample { id } => Some(Fact::Sampled { id: *id, usage: None }),
+            Action::Sample { id, .. } => {
+                Some(Fact::Sampled { id: *id, usage: None, runnable: None })
+            }
             Action::List => {
                 let known = self.containers.values().map(|c| c.known.clone()).collect();
                 Some(Fact::Listed { known })

@@ -337,4 +337,8 @@ impl Containers for Fake {
     async fn usage(&self, id: DynoId) -> Result<Usage, EngineError> {
         self.with(id, |container| container.behaviour.usage.clone())
     }
+
+    async fn runnable(&self, id: DynoId) -> Result<u32, EngineError> {
+        self.with(id, |container| container.behaviour.runnable)
+    }
 }

@@ -44,5 +44,5 @@ pub fn spec(name: &str) -> DynoSpec {
 
 fn wanted(name: &str) -> Wanted {
     let (boot_timeout, stop_grace) = (Duration::from_mins(1), Duration::from_secs(30));
-    Wanted { spec: spec(name), boot_timeout, stop_grace, health_path: None }
+    Wanted { spec: spec(name), boot_timeout, stop_grace, health_path: None, metrics: false }
 }

@@ -212,18 +212,34 @@ impl Group {
         };
         if self.v2 {
             let memory = self.table("memory", "memory.stat");
+            usage.pages_in = field(&memory, "pgpgin");
+            usage.pages_out = field(&memory, "pgpgout");
             usage.memory_rss_bytes = field(&memory, "anon");
             usage.memory_cache_bytes = field(&memory, "file");
             usage.memory_swap_bytes = self.number("memory", "memory.swap.current");
             usage.cpu_ns = field(&self.table("cpu", "cpu.stat"), "usage_usec") * 1000;
         } else {
             let memory = self.table("memory", "memory.stat");
+            usage.pages_in = field(&memory, "total_pgpgin");
+            usage.pages_out = field(&memory, "total_pgpgout");
             usage.memory_rss_bytes = field(&memory, "total_rss");
             usage.memory_cache_bytes = field(&memory, "total_cache");
             usage.memory_swap_bytes = field(&memory, "total_swap");
             usage.cpu_ns = self.number("cpuacct", "cpuacct.usage");
         }
         usage
+    }
+
+    /// How many of the dyno's threads run, wait for a CPU or for a disk: what the kernel's load
+    /// average counts.
+    pub(super) fn runnable(&self) -> u32 {
+        let threads = self.table("cpu", if self.v2 { "cgroup.threads" } else { "tasks" });
+        let active = threads.lines().filter(|thread| {
+            // One that has ended meanwhile does not run.
+            let stat = fs::read_to_string(format!("/proc/{thread}/stat")).unwrap_or_default();
+            is_active(&stat)
+        });
+        u32::try_from(active.count()).unwrap_or(u32::MAX)
     }
 
     /// Where its CPU time is counted and capped.
@@ -336,6 +352,11 @@ fn field(table: &str, name: &str) -> u64 {
     table.lines().find_map(value).unwrap_or(0)
 }
 
+/// By `/proc/TID/stat`: the state follows the name, which may hold anything.
+fn is_active(stat: &str) -> bool {
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['R', 'D']))
+}
+
 /// Version 2's weight for version 1's shares: the default of one (100) for that of the other (1024),
 /// so that small classes keep their proportions.
 fn weight(shares: u32) -> u32 {
@@ -404,6 +425,19 @@ mod tests {
         assert_eq!(mounts.unified.as_deref(), Some(Path::new("/sys/fs/cgroup/unified")));
         let pure = Mounts::parse("cgroup2 /sys/fs/cgroup cgroup2 rw 0 0");
         assert!(pure.v1.is_empty() && pure.unified.is_some());
+    }
+
+    #[test]
+    fn what_runs_or_waits_for_a_disk_is_active() {
+        for (stat, want) in [
+            ("7 (ruby) R 1 7 7", true),
+            ("7 (a) S b) D 1 7 7", true),
+            ("7 (a) R b) S 1 7 7", false),
+            ("7 (ruby) Z 1 7 7", false),
+            ("", false),
+        ] {
+            assert_eq!(is_active(stat), want, "{stat:?}");
+        }
     }
 
     #[test]

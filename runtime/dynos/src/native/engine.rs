@@ -273,6 +273,12 @@ impl Containers for NativeEngine {
         };
         Ok(Usage { memory_peak_bytes: ended.memory_peak_bytes, ..Usage::default() })
     }
+
+    async fn runnable(&self, id: DynoId) -> Result<u32, EngineError> {
+        let group = self.shared.dynos().get(id).map(|dyno| dyno.record.group());
+        let group = group.ok_or(EngineError::Unknown(id))?;
+        Ok(self.shared.cgroups.of(group).runnable())
+    }
 }
 
 fn failed(id: DynoId, failure: &Failure) -> EngineError {

@@ -1,7 +1,6 @@
 //! From a dyno's pipes and the cell's mind to lines in the app's log.
 
 pub(crate) mod pump;
-pub(crate) mod splitter;
 pub(crate) mod state_line;
 pub(crate) mod voice;
 

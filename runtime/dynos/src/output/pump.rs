@@ -1,26 +1,27 @@
 //! Carries what dynos write into the log, from their pipes, line by line.
 
 use crate::containers::{Containers, EngineError, Output};
-use crate::output::splitter::Splitter;
 use crate::output::voice::Voice;
 use crate::spec::DynoId;
-use lathe_logs::{AppId, Sender};
+use bytes::Bytes;
+use lathe_logs::{AppId, Sender, Splitter};
+use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-const READ_BYTES: usize = 16 * 1024;
+/// As much as a pipe holds.
+const READ_BYTES: usize = 64 << 10;
 const ENGINE_RETRY: Duration = Duration::from_secs(1);
 
 /// Of a dyno's last lines, so many are kept for whoever explains its end, and so much of each.
 const LAST_LINES: usize = 8;
-const LAST_LINE_CHARS: usize = 500;
+const LAST_LINE_BYTES: usize = 500;
 
 /// The pumps of one cell. Dropping them leaves what is unread in the pipes, for the next cell.
 #[derive(Debug)]
@@ -49,21 +50,29 @@ impl PumpEnd {
 
 /// The newest lines of one dyno, of both its streams.
 #[derive(Clone, Debug, Default)]
-struct LastLines(Arc<Mutex<VecDeque<String>>>);
+struct LastLines(Arc<Mutex<VecDeque<Vec<u8>>>>);
 
 impl LastLines {
-    fn push(&self, line: &[u8]) {
-        let line = String::from_utf8_lossy(line).chars().take(LAST_LINE_CHARS).collect();
+    /// Takes note of whole lines.
+    fn push(&self, text: &[u8]) {
+        let body = text.strip_suffix(b"\n").unwrap_or(text);
+        let newest: Vec<_> = body.rsplit(|byte| *byte == b'\n').take(LAST_LINES).collect();
         let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if lines.len() == LAST_LINES {
-            lines.pop_front();
+        for line in newest.into_iter().rev() {
+            if lines.len() == LAST_LINES {
+                lines.pop_front();
+            }
+            lines.push_back(line.iter().copied().take(LAST_LINE_BYTES).collect());
         }
-        lines.push_back(line);
     }
 
+    /// Without control characters: they are shown to people.
     fn take(&self) -> Vec<String> {
         let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *lines).into()
+        let shown = |c: char| if c.is_control() && c != '\t' { ' ' } else { c };
+        let text =
+            |line: &Vec<u8>| String::from_utf8_lossy(line).trim_end().chars().map(shown).collect();
+        std::mem::take(&mut *lines).iter().map(text).collect()
     }
 }
 
@@ -133,10 +142,8 @@ struct Scribe {
 }
 
 impl Scribe {
-    /// What one read has brought.
-    fn write(&self, lines: &mut Vec<Vec<u8>>) {
-        let newest = lines.len().saturating_sub(LAST_LINES);
-        lines.iter().skip(newest).for_each(|line| self.lines.push(line));
+    fn write(&self, lines: Bytes) {
+        self.lines.push(&lines);
         self.voice.app(lines);
     }
 }
@@ -186,25 +193,39 @@ pub async fn carry(pipe: OwnedFd, app: &AppId, process: &str, logs: &Sender) -> 
 }
 
 async fn drain(pipe: OwnedFd, scribe: &Scribe, mut stop: watch::Receiver<bool>) -> io::Result<()> {
-    let mut pipe = Receiver::from_owned_fd(pipe)?;
+    let pipe = Receiver::from_owned_fd(pipe)?;
     let mut splitter = Splitter::default();
-    let mut buffer = vec![0; READ_BYTES];
-    let mut lines = Vec::new();
     let result = loop {
-        let read = tokio::select! {
-            read = pipe.read(&mut buffer) => read,
+        tokio::select! {
+            ready = pipe.readable() => match ready.and_then(|()| read(&pipe, &mut splitter)) {
+                Ok(Read::Lines(lines)) => scribe.write(lines),
+                Ok(Read::Nothing) => {}
+                Ok(Read::End) => break Ok(()),
+                Err(error) => break Err(error),
+            },
             _ = stop.wait_for(|stop| *stop) => break Ok(()),
-        };
-        match read {
-            Ok(0) => break Ok(()),
-            Ok(n) => {
-                splitter.push(&buffer[..n], |line| lines.push(line));
-                scribe.write(&mut lines);
-            }
-            Err(error) => break Err(error),
         }
     };
-    lines.extend(splitter.finish());
-    scribe.write(&mut lines);
+    splitter.finish().into_iter().for_each(|rest| scribe.write(rest));
     result
+}
+
+enum Read {
+    Lines(Bytes),
+    /// No whole line yet, or it was a false alarm.
+    Nothing,
+    End,
+}
+
+fn read(pipe: &Receiver, splitter: &mut Splitter) -> io::Result<Read> {
+    thread_local! {
+        /// For all pipes: thousands of dynos that say nothing need no room for it.
+        static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
+    }
+    BUFFER.with_borrow_mut(|buffer| match pipe.try_read(buffer) {
+        Ok(0) => Ok(Read::End),
+        Ok(length) => Ok(splitter.push(&buffer[..length]).map_or(Read::Nothing, Read::Lines)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Read::Nothing),
+        Err(error) => Err(error),
+    })
 }

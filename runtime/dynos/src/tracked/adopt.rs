@@ -1,6 +1,7 @@
 //! The engine's list against what is tracked: adopt what is new, mourn what is gone.
 
 use super::memory::{self, Memory};
+use super::metrics::Load;
 use super::{Container, ENGINE_RETRY_MS, Phase, Place, Probe, RELIST_MS, SAMPLE_MS, Said, Tracked};
 use crate::cell::label::SlotLabels;
 use crate::containers::{Ended, Known};
@@ -66,6 +67,8 @@ impl Tracked {
             since_ms: known.started_ms.min(now_ms),
             sample_due_ms: now_ms + SAMPLE_MS,
             sampling: false,
+            judge_due_ms: now_ms + SAMPLE_MS,
+            load: Load::new(now_ms),
             adopted: true,
             launched_ms: known.started_ms.min(now_ms),
             known_ms: now_ms,

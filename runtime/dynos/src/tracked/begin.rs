@@ -1,6 +1,7 @@
 //! What an action changes the moment it is begun, before anybody knows how it went.
 
 use super::memory::Memory;
+use super::metrics::Load;
 use super::{Action, Container, Phase, Probe, SAMPLE_MS, Said, Tracked};
 use crate::output::state_line as line;
 use crate::spec::{DynoId, EndCause, Slot, Wanted};
@@ -24,6 +25,8 @@ impl Tracked {
             since_ms: now_ms,
             sample_due_ms: now_ms + SAMPLE_MS,
             sampling: false,
+            judge_due_ms: now_ms + SAMPLE_MS,
+            load: Load::new(now_ms),
             adopted: false,
             launched_ms: now_ms,
             known_ms: now_ms,
@@ -76,7 +79,7 @@ impl Tracked {
                 }
                 Vec::new()
             }
-            Action::Sample { id } => {
+            Action::Sample { id, .. } => {
                 if let Some(container) = self.containers.get_mut(id) {
                     container.sampling = true;
                 }

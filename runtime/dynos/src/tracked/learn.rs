@@ -1,7 +1,10 @@
 //! What each fact teaches: how a container moves from phase to phase, and what the log says.
 
 use super::memory;
-use super::{Container, ENGINE_RETRY_MS, Fact, Phase, Probe, SAMPLE_MS, Said, Tracked};
+use super::metrics::{self, Load};
+use super::{
+    Container, ENGINE_RETRY_MS, Fact, METRICS_SAMPLE_MS, Phase, Probe, SAMPLE_MS, Said, Tracked,
+};
 use crate::clock::millis;
 use crate::containers::{Ended, Usage};
 use crate::output::state_line as line;
@@ -28,7 +31,7 @@ impl Tracked {
                 self.exited(id, ended, None, now_ms)
             }
             Fact::Probed { id, ports, connects } => self.probed(id, ports, connects, now_ms),
-            Fact::Sampled { id, usage } => self.sampled(id, usage, now_ms),
+            Fact::Sampled { id, usage, runnable } => self.sampled(id, usage, runnable, now_ms),
             Fact::Listed { known } => self.listed(known, now_ms),
             Fact::NotTerminated { id } => {
                 if let Some(Container { phase: Phase::Stopping { resend_ms, .. }, .. }) =
@@ -126,14 +129,35 @@ impl Tracked {
         vec![container.turns("up")]
     }
 
-    fn sampled(&mut self, id: DynoId, usage: Option<Usage>, now_ms: u64) -> Vec<Said> {
+    fn sampled(
+        &mut self,
+        id: DynoId,
+        usage: Option<Usage>,
+        runnable: Option<u32>,
+        now_ms: u64,
+    ) -> Vec<Said> {
         let Some(container) = self.containers.get_mut(&id) else { return Vec::new() };
         container.sampling = false;
-        container.sample_due_ms = now_ms + SAMPLE_MS;
-        let Some(usage) = usage else { return Vec::new() };
+        let pause_ms = if runnable.is_some() { METRICS_SAMPLE_MS } else { SAMPLE_MS };
+        container.sample_due_ms = now_ms + pause_ms;
+        match runnable {
+            Some(runnable) => container.load.add(runnable, now_ms),
+            // Nobody has looked: it begins anew when somebody does.
+            None => container.load = Load::new(now_ms),
+        }
+        let Some(usage) = usage.filter(|_| container.judge_due_ms <= now_ms) else {
+            return Vec::new();
+        };
+        container.judge_due_ms = now_ms + SAMPLE_MS;
         let verdict = container.memory.judge(&usage);
         container.vast |= verdict.vast;
-        verdict.lines.into_iter().map(|text| container.says(text)).collect()
+        let mut lines = verdict.lines;
+        if runnable.is_some() {
+            let whose = (&container.app, id, container.name.as_str());
+            let quota_bytes = container.memory.quota_bytes();
+            lines.extend(metrics::lines(whose, &container.load, &usage, quota_bytes));
+        }
+        lines.into_iter().map(|text| container.says(text)).collect()
     }
 
     /// A container has ended by what its phase says, or by `cause` when given.

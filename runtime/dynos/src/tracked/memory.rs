@@ -31,6 +31,10 @@ impl Memory {
         Self { class: class.clone(), oom_kills: None }
     }
 
+    pub(crate) fn quota_bytes(&self) -> u64 {
+        self.class.memory_bytes
+    }
+
     /// R14 while resident memory, cache and swap together are above the quota, or when a child
     /// was killed for memory; R15 when resident memory and swap are above twice the quota.
     pub(crate) fn judge(&mut self, usage: &Usage) -> Verdict {

@@ -4,12 +4,14 @@ mod adopt;
 mod begin;
 mod learn;
 pub(crate) mod memory;
+mod metrics;
 
 use crate::containers::{Ended, Known, Usage};
 use crate::output::state_line as line;
 use crate::spec::{DynoId, DynoState, End, EndCause, Slot};
 use lathe_logs::AppId;
 use memory::Memory;
+use metrics::Load;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -20,6 +22,9 @@ const RELIST_MS: u64 = 30_000;
 pub(crate) const ENGINE_RETRY_MS: u64 = 1_000;
 /// Between two looks at a dyno's memory; Heroku's log-runtime-metrics interval.
 const SAMPLE_MS: u64 = 20_000;
+/// The same for a dyno whose metrics are told: how many want to run changes fast, and the kernel
+/// looks every five seconds, too.
+const METRICS_SAMPLE_MS: u64 = 5_000;
 
 /// The memory of the cell. Changed by `Action`s when they begin and by `Fact`s when they arrive,
 /// by nothing else, and never by the passing of time.
@@ -71,6 +76,9 @@ pub(crate) struct Container {
     pub(crate) since_ms: u64,
     pub(crate) sample_due_ms: u64,
     pub(crate) sampling: bool,
+    /// When its memory is to be judged and its metrics are to be told.
+    judge_due_ms: u64,
+    load: Load,
     /// Found running when the cell started.
     adopted: bool,
     /// Launched then, as far as is known.
@@ -157,9 +165,10 @@ pub enum Action {
     Probe {
         id: DynoId,
     },
-    /// Measure its memory.
+    /// Measure what it uses; for its metrics how many of its processes want to run, too.
     Sample {
         id: DynoId,
+        metrics: bool,
     },
     /// Ask the engine for everything.
     List,
@@ -205,6 +214,8 @@ pub enum Fact {
     Sampled {
         id: DynoId,
         usage: Option<Usage>,
+        /// If that was asked.
+        runnable: Option<u32>,
     },
     Listed {
         known: Vec<Known>,
@@ -223,7 +234,7 @@ impl Action {
             | Self::Kill { id, .. }
             | Self::Forget { id }
             | Self::Probe { id }
-            | Self::Sample { id } => Some(*id),
+            | Self::Sample { id, .. } => Some(*id),
         }
     }
 }

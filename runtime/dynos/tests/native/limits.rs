@@ -2,6 +2,7 @@
 
 use super::world::World;
 use lathe_dynos::containers::Containers;
+use nix::sys::resource::{Resource, getrlimit};
 
 #[tokio::test]
 async fn a_fork_bomb_stays_small() {
@@ -47,6 +48,35 @@ async fn the_disk_is_bounded_and_gone_afterwards() {
     assert!(text.contains("No space left"), "{text}");
     let (text, _) = world.run("ls -A /app").await;
     assert_eq!(text, "");
+    world.close().await;
+}
+
+/// Opens files until there are no more to be had, then makes threads likewise.
+const GREEDY: &str = "exec python3 -c '
+import os, threading, time
+files = []
+try:
+    while True: files.append(os.open(\"/dev/null\", os.O_RDONLY))
+except OSError as error: print(len(files) + 3, error.strerror)
+for file in files: os.close(file)
+threads = 1
+try:
+    while True:
+        threading.Thread(target=time.sleep, args=(1,)).start()
+        threads += 1
+except RuntimeError: print(threads)
+'";
+
+#[tokio::test]
+async fn files_and_threads_are_bounded_and_threads_count_as_processes() {
+    let world = World::new().await;
+    let (text, ended) = world.run(GREEDY).await;
+    let (_, ours) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    let (files, threads) = text.split_once('\n').unwrap();
+    assert_eq!(files, format!("{} Too many open files", ours.min(65_536)));
+    // The dyno's first process is one of them, too.
+    assert_eq!(threads.trim(), "63", "of 64");
+    assert!(ended.pids_denied, "and the refusal is known");
     world.close().await;
 }
 

@@ -1,8 +1,10 @@
 //! Where a drain stands in its app's log: small enough to be written down after every batch.
 
 use super::DrainCounts;
+use crate::block::Block;
 use crate::loss::Loss;
-use crate::{AppId, Cursor, Entry};
+use crate::shelf::Shelf;
+use crate::{AppId, Cursor};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -22,8 +24,8 @@ pub(crate) struct Mark {
 #[derive(Clone, Debug)]
 pub(crate) struct Left {
     /// Sent again as one frame: the receiver may have it already, and knows it by its id.
-    pub(crate) under_way: Vec<Entry>,
-    pub(crate) waiting: Vec<Entry>,
+    pub(crate) under_way: Shelf,
+    pub(crate) waiting: Shelf,
     pub(crate) untold: Loss,
     pub(crate) counts: DrainCounts,
     pub(crate) mark: Mark,
@@ -32,18 +34,18 @@ pub(crate) struct Left {
 impl Left {
     /// Picks the drain's lines among `lines`, all of its app. One that should be there and is not
     /// is lost.
-    pub(crate) fn new<'a>(mark: Mark, lines: impl Iterator<Item = &'a Entry>) -> Self {
-        let (mut under_way, mut waiting) = (Vec::new(), Vec::new());
-        for entry in lines {
-            let at = entry.cursor;
-            if mark.under_way.is_some_and(|(first, last)| (first..=last).contains(&at)) {
-                under_way.push(entry.clone());
-            } else if mark.waiting.is_some_and(|first| at >= first) {
-                waiting.push(entry.clone());
-            }
+    pub(crate) fn new<'a>(mark: Mark, blocks: impl Iterator<Item = &'a Block>) -> Self {
+        let (mut under_way, mut waiting) = (Shelf::default(), Shelf::default());
+        for block in blocks {
+            let part = |first, end| block.within(&(first..end));
+            let sent = mark
+                .under_way
+                .and_then(|(first, last)| part(first, Cursor(last.0.saturating_add(1))));
+            under_way.extend(sent);
+            waiting.extend(mark.waiting.and_then(|first| part(first, Cursor(u64::MAX))));
         }
         let (mut counts, mut untold) = (mark.counts, mark.untold);
-        let found = (under_way.len() + waiting.len()) as u64;
+        let found = (under_way.lines() + waiting.lines()) as u64;
         let gone = counts.pending.saturating_sub(found);
         if let Some(first) = mark.under_way.map(|(first, _)| first).or(mark.waiting) {
             untold.add(gone, first.time());

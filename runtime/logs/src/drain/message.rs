@@ -1,7 +1,9 @@
 //! Lines as the syslog messages that drains carry, octet-counted (RFC 6587, section 3.4.1).
 
+use crate::Source;
+use crate::block::Block;
 use crate::human::{self, Stamps};
-use crate::{Entry, Line, Source};
+use crate::shelf::Shelf;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
@@ -17,56 +19,66 @@ pub(super) enum Wire {
 
 impl Wire {
     /// Frames are filled up to this many bytes, and hold at least one message.
-    pub(super) fn frame_bytes(&self) -> usize {
+    fn frame_bytes(&self) -> usize {
         match self {
             Self::Http => 102_400,
-            Self::Syslog { .. } => 4096,
+            // A stream has no frames: as much as is worth a write.
+            Self::Syslog { .. } => 65_536,
         }
     }
 
-    /// One line, counted and ended by a line feed.
-    pub(super) fn line(&self, line: &Line, stamps: &mut Stamps) -> Vec<u8> {
-        let (source, process) = (line.source.as_str(), &line.process);
-        let mut message = self.head(priority(line), stamps.micros(line.time), source, process);
-        message.extend_from_slice(&line.text);
-        message.push(b'\n');
-        counted(&message)
+    /// Appends the block's lines to a frame, each counted and ended by a line feed, as far as there
+    /// is room, and in any case `at_least` so many; how many that were.
+    pub(super) fn append(
+        &self,
+        block: &Block,
+        at_least: usize,
+        frame: &mut Vec<u8>,
+        stamps: &mut Stamps,
+    ) -> usize {
+        let (source, process) = (block.source.as_str(), &block.process);
+        let head = self.head(priority(block), stamps.micros(block.time), source, process);
+        let mut number = itoa::Buffer::new();
+        let mut lines = 0;
+        for text in block.texts() {
+            let count = number.format(head.len() + text.len());
+            let length = count.len() + 1 + head.len() + text.len();
+            if lines >= at_least && frame.len() + length > self.frame_bytes() {
+                break;
+            }
+            for part in [count.as_bytes(), b" ", head.as_bytes(), text] {
+                frame.extend_from_slice(part);
+            }
+            lines += 1;
+        }
+        lines
     }
 
     /// Heroku Dev Center, Error Codes: L10. Over HTTP it ends without a line feed, as there.
     pub(super) fn overflow(&self, lines: u64, since: Timestamp, now: Timestamp) -> Vec<u8> {
         let (now, since) = (human::seconds(now), human::seconds(since));
-        let text =
-            format!("Error L10 (output buffer overflow): {lines} messages dropped since {since}.");
-        let mut message = self.head(172, &now, "heroku", "logplex");
-        message.extend_from_slice(text.as_bytes());
-        if matches!(self, Self::Syslog { .. }) {
-            message.push(b'\n');
-        }
-        counted(&message)
+        let head = self.head(172, &now, "heroku", "logplex");
+        let end = if matches!(self, Self::Syslog { .. }) { "\n" } else { "" };
+        let message = format!(
+            "{head}Error L10 (output buffer overflow): {lines} messages dropped since {since}.{end}"
+        );
+        format!("{} {message}", message.len()).into_bytes()
     }
 
-    fn head(&self, priority: u8, time: &str, app: &str, process: &str) -> Vec<u8> {
+    fn head(&self, priority: u8, time: &str, app: &str, process: &str) -> String {
         match self {
             Self::Http => format!("<{priority}>1 {time} host {app} {process} - "),
             Self::Syslog { token } => {
                 format!("<{priority}>1 {time} {token} {app} {process} - - ")
             }
         }
-        .into_bytes()
     }
-}
-
-fn counted(message: &[u8]) -> Vec<u8> {
-    let mut counted = format!("{} ", message.len()).into_bytes();
-    counted.extend_from_slice(message);
-    counted
 }
 
 /// Facility and severity as Heroku sends them: router local3.info, dyno states syslog.notice,
 /// logplex local5.warning, everything an app writes local7.info.
-fn priority(line: &Line) -> u8 {
-    match (line.source, &*line.process) {
+fn priority(block: &Block) -> u8 {
+    match (block.source, &*block.process) {
         (Source::Heroku, "router") => 158,
         (Source::Heroku, "logplex") => 172,
         (Source::Heroku, _) => 45,
@@ -76,12 +88,17 @@ fn priority(line: &Line) -> u8 {
 
 /// 32 upper-case hexadecimal digits, the same whenever the same lines are sent to the same drain,
 /// so that a receiver can tell a retry. To receivers it is opaque; nothing compares it with an MD5.
-pub(super) fn frame_id(token: &str, entries: &[Entry]) -> String {
+///
+/// A drain's lines are all of its app's from some place on: the first, the last and their number
+/// say which they are.
+pub(super) fn frame_id(token: &str, lines: &Shelf) -> String {
     let mut hash = Sha256::new();
     hash.update(token);
-    for entry in entries {
-        hash.update(entry.cursor.0.to_be_bytes());
+    let ends = [lines.first().map(|block| block.first), lines.last().map(Block::last)];
+    for place in ends.into_iter().flatten() {
+        hash.update(place.0.to_be_bytes());
     }
+    hash.update((lines.lines() as u64).to_be_bytes());
     let digest: [u8; 32] = hash.finalize().into();
     format!("{:032X}", u128::from_be_bytes(*digest[..].first_chunk().unwrap_or(&[0; 16])))
 }
@@ -89,39 +106,36 @@ pub(super) fn frame_id(token: &str, entries: &[Entry]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{AppId, Cursor};
-    use bytes::Bytes;
+    use crate::block::tests::block;
     use std::sync::Arc;
 
-    fn line(source: Source, process: &str, text: &str) -> Line {
-        Line {
-            app: AppId::new("a"),
-            time: "2012-10-11T03:47:20.123456Z".parse().unwrap(),
-            source,
-            process: Arc::from(process),
-            text: Bytes::from(text.to_owned()),
-        }
+    fn said(source: Source, process: &str, texts: &[&str]) -> Block {
+        let mut said = block(1, texts);
+        said.time = "2012-10-11T03:47:20.123456Z".parse().unwrap();
+        (said.source, said.process) = (source, Arc::from(process));
+        said
     }
 
-    fn text(bytes: Vec<u8>) -> String {
-        String::from_utf8(bytes).unwrap()
+    fn framed(wire: &Wire, block: &Block) -> String {
+        let mut frame = Vec::new();
+        let lines = wire.append(block, 1, &mut frame, &mut Stamps::default());
+        assert_eq!(lines, block.lines());
+        String::from_utf8(frame).unwrap()
     }
 
     #[test]
     fn logplex_vectors() {
         // heroku/logplex, doc/README.http_drains.md: ten of these are a body of 730 bytes.
-        let mut message = Wire::Http.head(174, "2012-07-22T00:06:26+00:00", "erlang", "console");
-        message.extend_from_slice(b"Hi from erlang\n");
-        let message = text(counted(&message));
+        let head = Wire::Http.head(174, "2012-07-22T00:06:26+00:00", "erlang", "console");
         assert_eq!(
-            message,
-            "70 <174>1 2012-07-22T00:06:26+00:00 host erlang console - Hi from erlang\n"
+            format!("{head}Hi from erlang\n"),
+            "<174>1 2012-07-22T00:06:26+00:00 host erlang console - Hi from erlang\n"
         );
-        assert_eq!(message.len() * 10, 730);
+        assert_eq!((head.len() + "Hi from erlang\n".len() + "70 ".len()) * 10, 730);
 
         let at = "2013-04-17T19:04:46Z".parse().unwrap();
         assert_eq!(
-            text(Wire::Http.overflow(500, at, at)),
+            String::from_utf8(Wire::Http.overflow(500, at, at)).unwrap(),
             "144 <172>1 2013-04-17T19:04:46+00:00 host heroku logplex - Error L10 (output buffer \
              overflow): 500 messages dropped since 2013-04-17T19:04:46+00:00."
         );
@@ -131,26 +145,20 @@ mod tests {
     fn lines_of_both_wires() {
         let syslog = Wire::Syslog { token: "d.9173".to_owned() };
         assert_eq!(
-            text(
-                Wire::Http.line(&line(Source::Heroku, "router", "at=info"), &mut Stamps::default())
-            ),
+            framed(&Wire::Http, &said(Source::Heroku, "router", &["at=info"])),
             "69 <158>1 2012-10-11T03:47:20.123456+00:00 host heroku router - at=info\n"
         );
         assert_eq!(
-            text(syslog.line(&line(Source::App, "web.1", "é"), &mut Stamps::default())),
-            "64 <190>1 2012-10-11T03:47:20.123456+00:00 d.9173 app web.1 - - é\n"
+            framed(&syslog, &said(Source::App, "web.1", &["é", ""])),
+            "64 <190>1 2012-10-11T03:47:20.123456+00:00 d.9173 app web.1 - - é\n\
+             62 <190>1 2012-10-11T03:47:20.123456+00:00 d.9173 app web.1 - - \n"
         );
         assert_eq!(
-            text(
-                syslog
-                    .line(&line(Source::Heroku, "web.1", "State changed"), &mut Stamps::default())
-            ),
+            framed(&syslog, &said(Source::Heroku, "web.1", &["State changed"])),
             "77 <45>1 2012-10-11T03:47:20.123456+00:00 d.9173 heroku web.1 - - State changed\n"
         );
         for wire in [Wire::Http, syslog] {
-            let message = text(
-                wire.line(&line(Source::App, "web.1", "<13>1 99 spoof é"), &mut Stamps::default()),
-            );
+            let message = framed(&wire, &said(Source::App, "web.1", &["<13>1 99 spoof é"]));
             let (count, body) = message.split_once(' ').unwrap();
             assert_eq!(count.parse::<usize>().unwrap(), body.len());
         }
@@ -158,14 +166,14 @@ mod tests {
 
     #[test]
     fn a_frame_id_is_the_frame_s_own() {
-        let entry =
-            |at| Entry { cursor: Cursor(at), line: Arc::new(line(Source::App, "web.1", "")) };
-        let id = frame_id("d.1", &[entry(1), entry(2)]);
+        let lines = |first, texts: &[&str]| [block(first, texts)].into_iter().collect::<Shelf>();
+        let id = frame_id("d.1", &lines(1, &["", ""]));
         assert!(
             id.len() == 32 && id.bytes().all(|b| b.is_ascii_digit() || (b'A'..=b'F').contains(&b))
         );
-        assert_eq!(id, frame_id("d.1", &[entry(1), entry(2)]));
-        assert_ne!(id, frame_id("d.2", &[entry(1), entry(2)]));
-        assert_ne!(id, frame_id("d.1", &[entry(1)]));
+        assert_eq!(id, frame_id("d.1", &[block(1, &[""]), block(2, &[""])].into_iter().collect()));
+        assert_ne!(id, frame_id("d.2", &lines(1, &["", ""])));
+        assert_ne!(id, frame_id("d.1", &lines(1, &[""])));
+        assert_ne!(id, frame_id("d.1", &lines(2, &["", ""])));
     }
 }

@@ -8,8 +8,12 @@ use std::time::Duration;
 /// Every bound of a drain; the defaults are those of heroku/logplex where it has one.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// Lines waiting for a drain.
+    /// Lines waiting for a drain that does not keep up.
     pub lines: usize,
+    /// Lines waiting for one that does: a burst comes faster than any answer.
+    pub burst: usize,
+    /// A drain that has a frame for longer does not keep up.
+    pub late: SignedDuration,
     /// Bytes of lines waiting for a drain.
     pub bytes: usize,
     /// Lines waiting for a drain that has failed for `failing`.
@@ -42,6 +46,8 @@ impl Default for Policy {
         let seconds = Duration::from_secs;
         Self {
             lines: 1024,
+            burst: 16_384,
+            late: SignedDuration::from_secs(1),
             bytes: 1 << 20,
             lines_failing: 10,
             failing: SignedDuration::from_secs(300),

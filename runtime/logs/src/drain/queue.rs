@@ -3,7 +3,7 @@
 use super::message::Wire;
 use super::outbox::{Frame, Outbox, Outcome};
 use super::{Drain, DrainCounts, Left, Mark, Policy};
-use crate::Entry;
+use crate::block::Block;
 use jiff::Timestamp;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,8 +33,8 @@ impl Queue {
         }
     }
 
-    pub(crate) fn offer(&self, entry: &Entry, now: Timestamp) {
-        self.lock().offer(entry.clone(), now, &self.policy);
+    pub(crate) fn offer(&self, block: &Block, now: Timestamp) {
+        self.lock().offer(block.clone(), now, &self.policy);
         self.filled.notify_one();
     }
 
@@ -97,7 +97,7 @@ impl Queue {
     }
 
     /// Every line not yet delivered, oldest first.
-    pub(crate) fn pending(&self) -> Vec<Entry> {
+    pub(crate) fn pending(&self) -> Vec<Block> {
         self.lock().pending().cloned().collect()
     }
 

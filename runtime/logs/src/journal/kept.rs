@@ -2,8 +2,9 @@
 
 use super::row::{self, Account, Row};
 use super::{JournalError, MAGIC};
+use crate::AppId;
+use crate::block::Block;
 use crate::drain::{Left, Mark};
-use crate::{AppId, Entry};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -15,7 +16,7 @@ const JOURNAL_BYTES_MAX: u64 = 1 << 30;
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Kept {
     /// By app in order.
-    pub(crate) entries: Vec<Entry>,
+    pub(crate) blocks: Vec<Block>,
     pub(crate) accounts: HashMap<AppId, Account>,
     /// One for each drain.
     pub(crate) marks: Vec<Mark>,
@@ -37,23 +38,20 @@ fn read(mut file: impl BufRead) -> io::Result<Kept> {
     let mut magic = Vec::new();
     file.by_ref().take(MAGIC.len() as u64).read_to_end(&mut magic)?;
     let (mut kept, mut marks) = (Kept::default(), HashMap::new());
-    let mut open: HashMap<AppId, (Vec<Entry>, Vec<Mark>)> = HashMap::new();
+    let mut open: HashMap<AppId, (Vec<Block>, Vec<Mark>)> = HashMap::new();
     if magic != MAGIC {
         return Ok(kept);
     }
     while let Some(row) = row::read(&mut file)? {
         match row {
-            Row::Entry(entry) => {
-                let app = entry.line.app.clone();
-                open.entry(app).or_default().0.push(entry);
-            }
+            Row::Block(block) => open.entry(block.app.clone()).or_default().0.push(block),
             Row::Mark(mark) => match open.get_mut(&mark.app) {
                 Some((_, waiting)) => waiting.push(mark),
                 None => drop(marks.insert(mark.drain.clone(), mark)),
             },
             Row::Account(app, account) => {
-                let (entries, moved) = open.remove(&app).unwrap_or_default();
-                kept.entries.extend(entries);
+                let (blocks, moved) = open.remove(&app).unwrap_or_default();
+                kept.blocks.extend(blocks);
                 marks.extend(moved.into_iter().map(|mark| (mark.drain.clone(), mark)));
                 kept.accounts.insert(app, account);
             }
@@ -64,12 +62,16 @@ fn read(mut file: impl BufRead) -> io::Result<Kept> {
 }
 
 impl Kept {
+    pub(crate) fn lines(&self) -> usize {
+        self.blocks.iter().map(Block::lines).sum()
+    }
+
     /// By drain, what it has still to deliver.
     pub(crate) fn left(&self) -> HashMap<String, Left> {
-        let mut lines: HashMap<&AppId, Vec<&Entry>> = HashMap::new();
+        let mut lines: HashMap<&AppId, Vec<&Block>> = HashMap::new();
         if !self.marks.is_empty() {
-            for entry in &self.entries {
-                lines.entry(&entry.line.app).or_default().push(entry);
+            for block in &self.blocks {
+                lines.entry(&block.app).or_default().push(block);
             }
         }
         let left = self.marks.iter().map(|mark| {
@@ -83,22 +85,15 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::block::tests::block;
     use crate::journal::{Journal, Rows};
     use crate::loss::Loss;
-    use crate::{Cursor, DrainCounts, Line, Source};
-    use bytes::Bytes;
+    use crate::{Cursor, DrainCounts};
     use jiff::Timestamp;
-    use std::sync::Arc;
 
-    fn entry(at: u64) -> Entry {
-        let line = Line {
-            app: AppId::new("a"),
-            time: Timestamp::UNIX_EPOCH,
-            source: Source::App,
-            process: Arc::from("web.1"),
-            text: Bytes::from(at.to_string()),
-        };
-        Entry { cursor: Cursor(at), line: Arc::new(line) }
+    fn said(first: u64, lines: u64) -> Block {
+        let texts: Vec<_> = (first..first + lines).map(|at| at.to_string()).collect();
+        block(first, &texts)
     }
 
     fn mark(under_way: Option<(u64, u64)>, waiting: Option<u64>, counts: DrainCounts) -> Mark {
@@ -120,7 +115,7 @@ mod tests {
         let mut journal = Journal::new(path.clone());
         let account = Account { taken: 9, dropped: 1, posted: 8 };
         let kept = Kept {
-            entries: vec![entry(1), entry(2)],
+            blocks: vec![said(1, 2)],
             accounts: [(AppId::new("a"), account)].into(),
             marks: vec![mark(None, None, DrainCounts::default())],
         };
@@ -130,17 +125,17 @@ mod tests {
         let mut rows = Rows::default();
         let counts = DrainCounts { taken: 9, delivered: 2, dropped: 4, pending: 3 };
         let now = mark(Some((1, 2)), Some(5), counts);
-        (3..=5).for_each(|at| rows.entry(&entry(at)));
+        rows.block(&said(3, 3));
         rows.mark(&now);
         rows.account(&AppId::new("a"), Account { taken: 12, dropped: 1, posted: 11 });
-        rows.entry(&entry(6));
+        rows.block(&said(6, 1));
         journal.append(&rows).unwrap();
         let loaded = load(&path).unwrap();
-        assert_eq!((loaded.entries.len(), &loaded.marks), (5, &vec![now]));
+        assert_eq!((loaded.lines(), &loaded.marks), (5, &vec![now]));
         // 3 and 4 had been dropped when 5 came.
         let left = &loaded.left()["d1"];
-        assert_eq!(left.under_way, [entry(1), entry(2)]);
-        assert_eq!(left.waiting, [entry(5)]);
+        assert_eq!(left.under_way, [said(1, 2)].into_iter().collect());
+        assert_eq!(left.waiting, [said(5, 1)].into_iter().collect());
         assert_eq!(left.untold.lines, 4);
 
         std::fs::write(&path, b"something else").unwrap();
@@ -151,12 +146,12 @@ mod tests {
     fn a_line_that_is_not_there_any_more_is_lost_and_counted() {
         let counts = DrainCounts { taken: 5, delivered: 1, dropped: 1, pending: 3 };
         let kept = Kept {
-            entries: vec![entry(9)],
+            blocks: vec![said(9, 1)],
             marks: vec![mark(None, Some(7), counts)],
             ..Kept::default()
         };
         let left = &kept.left()["d1"];
-        assert_eq!(left.waiting, [entry(9)]);
+        assert_eq!(left.waiting, [said(9, 1)].into_iter().collect());
         assert_eq!((left.untold.lines, left.counts.dropped), (6, 3));
         assert_eq!(left.counts.pending, 1);
     }

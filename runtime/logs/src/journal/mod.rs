@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 
 const MAGIC: &[u8] = b"lathe log 1\n";
 
-/// A file is not written anew before it has this size.
-const SMALL_BYTES: u64 = 1 << 20;
+/// A file is not written anew before it has this size: a flood would have it written all the time.
+const SMALL_BYTES: u64 = 8 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
@@ -107,8 +107,8 @@ fn write(path: &Path, kept: &Kept) -> io::Result<(File, u64)> {
         rows.clear();
         io::Result::Ok(())
     };
-    for entry in &kept.entries {
-        rows.entry(entry);
+    for block in &kept.blocks {
+        rows.block(block);
         put(&mut rows)?;
     }
     kept.marks.iter().for_each(|mark| rows.mark(mark));

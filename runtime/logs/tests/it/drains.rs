@@ -4,18 +4,16 @@ use crate::receiver::{Answer, Receiver};
 use crate::support::{ALL, Running, line, next, start, start_draining};
 use lathe_logs::drain::{self, Reach};
 use lathe_logs::{AppId, Drain, DrainCounts, DrainTable, Policy, channel};
-use rcgen::{CertifiedKey, generate_simple_self_signed};
-use rustls::pki_types::PrivateKeyDer;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-fn policy() -> Policy {
+pub(crate) fn policy() -> Policy {
     let millis = Duration::from_millis;
     let drain = drain::Policy {
         reach: Reach { allowed: vec!["127.0.0.0/8".parse().unwrap()], refused: Vec::new() },
+        burst: 0,
         request_timeout: millis(200),
         write_timeout: millis(200),
         reconnect: (millis(10), millis(40)),
@@ -25,16 +23,16 @@ fn policy() -> Policy {
     Policy { drain, ..Policy::default() }
 }
 
-fn app() -> AppId {
+pub(crate) fn app() -> AppId {
     AppId::new("a")
 }
 
-fn drain(id: &str, url: String) -> Drain {
+pub(crate) fn drain(id: &str, url: String) -> Drain {
     Drain { id: id.to_owned(), app: app(), token: format!("d.{id}"), url }
 }
 
 /// Makes these the drains and waits until the hub knows.
-async fn set(running: &Running, generation: u64, drains: Vec<Drain>) {
+pub(crate) async fn set(running: &Running, generation: u64, drains: Vec<Drain>) {
     let ids: Vec<_> = drains.iter().map(|drain| drain.id.clone()).collect();
     running.table.send_replace(Arc::new(DrainTable { generation, drains }));
     until(|| running.hub.counts(&app()).drains.into_keys().eq(ids.iter().cloned())).await;
@@ -56,7 +54,7 @@ fn counts(running: &Running, id: &str) -> DrainCounts {
 }
 
 /// The counts once all of `taken` lines have come and gone.
-async fn settled(running: &Running, id: &str, taken: u64) -> DrainCounts {
+pub(crate) async fn settled(running: &Running, id: &str, taken: u64) -> DrainCounts {
     until(|| counts(running, id).taken >= taken && counts(running, id).pending == 0).await;
     counts(running, id)
 }
@@ -372,7 +370,7 @@ async fn a_frame_under_way_when_the_platform_was_killed_is_sent_again_as_it_was(
     running.stop().await;
 }
 
-async fn read_frames(mut stream: impl AsyncRead + Unpin, until: &str) -> String {
+pub(crate) async fn read_frames(mut stream: impl AsyncRead + Unpin, until: &str) -> String {
     let read = async {
         let mut text = Vec::new();
         while !text.ends_with(until.as_bytes()) {
@@ -412,54 +410,27 @@ async fn syslog_reconnects_and_keeps_what_waits() {
     running.stop().await;
 }
 
-/// A certificate for `localhost`, as an acceptor and as a file of authorities.
-fn certificate(dir: &tempfile::TempDir) -> (tokio_rustls::TlsAcceptor, PathBuf) {
-    let CertifiedKey { cert, signing_key } =
-        generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    let roots = dir.path().join("roots.pem");
-    std::fs::write(&roots, cert.pem()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![cert.der().clone()],
-            PrivateKeyDer::Pkcs8(signing_key.serialize_der().into()),
-        )
-        .unwrap();
-    (tokio_rustls::TlsAcceptor::from(Arc::new(config)), roots)
-}
-
+/// fault L1: a receiver that takes connections and never reads.
 #[tokio::test]
-async fn tls_is_checked_against_the_given_authorities() {
-    let dir = tempfile::tempdir().unwrap();
-    let (acceptor, roots) = certificate(&dir);
+async fn a_syslog_server_that_never_reads_costs_itself_only() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("syslog+tls://localhost:{}", listener.local_addr().unwrap().port());
-
-    let mut trusting = policy();
-    trusting.drain.roots = roots;
-    let running = start(None, trusting);
-    set(&running, 1, vec![drain("one", url.clone())]).await;
-    running.lines.send(line(&app(), "over tls"));
-    let (stream, _) = listener.accept().await.unwrap();
-    let stream = acceptor.accept(stream).await.unwrap();
-    assert!(read_frames(stream, "over tls\n").await.starts_with("69 <190>1 "));
-    running.stop().await;
-
-    let mut distrusting = policy();
-    (_, distrusting.drain.roots) = certificate(&dir);
-    let running = start(None, distrusting);
-    set(&running, 1, vec![drain("one", url.clone())]).await;
-    running.lines.send(line(&app(), "never seen"));
-    let (stream, _) = listener.accept().await.unwrap();
-    assert!(acceptor.accept(stream).await.is_err());
-    let mut tail = running.hub.tail(&app(), ALL, true).unwrap();
-    assert_eq!(next(&mut tail).await, "never seen");
-    let told = next(&mut tail).await;
-    assert!(told.starts_with("Error L14 (certificate validation): error=\""), "{told}");
-    assert!(told.ends_with(&format!(" uri=\"{url}/\"")), "{told}");
-    drop(listener);
+    let working = Receiver::start(&[Answer::Status(200)]).await;
+    let running = start(None, policy());
+    let drains = vec![
+        drain("stuck", format!("syslog://{}", listener.local_addr().unwrap())),
+        drain("working", format!("http://{}/", working.address)),
+    ];
+    set(&running, 1, drains).await;
+    let text = "x".repeat(10_000);
+    let mut sent = 0;
+    // Until no buffer between here and there takes more.
+    while counts(&running, "stuck").dropped == 0 {
+        assert!(sent < 10_000, "somebody reads");
+        (0..50).for_each(|_| running.lines.send(line(&app(), &text)));
+        sent += 50;
+        assert_eq!(settled(&running, "working", sent).await.delivered, sent);
+    }
+    let stuck = counts(&running, "stuck");
+    assert!(stuck.pending * 10_000 <= (1 << 20) + 65_536, "{stuck:?}");
     running.stop().await;
 }

@@ -6,3 +6,4 @@ mod drains;
 mod hub;
 mod receiver;
 mod support;
+mod tls;

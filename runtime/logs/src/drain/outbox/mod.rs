@@ -5,12 +5,13 @@
 
 use super::message::{Wire, frame_id};
 use super::{DrainCounts, Left, Policy};
+use crate::Cursor;
+use crate::block::Block;
 use crate::human::Stamps;
 use crate::loss::Loss;
-use crate::{Cursor, Entry};
+use crate::shelf::Shelf;
 use bytes::Bytes;
 use jiff::Timestamp;
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 #[derive(Debug)]
@@ -18,9 +19,7 @@ pub(super) struct Outbox {
     token: String,
     wire: Wire,
     stamps: Stamps,
-    waiting: VecDeque<Entry>,
-    /// Text bytes in `waiting`.
-    bytes: usize,
+    waiting: Shelf,
     under_way: Option<UnderWay>,
     /// Lost and in no frame yet.
     loss: Loss,
@@ -44,9 +43,10 @@ pub(super) struct Frame {
 #[derive(Debug)]
 struct UnderWay {
     frame: Arc<Frame>,
-    entries: Vec<Entry>,
+    lines: Shelf,
     /// The losses this frame tells of.
     told: Loss,
+    since: Timestamp,
     tries: u32,
 }
 
@@ -68,8 +68,7 @@ impl Outbox {
             token,
             wire,
             stamps: Stamps::default(),
-            waiting: VecDeque::new(),
-            bytes: 0,
+            waiting: Shelf::default(),
             under_way: None,
             loss: Loss::default(),
             failures: 0,
@@ -80,11 +79,10 @@ impl Outbox {
         }
     }
 
-    /// Takes a line; when there is no room the oldest one waiting is dropped.
-    pub(super) fn offer(&mut self, entry: Entry, now: Timestamp, policy: &Policy) {
-        self.taken += 1;
-        self.bytes += entry.line.text.len();
-        self.waiting.push_back(entry);
+    /// Takes lines; when there is no room the oldest ones waiting are dropped.
+    pub(super) fn offer(&mut self, block: Block, now: Timestamp, policy: &Policy) {
+        self.taken += block.lines() as u64;
+        self.waiting.push(block);
         self.trim(now, policy);
     }
 
@@ -94,11 +92,10 @@ impl Outbox {
         (self.taken, self.delivered, self.dropped) =
             (counts.taken, counts.delivered, counts.dropped);
         self.loss = untold;
-        self.bytes = under_way.iter().chain(&waiting).map(|entry| entry.line.text.len()).sum();
-        self.waiting = under_way.into();
+        self.waiting = under_way;
         // The same lines make the same frame, before others join them.
         self.frame(now);
-        self.waiting.extend(waiting);
+        self.waiting.extend(waiting.blocks().cloned());
         self.trim(now, policy);
     }
 
@@ -111,26 +108,26 @@ impl Outbox {
     }
 
     fn next_frame(&mut self, now: Timestamp) -> UnderWay {
-        let (mut body, mut entries) = (Vec::new(), Vec::new());
+        let (mut body, mut lines) = (Vec::new(), Shelf::default());
         let told = std::mem::take(&mut self.loss);
         if let Some(since) = told.since {
             body = self.wire.overflow(told.lines, since, now);
         }
-        while let Some(entry) = self.waiting.front() {
-            let message = self.wire.line(&entry.line, &mut self.stamps);
-            if !entries.is_empty() && body.len() + message.len() > self.wire.frame_bytes() {
+        while let Some(block) = self.waiting.first() {
+            let at_least = usize::from(lines.is_empty());
+            let fitting = self.wire.append(block, at_least, &mut body, &mut self.stamps);
+            let is_full = fitting < block.lines();
+            lines.extend(self.waiting.take(fitting));
+            if is_full {
                 break;
             }
-            body.extend_from_slice(&message);
-            self.bytes -= entry.line.text.len();
-            entries.extend(self.waiting.pop_front());
         }
         let frame = Frame {
-            id: frame_id(&self.token, &entries),
-            messages: entries.len() + usize::from(told.lines > 0),
+            id: frame_id(&self.token, &lines),
+            messages: lines.lines() + usize::from(told.lines > 0),
             body: Bytes::from(body),
         };
-        UnderWay { frame: Arc::new(frame), entries, told, tries: 0 }
+        UnderWay { frame: Arc::new(frame), lines, told, since: now, tries: 0 }
     }
 
     /// Takes note of how the frame under way fared.
@@ -138,7 +135,7 @@ impl Outbox {
         match outcome {
             Outcome::Delivered => {
                 if let Some(sent) = self.under_way.take() {
-                    self.delivered += sent.entries.len() as u64;
+                    self.delivered += sent.lines.lines() as u64;
                 }
                 self.recovered();
             }
@@ -172,7 +169,7 @@ impl Outbox {
 
     fn drop_frame(&mut self, now: Timestamp) {
         if let Some(sent) = self.under_way.take() {
-            let lines = sent.entries.len() as u64;
+            let lines = sent.lines.lines() as u64;
             self.dropped += lines;
             self.loss = sent.told.and(self.loss);
             self.loss.add(lines, now);
@@ -182,13 +179,20 @@ impl Outbox {
     fn trim(&mut self, now: Timestamp, policy: &Policy) {
         let failing =
             self.failing_since.is_some_and(|since| now.duration_since(since) >= policy.failing);
-        let lines = if failing { policy.lines_failing.min(policy.lines) } else { policy.lines };
-        while self.waiting.len() > lines || self.bytes > policy.bytes {
-            let Some(entry) = self.waiting.pop_front() else { return };
-            self.bytes -= entry.line.text.len();
-            self.dropped += 1;
-            self.loss.add(1, now);
+        let lines = match failing {
+            true => policy.lines_failing.min(policy.lines),
+            false if self.keeps_up(now, policy) => policy.burst.max(policy.lines),
+            false => policy.lines,
+        };
+        if let Some(gone) = self.waiting.trim(lines, policy.bytes) {
+            self.dropped += gone.lines;
+            self.loss.add(gone.lines, now);
         }
+    }
+
+    fn keeps_up(&self, now: Timestamp, policy: &Policy) -> bool {
+        let late = |sent: &UnderWay| now.duration_since(sent.since) >= policy.late;
+        self.failures == 0 && !self.under_way.as_ref().is_some_and(late)
     }
 
     /// From now on for another receiver: the frame under way is taken apart again.
@@ -203,23 +207,21 @@ impl Outbox {
     pub(super) fn place(&self) -> (Option<(Cursor, Cursor)>, Option<Cursor>, Loss) {
         let sent = self.under_way.as_ref();
         let under_way =
-            sent.and_then(|sent| Some((sent.entries.first()?.cursor, sent.entries.last()?.cursor)));
-        let waiting = self.waiting.front().map(|entry| entry.cursor);
+            sent.and_then(|sent| Some((sent.lines.first()?.first, sent.lines.last()?.last())));
+        let waiting = self.waiting.first().map(|block| block.first);
         (under_way, waiting, sent.map_or(self.loss, |sent| sent.told.and(self.loss)))
     }
 
     /// Every line not yet delivered, oldest first.
-    pub(super) fn pending(&self) -> impl Iterator<Item = &Entry> {
-        self.under_way.iter().flat_map(|sent| &sent.entries).chain(&self.waiting)
+    pub(super) fn pending(&self) -> impl Iterator<Item = &Block> {
+        let sent = self.under_way.iter().flat_map(|sent| sent.lines.blocks());
+        sent.chain(self.waiting.blocks())
     }
 
     fn unsend(&mut self) {
         if let Some(sent) = self.under_way.take() {
             self.loss = sent.told.and(self.loss);
-            for entry in sent.entries.into_iter().rev() {
-                self.bytes += entry.line.text.len();
-                self.waiting.push_front(entry);
-            }
+            self.waiting.prepend(sent.lines);
         }
     }
 
@@ -234,12 +236,12 @@ impl Outbox {
     }
 
     pub(super) fn counts(&self) -> DrainCounts {
-        let under_way = self.under_way.as_ref().map_or(0, |sent| sent.entries.len());
+        let under_way = self.under_way.as_ref().map_or(0, |sent| sent.lines.lines());
         DrainCounts {
             taken: self.taken,
             delivered: self.delivered,
             dropped: self.dropped,
-            pending: (self.waiting.len() + under_way) as u64,
+            pending: (self.waiting.lines() + under_way) as u64,
         }
     }
 }

@@ -1,19 +1,22 @@
 //! The outbox against given times and outcomes.
 
 use super::*;
+use crate::AppId;
+use crate::block::tests::block;
 use crate::drain::Mark;
-use crate::{AppId, Cursor, Line, Source};
 use proptest::prelude::*;
 
-fn entry(at: u64, length: usize) -> Entry {
-    let line = Line {
-        app: AppId::new("a"),
-        time: Timestamp::UNIX_EPOCH,
-        source: Source::App,
-        process: Arc::from("web.1"),
-        text: Bytes::from(vec![b'x'; length]),
-    };
-    Entry { cursor: Cursor(at), line: Arc::new(line) }
+fn entry(at: u64, length: usize) -> Block {
+    block(at, &["x".repeat(length)])
+}
+
+fn entries(first: u64, lines: usize) -> Block {
+    block(first, &vec!["xxxxx"; lines])
+}
+
+/// Without room for a burst.
+fn policy() -> Policy {
+    Policy { burst: 0, ..Policy::default() }
 }
 
 fn at(second: i64) -> Timestamp {
@@ -27,7 +30,7 @@ fn outbox() -> Outbox {
 fn filled(lines: u64) -> Outbox {
     let mut outbox = outbox();
     for n in 0..lines {
-        outbox.offer(entry(n, 5), at(0), &Policy::default());
+        outbox.offer(entry(n, 5), at(0), &policy());
     }
     outbox
 }
@@ -49,18 +52,45 @@ fn a_stalled_drain_keeps_the_newest_1024_and_tells_how_many_went() {
     ));
     assert!(body(&frame).contains("<172>1 1970-01-01T00:00:07+00:00 host heroku logplex - "));
     assert_eq!(frame.messages, 1025);
-    outbox.settle(Outcome::Delivered, at(8), &Policy::default());
+    outbox.settle(Outcome::Delivered, at(8), &policy());
     assert_eq!(
         outbox.counts(),
         DrainCounts { taken: 1100, delivered: 1024, dropped: 76, pending: 0 }
     );
-    outbox.offer(entry(2000, 5), at(9), &Policy::default());
+    outbox.offer(entry(2000, 5), at(9), &policy());
     assert!(!body(&outbox.frame(at(9)).unwrap()).contains("L10"));
 }
 
 #[test]
+fn a_burst_finds_room_at_a_drain_that_keeps_up() {
+    let (mut outbox, policy) = (outbox(), Policy::default());
+    let dropped = |outbox: &Outbox| outbox.counts().dropped;
+    outbox.offer(entry(0, 5), at(0), &policy);
+    outbox.frame(at(0));
+    outbox.offer(entries(1, 6000), at(0), &policy);
+    assert_eq!(dropped(&outbox), 0, "it may answer yet");
+    outbox.settle(Outcome::Delivered, at(2), &policy);
+    while outbox.frame(at(2)).is_some() {
+        outbox.settle(Outcome::Delivered, at(2), &policy);
+    }
+    assert_eq!(outbox.counts().delivered, 6001);
+
+    outbox.offer(entries(7000, 20_000), at(3), &policy);
+    assert_eq!(dropped(&outbox), 20_000 - 16_384, "not for any burst");
+    outbox.frame(at(3));
+    let before =
+        dropped(&outbox) + 16_384 - outbox.under_way.as_ref().unwrap().lines.lines() as u64;
+    outbox.offer(entry(30_000, 5), at(4), &policy);
+    assert_eq!(dropped(&outbox), before + 1 - 1024, "it is late");
+    outbox.settle(Outcome::Failed, at(4), &policy);
+    outbox.settle(Outcome::Delivered, at(5), &policy);
+    outbox.offer(entries(31_000, 5000), at(5), &policy);
+    assert_eq!(outbox.counts().pending, 6024, "it works again");
+}
+
+#[test]
 fn three_tries_with_one_id_then_the_loss_is_told() {
-    let (mut outbox, policy) = (filled(3), Policy::default());
+    let (mut outbox, policy) = (filled(3), policy());
     let first = outbox.frame(at(1)).unwrap();
     for second in 1..=3 {
         let frame = outbox.frame(at(second)).unwrap();
@@ -78,7 +108,7 @@ fn three_tries_with_one_id_then_the_loss_is_told() {
 
 #[test]
 fn a_loss_is_told_until_the_telling_arrives() {
-    let (mut outbox, policy) = (filled(1), Policy::default());
+    let (mut outbox, policy) = (filled(1), policy());
     outbox.frame(at(1));
     outbox.settle(Outcome::Refused, at(1), &policy);
     for n in 2..5 {
@@ -93,7 +123,7 @@ fn a_loss_is_told_until_the_telling_arrives() {
 
 #[test]
 fn a_drain_failing_for_five_minutes_keeps_ten() {
-    let (mut outbox, policy) = (filled(1000), Policy::default());
+    let (mut outbox, policy) = (filled(1000), policy());
     outbox.settle(Outcome::Unreachable, at(100), &policy);
     outbox.settle(Outcome::Unreachable, at(399), &policy);
     assert_eq!(outbox.counts().pending, 1000);
@@ -108,7 +138,7 @@ fn a_drain_failing_for_five_minutes_keeps_ten() {
 
 #[test]
 fn frames_are_filled_to_their_target() {
-    let policy = Policy::default();
+    let policy = policy();
     let mut outbox = filled(0);
     (0..60).for_each(|n| outbox.offer(entry(n, 10_000), at(0), &policy));
     let frame = outbox.frame(at(0)).unwrap();
@@ -118,13 +148,24 @@ fn frames_are_filled_to_their_target() {
     outbox.rewire(Wire::Syslog { token: "d.1".to_owned() });
     assert_eq!(outbox.counts().pending, 60);
     let frame = outbox.frame(at(0)).unwrap();
-    assert_eq!(frame.messages, 1, "a message larger than the target still goes");
+    assert_eq!(frame.messages, 6);
     assert!(body(&frame).contains(" d.1 app web.1 - - x"));
+
+    let mut outbox = filled(0);
+    outbox.offer(block(0, &vec!["x".repeat(30_000); 20]), at(0), &policy);
+    for want in [3, 3, 3, 3, 3, 3, 2] {
+        assert_eq!(
+            outbox.frame(at(0)).unwrap().messages,
+            want,
+            "a block is cut where it has to be"
+        );
+        outbox.settle(Outcome::Delivered, at(0), &policy);
+    }
 }
 
 #[test]
 fn what_is_left_is_taken_up_again_with_the_same_frame_first() {
-    let (mut before, policy) = (filled(1030), Policy::default());
+    let (mut before, policy) = (filled(1030), policy());
     let first = before.frame(at(1)).unwrap();
     before.settle(Outcome::Failed, at(1), &policy);
     (0..10).for_each(|n| before.offer(entry(5000 + n, 5), at(2), &policy));
@@ -132,7 +173,7 @@ fn what_is_left_is_taken_up_again_with_the_same_frame_first() {
     let drain = "one".to_owned();
     let (app, counts) = (AppId::new("a"), before.counts());
     let mark = Mark { drain, app, under_way, waiting, untold, counts };
-    let lines: Vec<_> = (0..1030).chain(5000..5010).map(|n| entry(n, 5)).collect();
+    let lines = [entries(0, 1030), entries(5000, 10)];
     let left = Left::new(mark, lines.iter());
     let mut after = outbox();
     after.restore(left, at(9), &policy);
@@ -146,7 +187,8 @@ fn what_is_left_is_taken_up_again_with_the_same_frame_first() {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Offer(usize),
+    /// So many lines of this length.
+    Offer(usize, usize),
     Frame,
     Settle(Outcome),
     Rewire,
@@ -155,7 +197,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     use Outcome::{Delivered, Failed, Refused, Unreachable};
     prop_oneof![
-        6 => (0usize..20_000).prop_map(Step::Offer),
+        6 => (1usize..30, 0usize..20_000).prop_map(|(lines, length)| Step::Offer(lines, length)),
         3 => Just(Step::Frame),
         1 => proptest::sample::select(vec![Delivered, Refused, Failed, Failed, Unreachable])
             .prop_map(Step::Settle),
@@ -168,21 +210,24 @@ proptest! {
     /// that adds up lines and L10 counts misses nothing.
     #[test]
     fn nothing_is_unaccounted_for(
-        steps in proptest::collection::vec((step(), 0i64..200), 0..200),
+        steps in proptest::collection::vec((step(), 0i64..200), 0..200), burst in 0usize..60,
     ) {
-        let policy = Policy { lines: 20, bytes: 100_000, lines_failing: 3, ..Policy::default() };
+        let policy = Policy { lines: 20, burst, bytes: 100_000, lines_failing: 3, ..policy() };
         let (mut outbox, mut now, mut taken, mut received, mut told) = (outbox(), 0, 0, 0, 0);
         for (step, seconds) in steps {
             now += seconds;
             match step {
-                Step::Offer(length) => {
-                    outbox.offer(entry(taken, length), at(now), &policy);
-                    taken += 1;
+                Step::Offer(lines, length) => {
+                    let texts = vec!["x".repeat(length); lines];
+                    outbox.offer(block(taken, &texts), at(now), &policy);
+                    taken += lines as u64;
+                    prop_assert!(outbox.waiting.lines() <= burst.max(20));
+                    prop_assert!(outbox.waiting.bytes() <= 100_000);
                 }
                 Step::Frame => drop(outbox.frame(at(now))),
                 Step::Settle(outcome) => {
                     if let (Outcome::Delivered, Some(sent)) = (outcome, &outbox.under_way) {
-                        received += sent.entries.len() as u64;
+                        received += sent.lines.lines() as u64;
                         told += sent.told.lines;
                     }
                     outbox.settle(outcome, at(now), &policy);
@@ -195,10 +240,8 @@ proptest! {
             prop_assert_eq!(counts.taken, counts.delivered + counts.dropped + counts.pending);
             let untold = outbox.loss.lines + outbox.under_way.as_ref().map_or(0, |f| f.told.lines);
             prop_assert_eq!(counts.dropped, told + untold);
-            prop_assert_eq!(
-                outbox.bytes,
-                outbox.waiting.iter().map(|entry| entry.line.text.len()).sum::<usize>()
-            );
+            let pending: Vec<_> = outbox.pending().collect();
+            prop_assert!(pending.windows(2).all(|two| two[0].last() < two[1].first));
         }
     }
 }

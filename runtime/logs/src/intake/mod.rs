@@ -1,7 +1,11 @@
 //! What a producer sent becomes lines that cannot break a frame, a terminal or a limit.
 
+mod splitter;
+
+pub use splitter::Splitter;
+
 use crate::Line;
-use bytes::Bytes;
+use crate::block::Block;
 use std::sync::Arc;
 
 /// Longer lines become several (Heroku Dev Center, Limits: "log lines are split at 10 000 bytes").
@@ -10,67 +14,91 @@ pub const LINE_BYTES_MAX: usize = 10_000;
 /// A syslog PROCID has at most 128 characters (RFC 5424, section 6).
 const PROCESS_BYTES_MAX: usize = 128;
 
+/// Text beyond this begins another block; more than anybody reads from a pipe at once.
+const BLOCK_BYTES: usize = 96 << 10;
+
 /// Splits at line feeds and at `LINE_BYTES_MAX`, and makes each piece printable.
 ///
-/// Always at least one line; all share time, source and process.
-pub(crate) fn lines(line: Line) -> impl Iterator<Item = Line> {
-    let Line { app, time, source, process, text } = line;
-    let process = printable_process(process);
-    pieces(&text).into_iter().map(move |text| Line {
-        app: app.clone(),
-        time,
-        source,
-        process: process.clone(),
-        text,
-    })
+/// Always at least one line; all share time, source and process. No block has more text than
+/// `BLOCK_BYTES` and one line: an escaped one has at most three times what it had.
+pub(crate) fn blocks(mut line: Line, mut each: impl FnMut(Block)) {
+    line.process = printable_process(line.process);
+    // Almost everything that dynos write: it stays where it is.
+    if line.text.len() <= BLOCK_BYTES && is_clean(&line.text) {
+        let text = line.text.clone();
+        return Block::new(line, text).into_iter().for_each(each);
+    }
+    let text = std::mem::take(&mut line.text);
+    let mut out = Vec::with_capacity(text.len().min(BLOCK_BYTES) + 1);
+    for piece in pieces(&text) {
+        clean(piece, &mut out);
+        out.push(b'\n');
+        if out.len() >= BLOCK_BYTES {
+            Block::new(line.clone(), std::mem::take(&mut out).into())
+                .into_iter()
+                .for_each(&mut each);
+        }
+    }
+    Block::new(line, out.into()).into_iter().for_each(each);
 }
 
-fn pieces(text: &Bytes) -> Vec<Bytes> {
+/// Whether the text is whole lines, none of which has to be changed or cut.
+fn is_clean(text: &[u8]) -> bool {
+    let plain = |byte: &u8| matches!(byte, b' '..=b'~' | b'\t' | b'\n');
+    // Piece by piece, each as a whole: that is many bytes at a time.
+    let is_plain = |piece: &[u8]| piece.iter().fold(true, |all, byte| all & plain(byte));
+    text.last() == Some(&b'\n') && text.chunks(256).all(is_plain) && {
+        let mut from = 0;
+        memchr::memchr_iter(b'\n', text)
+            .all(|end| end - std::mem::replace(&mut from, end + 1) <= LINE_BYTES_MAX)
+    }
+}
+
+fn pieces(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     let body = text.strip_suffix(b"\n").unwrap_or(text);
-    body.split(|&byte| byte == b'\n')
-        .map(|row| row.strip_suffix(b"\r").unwrap_or(row))
-        .flat_map(|row| Chunks { rest: Some(row) })
-        .map(|chunk| printable(text.slice_ref(chunk)))
-        .collect()
+    body.split(|&byte| byte == b'\n').flat_map(|row| Pieces { rest: Some(without_returns(row)) })
+}
+
+fn without_returns(mut row: &[u8]) -> &[u8] {
+    while let Some(shorter) = row.strip_suffix(b"\r") {
+        row = shorter;
+    }
+    row
 }
 
 /// Pieces of at most `LINE_BYTES_MAX` bytes that do not cut a UTF-8 character in two.
-struct Chunks<'a> {
+struct Pieces<'a> {
     /// `None` at the end; an empty row is one empty piece.
     rest: Option<&'a [u8]>,
 }
 
-impl<'a> Iterator for Chunks<'a> {
+impl<'a> Iterator for Pieces<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
         let row = self.rest.take()?;
-        if row.len() <= LINE_BYTES_MAX {
-            return Some(row);
-        }
-        let continues =
-            |at: usize| row.get(at).is_some_and(|byte| byte & 0b1100_0000 == 0b1000_0000);
-        let end = (LINE_BYTES_MAX - 3..=LINE_BYTES_MAX)
-            .rev()
-            .find(|&at| !continues(at))
-            .unwrap_or(LINE_BYTES_MAX);
-        let (piece, rest) = row.split_at(end);
-        self.rest = Some(rest);
+        let (piece, rest) = row.split_at(piece_end(row));
+        self.rest = (!rest.is_empty()).then_some(rest);
         Some(piece)
     }
+}
+
+/// How much of a row is its first piece.
+fn piece_end(row: &[u8]) -> usize {
+    let continues = |at: usize| row.get(at).is_some_and(|byte| byte & 0b1100_0000 == 0b1000_0000);
+    if row.len() <= LINE_BYTES_MAX {
+        return row.len();
+    }
+    (LINE_BYTES_MAX - 3..=LINE_BYTES_MAX).rev().find(|&at| !continues(at)).unwrap_or(LINE_BYTES_MAX)
 }
 
 /// Valid UTF-8 without control characters, except tabs and colours, which apps rightly use.
 ///
 /// Control characters appear as `cat -v` shows them, bytes that are no UTF-8 as U+FFFD.
-fn printable(text: Bytes) -> Bytes {
-    // Almost every line; sixteen bytes at a time.
-    if text.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t')) {
-        return text;
-    }
-    match std::str::from_utf8(&text) {
-        Ok(valid) if !valid.contains(is_control) => text,
-        _ => Bytes::from(escaped(&String::from_utf8_lossy(&text))),
+fn clean(piece: &[u8], out: &mut Vec<u8>) {
+    match std::str::from_utf8(piece) {
+        Ok(valid) if !valid.contains(is_control) => out.extend_from_slice(piece),
+        _ => escape(&String::from_utf8_lossy(piece), out),
     }
 }
 
@@ -78,21 +106,19 @@ fn is_control(c: char) -> bool {
     c.is_control() && c != '\t'
 }
 
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 16);
+fn escape(text: &str, out: &mut Vec<u8>) {
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
         let length = if c == '\x1b' { colour_length(rest) } else { 0 };
         let (taken, after) = rest.split_at(length.max(c.len_utf8()));
         match c {
-            _ if length > 0 || !is_control(c) => out.push_str(taken),
-            '\x7f' => out.push_str("^?"),
-            '\0'..='\x1f' => out.extend(['^', char::from(c as u8 ^ 0x40)]),
-            _ => out.push(char::REPLACEMENT_CHARACTER),
+            _ if length > 0 || !is_control(c) => out.extend_from_slice(taken.as_bytes()),
+            '\x7f' => out.extend_from_slice(b"^?"),
+            '\0'..='\x1f' => out.extend_from_slice(&[b'^', c as u8 ^ 0x40]),
+            _ => out.extend_from_slice("\u{fffd}".as_bytes()),
         }
         rest = after;
     }
-    out
 }
 
 /// The length of the colour sequence (ECMA-48 SGR, `ESC [ numbers m`) that `text` begins with, or 0.
@@ -117,18 +143,30 @@ fn printable_process(process: Arc<str>) -> Arc<str> {
 mod tests {
     use super::*;
     use crate::{AppId, Source};
+    use bytes::Bytes;
     use jiff::Timestamp;
     use proptest::prelude::*;
 
     fn texts(text: impl Into<Vec<u8>>) -> Vec<String> {
+        texts_of(Bytes::from(text.into()))
+    }
+
+    /// The lines that become of a text, each without its end.
+    pub(super) fn texts_of(text: Bytes) -> Vec<String> {
         let line = Line {
             app: AppId::new("a"),
             time: Timestamp::UNIX_EPOCH,
             source: Source::App,
             process: Arc::from("web.1"),
-            text: Bytes::from(text.into()),
+            text,
         };
-        lines(line).map(|line| String::from_utf8(line.text.to_vec()).unwrap()).collect()
+        let mut texts = Vec::new();
+        blocks(line, |block| {
+            assert!(block.text().len() <= BLOCK_BYTES + 3 * LINE_BYTES_MAX + 1);
+            let said = block.texts().map(|text| text.strip_suffix(b"\n").unwrap().to_vec());
+            texts.extend(said.map(|text| String::from_utf8(text).unwrap()));
+        });
+        texts
     }
 
     #[test]
@@ -137,7 +175,10 @@ mod tests {
             (b"", &[""]),
             (b"plain", &["plain"]),
             (b"plain\r\n", &["plain"]),
+            (b"plain\r\r\n", &["plain"]),
             (b"a\n\nb\n", &["a", "", "b"]),
+            (b"two\nclean\n", &["two", "clean"]),
+            (b"\n", &[""]),
             (b"10%\r20%", &["10%^M20%"]),
             (b"nul\0del\x7f", &["nul^@del^?"]),
             (b"\x1b[1;31mred\x1b[0m\ttab", &["\x1b[1;31mred\x1b[0m\ttab"]),
@@ -162,7 +203,9 @@ mod tests {
         // Four-byte characters: 10 000 falls between two of them, 9 999 (after an "x") does not.
         assert_eq!(sizes("😀".repeat(5_000)), [10_000, 10_000]);
         assert_eq!(sizes(format!("x{}", "😀".repeat(2_500))), [9_997, 4]);
+        assert_eq!(sizes(format!("{}\nx\n", "x".repeat(10_001))), [10_000, 1, 1]);
         assert_eq!(texts(vec![b'x'; 1 << 20]).len(), 105);
+        assert_eq!(texts("short\n".repeat(100_000)).len(), 100_000);
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! The cell on the fake engine, under virtual time: Heroku's traces, adoption, and what no fault
 //! may bring about.
 
+mod usage;
+
 use super::seal::Unsealed;
 use super::{Config, Stop, run};
 use crate::clock::Clock;
-use crate::containers::Usage;
 use crate::fake::{Behaviour, Call, Fake, Fault, desired};
 use crate::restart::Backoff;
 use crate::spec::{Desired, DynoState, EndCause, Observed, Slot};
@@ -223,37 +224,6 @@ async fn r12_kills_thirty_seconds_after_sigterm() {
             "heroku[worker.1]: Process exited with status 137",
         ]
     );
-    cell.end(Stop::LeaveDynos).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn memory_is_told_and_ended() {
-    let usage = |rss_mib: u64, swap_mib: u64| Usage {
-        memory_rss_bytes: rss_mib << 20,
-        memory_swap_bytes: swap_mib << 20,
-        ..Usage::default()
-    };
-    let machine = Machine::new(Behaviour { usage: usage(512, 8), ..Behaviour::default() });
-    let mut cell = machine.cell(desired(1, ["worker.1"]));
-    sleep(SECOND * 45).await;
-    let r14 = "heroku[worker.1]: Error R14 (Memory quota exceeded)";
-    assert_eq!(cell.said().iter().filter(|line| *line == r14).count(), 2);
-    cell.end(Stop::StopDynos).await;
-
-    let machine = Machine::new(Behaviour { usage: usage(512, 600), ..Behaviour::default() });
-    let mut cell = machine.cell(desired(1, ["worker.1"]));
-    cell.until("a crash", |o| o.dynos.values().any(|dyno| dyno.crashes == 1)).await;
-    assert_eq!(
-        cell.said()[3..7],
-        [
-            "heroku[worker.1]: Process running mem=1112MB(217.1%)",
-            "heroku[worker.1]: Error R15 (Memory quota vastly exceeded)",
-            "heroku[worker.1]: Stopping process with SIGKILL",
-            "heroku[worker.1]: Process exited with status 137",
-        ]
-    );
-    let end = cell.observed.borrow().dynos[&slot("worker.1")].last_end.clone().unwrap();
-    assert_eq!(end.cause, EndCause::OutOfMemory);
     cell.end(Stop::LeaveDynos).await;
 }
 
