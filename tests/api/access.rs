@@ -137,6 +137,14 @@ fn expected(of: Of, status: u16, who: &str) -> u16 {
     }
 }
 
+/// Whether a refusal has a word and a sentence; clients of the registry want their own form.
+fn says_why(path: &str, body: &str) -> bool {
+    let told: Value = serde_json::from_str(body).unwrap_or_default();
+    let (told, word) =
+        if path.starts_with("/v2/") { (&told["errors"][0], "code") } else { (&told, "id") };
+    told[word].is_string() && told["message"].is_string()
+}
+
 /// The route tables as the server's own sources have them.
 pub(super) fn routes() -> BTreeSet<(String, String)> {
     let sources = ["api", "registry"].map(|room| {
@@ -226,11 +234,7 @@ fn every_route_for_everybody() {
                     answer.body
                 ));
             }
-            let told: Value = serde_json::from_str(&answer.body).unwrap_or_default();
-            // Clients of the registry want their own form.
-            let told = if path.starts_with("/v2/") { &told["errors"][0] } else { &told };
-            let id = if told["code"].is_string() { &told["code"] } else { &told["id"] };
-            if answer.status >= 400 && !(id.is_string() && told["message"].is_string()) {
+            if answer.status >= 400 && !says_why(&path, &answer.body) {
                 wrong.push(format!("{method} {path} for {who} is not told why: {}", answer.body));
             }
         }

@@ -173,7 +173,9 @@ impl Builder {
         let shared = Arc::clone(&self.shared);
         // All of it in a task of its own: a caller that goes away in the middle must not leave a
         // build that is recorded as running and that nobody runs.
-        self.shared.builds.spawn(async move { shared.build(request, cancel, answer).await });
+        self.shared
+            .builds
+            .spawn(async move { Box::pin(shared.build(request, cancel, answer)).await });
         answered.await.unwrap_or(Err(BuildError::Closed))
     }
 }

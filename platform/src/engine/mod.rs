@@ -72,12 +72,11 @@ impl Containers for Engine {
     async fn start(&self, start: Start) -> Result<Started, StartError> {
         self.admit(&start.spec)?;
         let has_slug = start.spec.slug.is_some();
-        // Boxed, or whoever starts a dyno would hold room for both ways.
         match &self.docker {
             Some(docker) if has_slug && self.chosen == EngineKind::Docker => {
-                Box::pin(docker.start(start)).await
+                docker.start(start).await
             }
-            _ => Box::pin(self.native.start(start)).await,
+            _ => self.native.start(start).await,
         }
     }
 
