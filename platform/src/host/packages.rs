@@ -84,11 +84,11 @@ impl PackagesError {
 
 /// What of the needs this machine lacks.
 pub fn missing() -> Vec<Need> {
-    missing_where(&is_there)
+    missing_of(NEEDS, &is_there)
 }
 
-fn missing_where(is_there: &dyn Fn(&str) -> bool) -> Vec<Need> {
-    NEEDS.iter().filter(|need| !is_there(need.what)).copied().collect()
+fn missing_of(needs: &[Need], is_there: &dyn Fn(&str) -> bool) -> Vec<Need> {
+    needs.iter().filter(|need| !is_there(need.what)).copied().collect()
 }
 
 fn is_there(what: &str) -> bool {
@@ -104,9 +104,14 @@ pub fn require() -> Result<(), PackagesError> {
     if packages.is_empty() { Ok(()) } else { Err(PackagesError::Missing { packages }) }
 }
 
-/// Installs what is missing, saying which package is for what. Does nothing when nothing is.
+/// Installs what the platform lacks, saying which package is for what. Does nothing when nothing is.
 pub fn install(progress: &mut dyn FnMut(&str)) -> Result<(), PackagesError> {
-    let needs = missing();
+    install_of(NEEDS, progress)
+}
+
+/// The same for what only somebody else needs: the rivals of a measurement.
+pub fn install_of(all: &[Need], progress: &mut dyn FnMut(&str)) -> Result<(), PackagesError> {
+    let needs = missing_of(all, &is_there);
     if needs.is_empty() {
         return Ok(());
     }
@@ -140,7 +145,7 @@ pub fn install(progress: &mut dyn FnMut(&str)) -> Result<(), PackagesError> {
         }
     })
     .map_err(|source| PackagesError::Install { packages, source })?;
-    match missing().first() {
+    match missing_of(all, &is_there).first() {
         Some(need) => Err(PackagesError::StillMissing { need: *need }),
         None => Ok(()),
     }
@@ -162,10 +167,10 @@ mod tests {
 
     #[test]
     fn what_is_missing_names_its_package() {
-        let bare = missing_where(&|what| !["nft", "mkfs.ext4"].contains(&what));
+        let bare = missing_of(NEEDS, &|what| !["nft", "mkfs.ext4"].contains(&what));
         let packages: Vec<_> = bare.iter().map(|need| need.package).collect();
         assert_eq!(packages, ["nftables", "e2fsprogs"]);
-        assert!(missing_where(&|_| true).is_empty());
+        assert!(missing_of(NEEDS, &|_| true).is_empty());
     }
 
     #[test]

@@ -5,25 +5,24 @@
 //! performance", 2016).
 
 mod caller;
-mod chart;
 mod lives;
 mod watcher;
 
-use super::BenchError;
-use super::figures::{load, milliseconds, quantile, sorted};
+use super::chart::{Axis, Plot, Series};
+use super::figures::{draw, load, milliseconds, quantile, sorted};
 use super::ground::{self, Owner};
+use super::machine::Machine;
+use super::{BenchError, within};
 use crate::cli::say::say;
 use crate::cli::up;
 use crate::config::Config;
 use crate::roles::Running;
 use caller::Caller;
-use chart::{Curve, chart};
 use clap::Args;
 use http::Method;
 use lives::{Lives, Passing, Stage};
 use serde::Serialize;
 use serde_json::json;
-use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -33,7 +32,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
-use watcher::{Machine, Watcher};
+use watcher::Watcher;
 
 /// No app may have more (Heroku Dev Center, "Limits"): there are as many apps as it takes.
 const DYNOS_OF_APP: u32 = 100;
@@ -115,21 +114,17 @@ pub(super) async fn burst(mut config: Config, how: &Burst) -> Result<(), BenchEr
     // What is promised is not what is used: these dynos sleep.
     config.room.memory_percent = u32::MAX;
     config.room.cpu_percent = u32::MAX;
-    // Thousands of dynos would outlive a measurement that is only killed.
-    let mut signals = up::Signals::watch()?;
+    // Thousands of dynos would outlive a measurement that is only interrupted.
     let running = up::start(config).await?;
-    let measured = tokio::select! {
-        measured = measure(&running, room.path(), how) => measured,
-        _ = signals.next() => Err(BenchError::at("go on")(io::ErrorKind::Interrupted)),
-    };
+    let measured = within(measure(&running, room.path(), how)).await;
     say!("       Tearing down");
     running.stop(true).await;
-    let (report, curves) = measured?;
+    let (report, series) = measured?;
     show(&report);
     if let Some(path) = &how.svg {
         let title = format!("{} tasks and {} dynos", how.tasks, how.dynos);
-        let step = format!("write {}", path.display());
-        fs::write(path, chart(&title, &curves)).map_err(BenchError::at(step))?;
+        let plot = Plot { title, x: Axis::Linear("s"), y: Axis::Linear(""), series };
+        draw(path, &[plot])?;
     }
     match &how.json {
         Some(path) => super::figures::write(path, &report),
@@ -141,7 +136,7 @@ async fn measure(
     running: &Running,
     room: &Path,
     how: &Burst,
-) -> Result<(Report, Vec<Curve>), BenchError> {
+) -> Result<(Report, Vec<Series>), BenchError> {
     let owner = Owner::of(running)?;
     let (apps, token) = (deploy(&owner, room, how).await?, owner.token);
     let load_before = load();
@@ -294,11 +289,10 @@ fn kib(bytes: u64) -> f64 {
     bytes as f64 / 1024.0
 }
 
-fn curves(tasks: &Lives, dynos: &Lives) -> Vec<Curve> {
-    let of = |whose: &str, lives: &Lives, stages: &[Stage]| -> Vec<Curve> {
-        let curve = |stage: &Stage| Curve {
-            name: format!("{whose} {}", stage.name()),
-            times_s: lives.curve(*stage),
+fn curves(tasks: &Lives, dynos: &Lives) -> Vec<Series> {
+    let of = |whose: &str, lives: &Lives, stages: &[Stage]| -> Vec<Series> {
+        let curve = |stage: &Stage| {
+            Series::counted(format!("{whose} {}", stage.name()), &lives.curve(*stage))
         };
         stages.iter().map(curve).collect()
     };
