@@ -10,7 +10,7 @@ use super::{BenchError, within};
 use crate::cli::say::say;
 use crate::config::Config;
 use clap::Args;
-use lathe_dynos::class::{Class, SHARES_OF_CPU};
+use lathe_dynos::class::{Class, Classes as Table, SHARES_OF_CPU};
 use lathe_dynos::governor::setting::Setting;
 use promise::{DISTURBANCE, Hog, Verdict, shares};
 use serde::Serialize;
@@ -75,7 +75,7 @@ struct Scene {
 pub(super) async fn classes(config: &Config, how: &Classes) -> Result<(), BenchError> {
     let before = load();
     let cpus = available_parallelism().map_or(1, std::num::NonZero::get);
-    let (classes, absent) = choose(config, &how.classes, cpus);
+    let (classes, absent) = choose(&config.classes, &how.classes, cpus);
     let yard = Yard::open(config).await?;
     let scenes = scenes(&classes, how.copies);
     let measured = within(async {
@@ -93,12 +93,12 @@ pub(super) async fn classes(config: &Config, how: &Classes) -> Result<(), BenchE
 }
 
 /// The classes there are; those that need more CPUs to themselves than can be spared are absent.
-fn choose(config: &Config, names: &[String], cpus: usize) -> (Vec<Class>, Vec<(String, String)>) {
+fn choose(all: &Table, names: &[String], cpus: usize) -> (Vec<Class>, Vec<(String, String)>) {
     let (mut classes, mut absent) = (Vec::new(), Vec::new());
     // One is left to those that share.
     let mut free = cpus.saturating_sub(1);
     for name in names {
-        let Some(class) = config.classes.named(name) else {
+        let Some(class) = all.named(name) else {
             absent.push((name.clone(), "there is no such class".into()));
             continue;
         };
@@ -267,11 +267,10 @@ fn show(report: &Report, how: &Classes) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lathe_dynos::class::Classes;
 
     #[test]
     fn promises_follow_weights_quotas_and_cpus_of_ones_own() {
-        let all = Classes::standard();
+        let all = Table::standard();
         let named = |names: &[&str]| names.iter().map(|name| all.named(name).unwrap()).collect();
         for (names, setting, cpus, expected) in [
             (&["Eco"][..], Setting::Off, 2, &[1.0][..]),
@@ -288,9 +287,8 @@ mod tests {
 
     #[test]
     fn a_class_that_leaves_no_cpu_to_the_others_is_absent() {
-        let config = Config::default();
         let names = ["performance-1x", "performance-2x", "none"].map(str::to_owned);
-        let (chosen, absent) = choose(&config, &names, 2);
+        let (chosen, absent) = choose(&Table::standard(), &names, 2);
         assert_eq!(chosen.len(), 1);
         assert_eq!(absent.len(), 2, "{absent:?}");
     }

@@ -196,7 +196,7 @@ impl Phases {
         let tick = TICK.as_secs_f64();
         // The burst is over with the first look at which nothing is left.
         let end = points.iter().position(|point| point.held)?;
-        let begin = (0..end).rev().take_while(|at| uses(points, *at) > baseline).last()?;
+        let begin = (0..end).find(|at| uses(points, *at) > baseline)?;
         let rests = |at: &usize| uses(points, *at) < baseline / 20.0;
         let rest = (end..points.len()).find(rests)?;
         let (first, emptied, eased) = (points[begin], points[end], points[rest]);

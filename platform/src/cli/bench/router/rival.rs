@@ -68,11 +68,15 @@ impl Places {
     }
 }
 
-/// A program on these CPUs (`taskset` is essential in Debian).
+/// A program on these CPUs, which ends when we do, however that is (`setpriv` and `taskset` are of
+/// util-linux, without which there is no Debian).
 pub(super) fn on(cpus: Option<&String>, program: &Path) -> Command {
-    let Some(cpus) = cpus else { return Command::new(program) };
-    let mut command = Command::new("taskset");
-    command.args(["--cpu-list", cpus]).arg(program);
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "TERM"]);
+    if let Some(cpus) = cpus {
+        command.args(["taskset", "--cpu-list", cpus]);
+    }
+    command.arg(program);
     command
 }
 
