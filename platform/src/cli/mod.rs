@@ -194,6 +194,10 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
             bench::serve_limit(&dir, own_network)?;
             return Ok(ExitCode::SUCCESS);
         }
+        Command::Bench(bench::Bench::Work(what)) => {
+            bench::work(&what)?;
+            return Ok(ExitCode::SUCCESS);
+        }
         _ => {}
     }
     let flags = Flags { data: cli.data, config: cli.config, set: cli.set };

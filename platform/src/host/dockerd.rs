@@ -55,7 +55,7 @@ pub fn install(progress: &mut dyn FnMut(&str)) -> Result<(), DockerdError> {
     // Before the package: it starts the daemon at once, and containers of others that it has by
     // the time its settings change would end.
     write_settings(Path::new(SETTINGS)).map_err(DockerdError::Settings)?;
-    packages::install_all(&[PACKAGE], progress)?;
+    packages::install_of(&[PACKAGE], progress)?;
     let (program, words) = if Path::new("/run/systemd/system").exists() {
         ("systemctl", ["enable", "--now", "docker"].as_slice())
     } else {

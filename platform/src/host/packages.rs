@@ -104,17 +104,14 @@ pub fn require() -> Result<(), PackagesError> {
     if packages.is_empty() { Ok(()) } else { Err(PackagesError::Missing { packages }) }
 }
 
-/// Installs what is missing, saying which package is for what. Does nothing when nothing is.
+/// Installs what the platform lacks, saying which package is for what. Does nothing when nothing is.
 pub fn install(progress: &mut dyn FnMut(&str)) -> Result<(), PackagesError> {
-    install_all(NEEDS, progress)
+    install_of(NEEDS, progress)
 }
 
-/// The same for other needs.
-pub(super) fn install_all(
-    wanted: &[Need],
-    progress: &mut dyn FnMut(&str),
-) -> Result<(), PackagesError> {
-    let needs = missing_of(wanted, &is_there);
+/// The same for what only somebody else needs: the rivals of a measurement.
+pub fn install_of(all: &[Need], progress: &mut dyn FnMut(&str)) -> Result<(), PackagesError> {
+    let needs = missing_of(all, &is_there);
     if needs.is_empty() {
         return Ok(());
     }
@@ -148,7 +145,7 @@ pub(super) fn install_all(
         }
     })
     .map_err(|source| PackagesError::Install { packages, source })?;
-    match missing_of(wanted, &is_there).first() {
+    match missing_of(all, &is_there).first() {
         Some(need) => Err(PackagesError::StillMissing { need: *need }),
         None => Ok(()),
     }

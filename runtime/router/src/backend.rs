@@ -1,9 +1,10 @@
 //! One dyno as the router sees it: its address, its quarantine, its idle connections.
 
 use crate::Target;
+use crate::in_flight::{Counter, InFlight, Visit};
 use crate::upload::Upload;
 use hyper::client::conn::http1::SendRequest;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Kept across route tables for as long as the dyno is in them; keyed by the dyno's identity, so
@@ -13,6 +14,8 @@ pub(crate) struct Backend {
     pub(crate) target: Target,
     quarantined_until: Mutex<Option<Instant>>,
     idle: Mutex<Vec<Idle>>,
+    /// Looked up with its first request.
+    in_flight: OnceLock<Counter>,
 }
 
 #[derive(Debug)]
@@ -23,7 +26,13 @@ struct Idle {
 
 impl Backend {
     pub(crate) fn new(target: Target) -> Self {
-        Self { target, quarantined_until: Mutex::default(), idle: Mutex::default() }
+        let (quarantined_until, idle) = (Mutex::default(), Mutex::default());
+        Self { target, quarantined_until, idle, in_flight: OnceLock::new() }
+    }
+
+    /// Counts a request for as long as the visit is kept.
+    pub(crate) fn enter(&self, in_flight: &InFlight) -> Visit {
+        self.in_flight.get_or_init(|| in_flight.of(&self.target.dyno)).enter()
     }
 
     pub(crate) fn is_quarantined(&self, now: Instant) -> bool {

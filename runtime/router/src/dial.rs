@@ -4,6 +4,7 @@ use crate::Availability;
 use crate::backend::Backend;
 use crate::exchange::Exchange;
 use crate::fault::Fault;
+use crate::in_flight::{InFlight, Visit};
 use crate::index::App;
 use crate::pick::{self, Attempts, Limits, Step};
 use crate::proxy::Router;
@@ -28,9 +29,9 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    /// The identity of the dyno at the other end.
-    pub(crate) fn dyno(&self) -> &str {
-        &self.backend.target.dyno
+    /// Counts a request at the dyno at the other end.
+    pub(crate) fn enter(&self, in_flight: &InFlight) -> Visit {
+        self.backend.enter(in_flight)
     }
 
     /// Keeps the connection for the next request, if the dyno does.
@@ -157,11 +158,11 @@ async fn open(
         max_idle: router.config.max_idle_per_dyno,
     };
     if may_reuse && let Some(sender) = backend.take_idle(start, router.config.dyno_keep_alive) {
-        exchange.tried(&backend.target.name, Duration::ZERO);
+        exchange.tried(backend, Duration::ZERO);
         return Ok(lease(sender, true));
     }
     let opened = connect(backend, router.config.connect_timeout).await;
-    exchange.tried(&backend.target.name, start.elapsed());
+    exchange.tried(backend, start.elapsed());
     match opened {
         Ok(sender) => {
             backend.clear_quarantine();

@@ -1,21 +1,25 @@
 //! What is known of one request from arrival to end; says it in one log line when it is dropped.
 
-use crate::RouterConfig;
 use crate::access::{self, Access};
+use crate::backend::Backend;
 use crate::fault::Fault;
 use crate::headers;
 use crate::in_flight::Visit;
 use crate::index::Place;
+use crate::proxy::Router;
 use crate::session::Session;
 use http::request::Parts;
 use http::{HeaderValue, Method, Uri};
-use lathe_logs::{AppId, Line, Sender, Source};
-use std::sync::Arc;
+use lathe_logs::{AppId, Line, Source};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
+
+/// Who says the lines: the same for all, and made once.
+static PROCESS: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from("router"));
 
 #[derive(Debug)]
 pub(crate) struct Exchange {
-    logs: Sender,
+    router: Arc<Router>,
     session: Arc<Session>,
     app: AppId,
     protocol: &'static str,
@@ -24,7 +28,8 @@ pub(crate) struct Exchange {
     host: Box<str>,
     pub(crate) request_id: HeaderValue,
     pub(crate) forwarded_for: HeaderValue,
-    dyno: Option<String>,
+    /// The last one that was tried.
+    dyno: Option<Arc<Backend>>,
     connect: Option<Duration>,
     /// When a dyno got the request.
     handed: Option<Instant>,
@@ -49,14 +54,13 @@ impl Exchange {
         host: &str,
         app: AppId,
         session: &Arc<Session>,
-        logs: &Sender,
-        config: &RouterConfig,
+        router: &Arc<Router>,
     ) -> Self {
         Self {
-            logs: logs.clone(),
+            router: Arc::clone(router),
             session: Arc::clone(session),
             app,
-            protocol: config.scheme.as_str(),
+            protocol: router.config.scheme.as_str(),
             method: head.method.clone(),
             uri: head.uri.clone(),
             host: host.into(),
@@ -78,8 +82,8 @@ impl Exchange {
         self.place = Some(place);
     }
 
-    pub(crate) fn tried(&mut self, dyno: &str, connect: Duration) {
-        self.dyno = Some(dyno.to_owned());
+    pub(crate) fn tried(&mut self, dyno: &Arc<Backend>, connect: Duration) {
+        self.dyno = Some(Arc::clone(dyno));
         self.connect = Some(connect);
     }
 
@@ -129,7 +133,7 @@ impl Exchange {
             host: &self.host,
             request_id: self.request_id.as_bytes(),
             forwarded_for: self.forwarded_for.as_bytes(),
-            dyno: self.dyno.as_deref(),
+            dyno: self.dyno.as_ref().map(|dyno| dyno.target.name.as_str()),
             connect: self.connect,
             service: self.handed.map(|handed| now.duration_since(handed)),
             status: fault.map_or(self.status, |fault| fault.row().status),
@@ -140,7 +144,7 @@ impl Exchange {
             app: self.app.clone(),
             time: jiff::Timestamp::now(),
             source: Source::Heroku,
-            process: Arc::from("router"),
+            process: Arc::clone(&PROCESS),
             text,
         }
     }
@@ -148,6 +152,6 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.logs.send(self.line(Instant::now()));
+        self.router.logs.send(self.line(Instant::now()));
     }
 }

@@ -1,9 +1,9 @@
 //! What changes in a head on its way through: hop-by-hop fields go, the router's own come.
 
 use crate::config::Scheme;
+use crate::random;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use std::net::IpAddr;
-use uuid::Uuid;
 
 /// Fields of one connection only (RFC 9110, 7.6.1), and `Proxy`, which CGI-like servers would turn
 /// into `HTTP_PROXY` (httpoxy, CVE-2016-5385).
@@ -58,7 +58,7 @@ pub(crate) fn request_id(headers: &HeaderMap) -> HeaderValue {
         return id.clone();
     }
     let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
-    let text = Uuid::new_v4().hyphenated().encode_lower(&mut text);
+    let text = random::uuid().hyphenated().encode_lower(&mut text);
     HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 

@@ -17,6 +17,7 @@ mod page;
 mod pick;
 mod policy;
 mod proxy;
+mod random;
 mod relay;
 mod reply;
 mod saved;

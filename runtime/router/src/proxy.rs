@@ -62,10 +62,10 @@ pub(crate) async fn serve(
         }
         Err(refusal) => return Ok(send_page(refuse(refusal), true, turn)),
     };
-    let (config, logs) = (&router.config, &router.logs);
+    let config = &router.config;
     let now_ms = u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0);
     config.demand.note(&app.id, now_ms);
-    let mut exchange = Exchange::begin(&asked.head, &host, app.id.clone(), &session, logs, config);
+    let mut exchange = Exchange::begin(&asked.head, &host, app.id.clone(), &session, &router);
     drop(host);
     let answered = match (verdict, app.take_place(config.backlog_per_dyno)) {
         (Err(refusal), _) => Err(Fault::BadRequest(refusal)),

@@ -58,7 +58,7 @@ pub(crate) async fn relay(
     };
     rewrite(&mut head, &provenance, upgrade.is_some());
     let lease = dial(router, app, exchange, repeatable).await?;
-    exchange.handed_over(router.config.in_flight.enter(lease.dyno()), Instant::now());
+    exchange.handed_over(lease.enter(&router.config.in_flight), Instant::now());
     let upload = has_body.then(|| Progress::start(Instant::now()));
     let outgoing = match &upload {
         Some(progress) => Upload::Streaming { body, progress: Arc::clone(progress) },
@@ -69,7 +69,7 @@ pub(crate) async fn relay(
     let answer = match (ask(router, lease, request, upload).await, spare) {
         (Err(Fault::ClosedWithoutResponse), Some(head)) => {
             let lease = dial(router, app, exchange, false).await?;
-            exchange.handed_over(router.config.in_flight.enter(lease.dyno()), Instant::now());
+            exchange.handed_over(lease.enter(&router.config.in_flight), Instant::now());
             ask(router, lease, Request::from_parts(head, Upload::Empty), None).await?
         }
         (answer, _) => answer?,

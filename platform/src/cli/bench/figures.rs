@@ -100,6 +100,19 @@ pub(super) fn quantile(sorted: &[f64], share: f64) -> f64 {
     sorted.get(index).copied().unwrap_or(f64::NAN)
 }
 
+#[expect(clippy::cast_precision_loss, reason = "numbers of samples")]
+pub(super) fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// Coefficient of variation: standard deviation over mean.
+#[expect(clippy::cast_precision_loss, reason = "numbers of samples")]
+pub(super) fn variation(values: &[f64]) -> f64 {
+    let mean = mean(values);
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    (squares / (values.len().max(2) - 1) as f64).sqrt() / mean
+}
+
 /// The machine's load over the last minute.
 pub(super) fn load() -> String {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
@@ -112,6 +125,7 @@ pub(super) fn write(path: &Path, report: &impl Serialize) -> Result<(), BenchErr
         .map_err(BenchError::at(format!("write {}", path.display())))
 }
 
+/// Writes plots as an SVG file.
 pub(super) fn draw(path: &Path, plots: &[Plot]) -> Result<(), BenchError> {
     fs::write(path, page(plots)).map_err(BenchError::at(format!("write {}", path.display())))
 }
@@ -127,5 +141,14 @@ mod tests {
             assert!((quantile(&values, share) - expected).abs() < f64::EPSILON, "{share}");
         }
         assert!(quantile(&[], 0.5).is_nan());
+    }
+
+    #[test]
+    fn variation_has_no_unit() {
+        for scale in [1.0, 1000.0] {
+            let values = [9.0, 10.0, 11.0].map(|value| value * scale);
+            assert!((variation(&values) - 0.1).abs() < 1e-9);
+        }
+        assert!(variation(&[5.0]).abs() < f64::EPSILON);
     }
 }

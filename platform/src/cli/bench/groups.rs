@@ -79,6 +79,14 @@ pub(super) fn cpu_of_thread(pid: u32) -> Option<Duration> {
     stat.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
 }
 
+/// The same of all threads that a process has now.
+pub(super) fn cpu_of_process(pid: u32) -> Option<Duration> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
+    let spent =
+        threads.filter_map(|thread| cpu_of_thread(thread.file_name().to_str()?.parse().ok()?));
+    Some(spent.sum())
+}
+
 fn number(path: &Path) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }

@@ -2,31 +2,41 @@
 
 mod burst;
 mod chart;
+mod classes;
 mod crun;
 mod docker;
 mod figures;
+mod governor;
 mod ground;
 mod groups;
 mod limit;
 mod logs;
+mod machine;
 mod native;
 mod probe;
 mod push;
 mod ready;
+mod router;
 mod slug;
 mod start;
 mod steps;
 mod stress;
+mod variability;
+mod work;
+mod yard;
 
 use super::CliError;
 use super::client::ClientError;
 use super::tour::SampleError;
-use super::up::UpVerbError;
+use super::up::{Signals, UpVerbError};
 use crate::config::Config;
+use crate::host::packages::PackagesError;
+use crate::stack::StackError;
 use clap::Subcommand;
 use lathe_dynos::containers::{EngineError, StartError};
 use lathe_dynos::native::OpenError;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Subcommand)]
@@ -43,6 +53,20 @@ pub(super) enum Bench {
     Slug(slug::Slug),
     /// Log lines from a dyno's pipe to a drain, every one accounted for, beside rsyslog
     Logs(logs::Logs),
+    /// Requests a second, CPU and time of each through the router, beside nginx and HAProxy
+    Router(router::Router),
+    /// Hogs of several classes at once: what each gets beside what it was promised
+    Classes(classes::Classes),
+    /// What governing many dynos costs, and one dyno's balance beside its terms and its use
+    Governor(governor::Governor),
+    /// How much the time of a request varies by class, neighbours and CPU credits
+    Variability(variability::Variability),
+    /// The measured process of `bench router`
+    #[command(hide = true)]
+    RouterOwn { backend: SocketAddr },
+    /// What the dynos of a measurement run
+    #[command(hide = true, subcommand)]
+    Work(work::Work),
     /// The measured process of `bench logs`
     #[command(hide = true)]
     LogsHub { drain: String },
@@ -85,6 +109,10 @@ pub enum BenchError {
     Client(#[from] ClientError),
     #[error("the sample cannot be pushed")]
     Sample(#[from] SampleError),
+    #[error("there is no base stack")]
+    Stack(#[from] StackError),
+    #[error("the rivals are not here")]
+    Packages(#[from] PackagesError),
     #[error("the program to be timed is not made for this processor")]
     Processor,
 }
@@ -100,6 +128,8 @@ impl BenchError {
             Self::Docker { .. } => "Unset DOCKER_HOST, or stop the daemon, to measure without it.",
             Self::Processor => "Measure on x86_64.",
             Self::Up(error) => return error.remedy(),
+            Self::Stack(error) => return error.remedy(),
+            Self::Packages(error) => return error.remedy(),
             _ => "Containers need root; `lathe doctor` checks the machine and says how to mend it.",
         }
         .into()
@@ -109,6 +139,20 @@ impl BenchError {
 /// The limit runs before there is any thread, since it forks.
 pub(super) fn serve_limit(dir: &Path, own_network: bool) -> Result<(), BenchError> {
     limit::serve(dir, own_network)
+}
+
+/// What runs in a dyno has no configuration.
+pub(super) fn work(what: &work::Work) -> Result<(), BenchError> {
+    work::work(what)
+}
+
+/// Measures until that is done or a signal comes: whoever has started something ends it either way.
+async fn within<T>(measure: impl Future<Output = Result<T, BenchError>>) -> Result<T, BenchError> {
+    let mut signals = Signals::watch()?;
+    tokio::select! {
+        measured = measure => measured,
+        _ = signals.next() => Err(BenchError::at("go on")(io::ErrorKind::Interrupted)),
+    }
 }
 
 pub(super) fn bench(config: Config, what: &Bench) -> Result<(), CliError> {
@@ -132,7 +176,21 @@ pub(super) fn bench(config: Config, what: &Bench) -> Result<(), CliError> {
         Bench::Slug(how) => slug::slug(how)?,
         Bench::Logs(how) => logs::logs(how)?,
         Bench::LogsHub { drain } => super::runtime()?.block_on(logs::serve(drain))?,
-        Bench::Limit { .. } => {}
+        Bench::Router(how) => router::router(how)?,
+        Bench::RouterOwn { backend } => super::runtime()?.block_on(router::serve(*backend))?,
+        Bench::Classes(how) => {
+            super::init_log(&config.log);
+            super::runtime()?.block_on(classes::classes(&config, how))?;
+        }
+        Bench::Governor(how) => {
+            super::init_log(&config.log);
+            super::runtime()?.block_on(governor::governor(&config, how))?;
+        }
+        Bench::Variability(how) => {
+            super::init_log(&config.log);
+            super::runtime()?.block_on(variability::variability(&config, how))?;
+        }
+        Bench::Limit { .. } | Bench::Work(_) => {}
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use super::ready::Ready;
 use super::{BenchError, groups, probe};
 use lathe_dynos::class::{Capacity, Class, Classes};
 use lathe_dynos::containers::{Containers, Start, Stdio};
-use lathe_dynos::native::{NativeConfig, NativeEngine, Network};
+use lathe_dynos::native::{NativeConfig, NativeEngine, Network, OpenSlug};
 use lathe_dynos::spec::{DynoId, DynoSpec};
 use lathe_logs::AppId;
 use lathe_slug::SlugId;
@@ -74,25 +74,11 @@ impl Native {
     /// Opens an engine beside whatever runs on this machine, and warms it: the slug is unpacked
     /// by a first dyno, which also tells where to look.
     pub(super) async fn open(ready: &Ready) -> Result<Self, BenchError> {
-        let process = std::process::id();
-        let network = format!("10.213.{}.0/24", process % 256);
-        let config = NativeConfig {
-            dir: ready.dir.join("cell"),
-            instance: format!("b{:05}", process % 100_000),
-            network: network.parse::<Network>().map_err(|error| BenchError::Step {
-                step: format!("use the network {network}"),
-                source: std::io::Error::other(error),
-            })?,
-            lathe: std::env::current_exe().map_err(BenchError::at("find this program"))?,
-            resolv_conf: None,
-            limits: lathe_slug::UnpackLimits::default(),
-            capacity: Capacity::UNLIMITED,
-        };
         let archive = ready.slug.archive.clone();
         let open = move |_| -> std::io::Result<Box<dyn std::io::Read + Send>> {
             Ok(Box::new(Cursor::new(archive.clone())))
         };
-        let engine = NativeEngine::open(config, Box::new(open)).await?;
+        let engine = engine(ready.dir.join("cell"), Box::new(open)).await?;
         let class = Classes::standard().named(SIZE).ok_or_else(|| BenchError::Step {
             step: format!("find the size {SIZE}"),
             source: std::io::ErrorKind::NotFound.into(),
@@ -217,6 +203,26 @@ impl Native {
             dyno: groups::cpu(group)?,
         })
     }
+}
+
+/// An engine in a directory of its own, beside whatever runs on this machine.
+pub(super) async fn engine(dir: PathBuf, slugs: OpenSlug) -> Result<NativeEngine, BenchError> {
+    let process = std::process::id();
+    // 4096 addresses, other ones than those of the next measurement.
+    let network = format!("10.{}.{}.0/20", 214 + process / 16 % 8, process % 16 * 16);
+    let config = NativeConfig {
+        dir,
+        instance: format!("b{:05}", process % 100_000),
+        network: network.parse::<Network>().map_err(|error| BenchError::Step {
+            step: format!("use the network {network}"),
+            source: std::io::Error::other(error),
+        })?,
+        lathe: std::env::current_exe().map_err(BenchError::at("find this program"))?,
+        resolv_conf: None,
+        limits: lathe_slug::UnpackLimits::default(),
+        capacity: Capacity::UNLIMITED,
+    };
+    Ok(NativeEngine::open(config, slugs).await?)
 }
 
 struct Launched {

@@ -8,10 +8,11 @@ mod caller;
 mod lives;
 mod watcher;
 
-use super::BenchError;
 use super::chart::{Axis, Plot, Series};
 use super::figures::{draw, load, milliseconds, quantile, sorted};
 use super::ground::{self, Owner};
+use super::machine::Machine;
+use super::{BenchError, within};
 use crate::cli::say::say;
 use crate::cli::up;
 use crate::config::Config;
@@ -31,7 +32,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
-use watcher::{Machine, Watcher};
+use watcher::Watcher;
 
 /// No app may have more (Heroku Dev Center, "Limits"): there are as many apps as it takes.
 pub(super) const DYNOS_OF_APP: u32 = 100;
@@ -113,13 +114,9 @@ pub(super) async fn burst(mut config: Config, how: &Burst) -> Result<(), BenchEr
     // What is promised is not what is used: these dynos sleep.
     config.room.memory_percent = u32::MAX;
     config.room.cpu_percent = u32::MAX;
-    // Thousands of dynos would outlive a measurement that is only killed.
-    let mut signals = up::Signals::watch()?;
+    // Thousands of dynos would outlive a measurement that is only interrupted.
     let running = up::start(config).await?;
-    let measured = tokio::select! {
-        measured = measure(&running, room.path(), how) => measured,
-        _ = signals.next() => Err(BenchError::at("go on")(io::ErrorKind::Interrupted)),
-    };
+    let measured = within(measure(&running, room.path(), how)).await;
     say!("       Tearing down");
     running.stop(true).await;
     let (report, series) = measured?;
