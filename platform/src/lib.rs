@@ -11,6 +11,7 @@ pub mod control;
 pub mod endpoints;
 pub mod git;
 pub mod host;
+mod inherited;
 pub mod roles;
 pub mod services;
 pub mod stack;

@@ -9,6 +9,7 @@ use super::env::EnvError;
 use super::inputs::InputsError;
 use super::install::InstallError;
 use super::release_diff::ReleaseDiffError;
+use super::router::RouterVerbError;
 use super::selftest::SelftestError;
 use super::slug::SlugVerbError;
 use super::token::TokenError;
@@ -69,6 +70,8 @@ pub enum CliError {
     Client(#[from] ClientError),
     #[error(transparent)]
     Spawner(#[from] SpawnerError),
+    #[error(transparent)]
+    Router(#[from] RouterVerbError),
 }
 
 impl CliError {
@@ -96,7 +99,7 @@ impl CliError {
             Self::Client(_) => {
                 "The answer says what is wrong; `lathe doctor` checks the machine.".into()
             }
-            Self::Spawner(_) => "The platform starts it again by itself.".into(),
+            Self::Spawner(_) | Self::Router(_) => "The platform starts it again by itself.".into(),
         }
     }
 
@@ -119,7 +122,8 @@ impl CliError {
             | Self::Packages(_)
             | Self::Install(_)
             | Self::Up(_)
-            | Self::Spawner(_) => 71,
+            | Self::Spawner(_)
+            | Self::Router(_) => 71,
             Self::Workshop(_)
             | Self::Backup(_)
             | Self::Bench(_)

@@ -2,6 +2,7 @@
 
 use crate::loss::Loss;
 use crate::{AppId, Ledger, Line};
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -56,6 +57,13 @@ impl Sender {
         self.hand_over(line);
     }
 
+    /// Counts lines as lost that should have come here, `since` the first of them.
+    pub fn lost(&self, app: &AppId, lines: u64, since: Timestamp) {
+        self.count(app, lines);
+        self.dropped.fetch_add(lines, Ordering::Relaxed);
+        self.losses.add(app, lines, since);
+    }
+
     /// The same for several lines of one app, counted at once.
     pub fn send_all(&self, app: &AppId, lines: impl ExactSizeIterator<Item = Line>) {
         self.count(app, lines.len() as u64);
@@ -72,7 +80,7 @@ impl Sender {
         use mpsc::error::TrySendError::{Closed, Full};
         if let Err(Full(line) | Closed(line)) = self.lines.try_send(line) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
-            self.losses.add(line);
+            self.losses.add(&line.app, 1, line.time);
         }
     }
 
@@ -93,7 +101,7 @@ impl Receiver {
     }
 
     /// Waits for at least one line and moves up to `limit` into `batch`; 0 when the queue has ended.
-    pub(crate) async fn recv_many(&mut self, batch: &mut Vec<Line>, limit: usize) -> usize {
+    pub async fn recv_many(&mut self, batch: &mut Vec<Line>, limit: usize) -> usize {
         self.lines.recv_many(batch, limit).await
     }
 
@@ -106,6 +114,12 @@ impl Receiver {
         self.ledger.clone()
     }
 
+    /// Lines lost since the last call, by app, and since when.
+    pub fn losses(&self) -> Vec<(AppId, u64, Timestamp)> {
+        let losses = self.take_losses().into_iter();
+        losses.filter_map(|(app, mut loss)| loss.take().map(|(n, since)| (app, n, since))).collect()
+    }
+
     /// The losses since the last call, by app.
     pub(crate) fn take_losses(&self) -> BTreeMap<AppId, Loss> {
         std::mem::take(&mut *self.losses.0.lock().unwrap_or_else(PoisonError::into_inner))
@@ -113,10 +127,10 @@ impl Receiver {
 }
 
 impl Losses {
-    fn add(&self, line: Line) {
+    fn add(&self, app: &AppId, lines: u64, since: Timestamp) {
         let mut apps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if apps.len() < LOSING_APPS_MAX || apps.contains_key(&line.app) {
-            apps.entry(line.app).or_default().add(1, line.time);
+        if apps.len() < LOSING_APPS_MAX || apps.contains_key(app) {
+            apps.entry(app.clone()).or_default().add(lines, since);
         }
     }
 }
@@ -126,7 +140,6 @@ mod tests {
     use super::*;
     use crate::Source;
     use bytes::Bytes;
-    use jiff::Timestamp;
 
     #[test]
     fn a_full_queue_drops_and_counts_by_app() {
@@ -142,13 +155,15 @@ mod tests {
             sender.send(line("a", second));
         }
         sender.send(line("b", 9));
-        assert_eq!(sender.dropped(), 4);
+        sender.lost(&AppId::new("c"), 7, Timestamp::constant(8, 0));
+        assert_eq!(sender.dropped(), 4 + 7);
         let losses = receiver.take_losses();
         assert_eq!(
             losses[&AppId::new("a")],
             Loss { lines: 3, since: Some(Timestamp::constant(2, 0)) }
         );
         assert_eq!(losses[&AppId::new("b")].lines, 1);
+        assert_eq!(losses[&AppId::new("c")].lines, 7);
         assert!(receiver.take_losses().is_empty());
         assert_eq!((0..3).filter(|_| receiver.try_recv().is_ok()).count(), 2);
     }

@@ -3,6 +3,7 @@
 use super::berths::Berths;
 use super::cgroup::Cgroups;
 use super::cpuset::CpuSets;
+use super::grants::Grants;
 use super::link::Link;
 use super::open::{self, NativeConfig, OpenError};
 use super::record::{Files, Record};
@@ -92,6 +93,13 @@ impl NativeEngine {
         &self.shared
     }
 
+    /// Starts a dyno of the platform's own app with what only that app may have.
+    pub async fn start_with(&self, start: Start, grants: Grants) -> Result<Started, StartError> {
+        // A task of its own: a start that nobody waits for any more is still finished or undone.
+        let started = tokio::spawn(starting::start(Arc::clone(&self.shared), start, grants)).await;
+        started.unwrap_or(Err(StartError::Engine(EngineError::Gone)))
+    }
+
     /// Closes the engine. With `stop_dynos` nothing is left on the machine but unpacked slugs:
     /// every dyno is killed, the spawner ends, firewall and control groups are removed.
     pub async fn close(&self, stop_dynos: bool) -> Result<(), OpenError> {
@@ -176,9 +184,7 @@ impl Shared {
 
 impl Containers for NativeEngine {
     async fn start(&self, start: Start) -> Result<Started, StartError> {
-        // A task of its own: a start that nobody waits for any more is still finished or undone.
-        let started = tokio::spawn(starting::start(Arc::clone(&self.shared), start)).await;
-        started.unwrap_or(Err(StartError::Engine(EngineError::Gone)))
+        self.start_with(start, Grants::NONE).await
     }
 
     async fn list(&self) -> Result<Vec<Known>, EngineError> {

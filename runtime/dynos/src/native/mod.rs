@@ -24,6 +24,7 @@ mod cpuset;
 mod engine;
 mod exits;
 mod firewall;
+mod grants;
 mod image;
 mod keeper;
 mod launch;
@@ -48,6 +49,7 @@ mod wire;
 
 pub use address::{Network, ParseNetworkError};
 pub use engine::NativeEngine;
+pub use grants::Grants;
 pub use open::{NativeConfig, OpenError};
 pub use slugs::OpenSlug;
 pub use sockets::{KeptSocket, let_go};

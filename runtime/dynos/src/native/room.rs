@@ -4,7 +4,7 @@ use super::berths::BerthId;
 use super::engine::{Dyno, Shared, State};
 use super::record::Record;
 use crate::class::{Capacity, Demand, Shortage, Want};
-use crate::spec::DynoId;
+use crate::spec::{DynoId, SYSTEM_APP};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 type Dynos = BTreeMap<DynoId, Dyno>;
@@ -14,10 +14,13 @@ type Dynos = BTreeMap<DynoId, Dyno>;
 /// Dynos of one app and one name are one place: a new release's `web.1` starts beside the old
 /// one, and takes its room and its CPUs over.
 pub(super) fn find(shared: &Shared, dynos: &Dynos, new: &Record) -> Result<Vec<u32>, Shortage> {
+    if is_ours(new) {
+        return Ok(Vec::new());
+    }
     let class = &new.spec.class;
     let mut places: HashMap<(&str, &str), Demand> = HashMap::new();
     let mut inherited = None;
-    for record in living(dynos) {
+    for record in living(dynos).filter(|record| !is_ours(record)) {
         let place = (record.spec.app.as_str(), record.spec.name.as_str());
         if place == (new.spec.app.as_str(), new.spec.name.as_str()) {
             inherited = Some(&record.cpus).filter(|cpus| !cpus.is_empty());
@@ -47,6 +50,11 @@ pub(super) fn find(shared: &Shared, dynos: &Dynos, new: &Record) -> Result<Vec<u
 fn capacity(shared: &Shared) -> Capacity {
     let capacity = shared.config.capacity;
     Capacity { own_cpus: capacity.own_cpus.min(shared.cpusets.count()), ..capacity }
+}
+
+/// What the platform itself takes is not promised to anybody: the capacity leaves it out.
+fn is_ours(record: &Record) -> bool {
+    record.spec.app.as_str() == SYSTEM_APP
 }
 
 fn living(dynos: &Dynos) -> impl Iterator<Item = &Record> {
