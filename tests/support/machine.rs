@@ -10,6 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+/// The app of the platform's own dynos.
+const SYSTEM_APP: &str = "lathe";
+
 /// A running dyno as its record and the kernel tell.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Dyno {
@@ -32,9 +35,24 @@ impl Dyno {
 }
 
 impl Platform {
-    /// The dynos that run, by name; read from the engine's records, whether or not anybody
+    /// The dynos of apps that run, by name; read from the engine's records, whether or not anybody
     /// watches them.
     pub fn dynos(&self) -> Vec<Dyno> {
+        self.all_dynos().into_iter().filter(|dyno| dyno.app != SYSTEM_APP).collect()
+    }
+
+    /// The processes that route requests: the one that serves, and those that finish what they had.
+    pub fn routers(&self) -> Vec<u32> {
+        let routers = self.all_dynos().into_iter().filter(|dyno| dyno.app == SYSTEM_APP);
+        let children = |dyno: Dyno| {
+            let path = format!("/proc/{0}/task/{0}/children", dyno.pid);
+            let pids = std::fs::read_to_string(path).unwrap_or_default();
+            pids.split_ascii_whitespace().next().and_then(|pid| pid.parse().ok())
+        };
+        routers.filter_map(children).collect()
+    }
+
+    fn all_dynos(&self) -> Vec<Dyno> {
         let Ok(entries) = std::fs::read_dir(self.data().join("cell/dynos")) else {
             return Vec::new();
         };
@@ -85,7 +103,7 @@ impl Platform {
     /// once, and with them every mount, network and control group that they kept alive. The next
     /// start is told of another boot by the file in which the engine keeps the kernel's boot id.
     pub fn reboot(&mut self) {
-        let dynos = self.dynos();
+        let dynos = self.all_dynos();
         let spawner = self.spawner_pid();
         self.kill();
         signal(spawner, "KILL");
@@ -93,7 +111,7 @@ impl Platform {
             signal(dyno.pid, "KILL");
         }
         crate::until("everything is dead", Duration::from_secs(10), || {
-            self.dynos().is_empty().then_some(())
+            self.all_dynos().is_empty().then_some(())
         });
         // First processes that waited for a dyno die with the spawner.
         crate::until("no control group is left", Duration::from_secs(10), || {

@@ -39,6 +39,7 @@ pub struct Platform {
     _dir: Option<TempDir>,
     network: String,
     settings: Vec<String>,
+    program: PathBuf,
 }
 
 impl Platform {
@@ -72,6 +73,7 @@ impl Platform {
             _dir: dir,
             network: unique_network(),
             settings: settings.iter().map(|s| (*s).to_owned()).collect(),
+            program: lathe(),
         };
         platform.up();
         platform
@@ -100,9 +102,14 @@ impl Platform {
         self.settings.push(setting.to_owned());
     }
 
+    /// Another `lathe` for the next start, as an upgrade brings one.
+    pub fn upgrade(&mut self, program: &Path) {
+        program.clone_into(&mut self.program);
+    }
+
     /// `lathe` with this platform's settings.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(lathe());
+        let mut command = Command::new(&self.program);
         command.arg("--data").arg(&self.data);
         let network = format!("network={}", self.network);
         let free = ["api_tls", "api_plain", "rendezvous", "router"]

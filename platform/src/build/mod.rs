@@ -8,7 +8,6 @@ mod compile;
 mod dyno;
 mod error;
 mod export;
-mod inherited;
 mod launch;
 mod rebuild;
 mod transcript;

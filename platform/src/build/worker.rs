@@ -1,6 +1,6 @@
 //! The program of a build dyno: the compiler between the pipes that its builder holds.
 
-use super::inherited;
+use crate::inherited;
 use lathe_compiler::{Cancel, Job, Transcript, run_worker};
 use nix::unistd::getuid;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -44,7 +44,7 @@ pub fn main() -> u8 {
 /// Takes the pipes and clears the disk: an interrupted build leaves its source, any build may leave
 /// files about, and only what is `kept` is meant to last.
 fn begin(kept: &[&Path]) -> Result<(File, File), WorkerError> {
-    let pipes = inherited::pipes().map_err(WorkerError::Pipes)?;
+    let pipes = inherited::pair().map_err(WorkerError::Pipes)?;
     // Programs of the build run as the same user: they may not look into this process.
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(|error| WorkerError::Pipes(error.into()))?;

@@ -9,6 +9,7 @@ use super::env::EnvError;
 use super::inputs::InputsError;
 use super::install::InstallError;
 use super::release_diff::ReleaseDiffError;
+use super::router::RouterVerbError;
 use super::selftest::SelftestError;
 use super::slug::SlugVerbError;
 use super::token::TokenError;
@@ -72,6 +73,8 @@ pub enum CliError {
     Client(#[from] ClientError),
     #[error(transparent)]
     Spawner(#[from] SpawnerError),
+    #[error(transparent)]
+    Router(#[from] RouterVerbError),
 }
 
 impl CliError {
@@ -100,7 +103,7 @@ impl CliError {
             Self::Client(_) => {
                 "The answer says what is wrong; `lathe doctor` checks the machine.".into()
             }
-            Self::Spawner(_) => "The platform starts it again by itself.".into(),
+            Self::Spawner(_) | Self::Router(_) => "The platform starts it again by itself.".into(),
         }
     }
 
@@ -124,7 +127,8 @@ impl CliError {
             | Self::Dockerd(_)
             | Self::Install(_)
             | Self::Up(_)
-            | Self::Spawner(_) => 71,
+            | Self::Spawner(_)
+            | Self::Router(_) => 71,
             Self::Workshop(_)
             | Self::Backup(_)
             | Self::Bench(_)

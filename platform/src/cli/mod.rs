@@ -17,6 +17,7 @@ mod install;
 mod logs;
 mod release_diff;
 mod rescue;
+mod router;
 mod say;
 mod selftest;
 mod settings;
@@ -169,6 +170,9 @@ enum Command {
         #[arg(long)]
         dir: PathBuf,
     },
+    /// The router, in a dyno of the platform's own; the platform runs it
+    #[command(hide = true)]
+    Router(router::Router),
     /// The compiler in a build dyno; the platform runs it
     #[command(hide = true)]
     CompileWorker,
@@ -187,6 +191,10 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
     match cli.command {
         Command::Spawner { dir } => {
             spawner::run(&dir)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Router(what) => {
+            router::route(what)?;
             return Ok(ExitCode::SUCCESS);
         }
         Command::CompileWorker => return Ok(ExitCode::from(build::worker::main())),
@@ -243,7 +251,10 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Settings => settings::list(&config),
         Command::Stacks => stacks::list(&config)?,
         Command::StacksBuild => stacks::build(&config)?,
-        Command::Spawner { .. } | Command::CompileWorker | Command::Bench(_) => {}
+        Command::Spawner { .. }
+        | Command::Router(_)
+        | Command::CompileWorker
+        | Command::Bench(_) => {}
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -27,6 +27,7 @@ pub struct Config {
     /// The one directory that holds everything the platform must not lose.
     pub data: PathBuf,
     pub listen: Listen,
+    pub router: RouterPlace,
     /// The host name in URLs given to clients.
     pub api_host: String,
     /// An app's URL is `http://NAME.<apps_domain>`.
@@ -57,6 +58,26 @@ pub struct Config {
     pub free_disk_floor_bytes: u64,
     /// Where a service manager waits to hear that we are ready.
     pub notify_socket: Option<String>,
+}
+
+/// Where the router runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RouterPlace {
+    /// In a dyno of the platform's own, which outlives the platform's process.
+    Apart,
+    /// In the platform's process.
+    Inside,
+}
+
+impl RouterPlace {
+    const ALL: [(&str, Self); 2] = [("apart", Self::Apart), ("inside", Self::Inside)];
+}
+
+impl fmt::Display for RouterPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = Self::ALL.iter().find(|(_, place)| place == self).map_or("", |(name, _)| name);
+        f.write_str(name)
+    }
 }
 
 /// Where the platform listens. Port 0 asks the kernel for one; `run/endpoints.json` says which.
@@ -328,6 +349,7 @@ impl Config {
                 rendezvous: local(8444),
                 router: SocketAddr::from(([0, 0, 0, 0], 8080)),
             },
+            router: RouterPlace::Apart,
             api_host: "localhost".into(),
             apps_domain: "localhost".into(),
             network: Network::DEFAULT,

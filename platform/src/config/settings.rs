@@ -62,6 +62,12 @@ pub const SETTINGS: &[Setting] = &[
         text
     ),
     setting!("listen.router", "requests for apps", c.listen.router = value::address, text),
+    setting!(
+        "router",
+        "apart: a dyno of its own, which outlives the platform's process; inside: part of that",
+        c.router = value::router_place,
+        text
+    ),
     setting!("api_host", "host name in URLs given to clients", c.api_host = value::host_name, text),
     setting!(
         "apps_domain",

@@ -1,6 +1,6 @@
 //! How the text of a setting becomes a value; a refusal is the remedy to show.
 
-use super::EngineKind;
+use super::{EngineKind, RouterPlace};
 use lathe_dynos::native::Network;
 use lathe_logs::drain;
 use std::fmt;
@@ -20,6 +20,11 @@ pub(super) fn network(text: &str) -> Result<Network, String> {
 
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "Write address:port, such as 127.0.0.1:8443.".to_owned())
+}
+
+pub(super) fn router_place(text: &str) -> Result<RouterPlace, String> {
+    let found = RouterPlace::ALL.iter().find(|(name, _)| *name == text);
+    found.map(|(_, place)| *place).ok_or_else(|| "Write apart or inside.".to_owned())
 }
 
 pub(super) fn loopback(text: &str) -> Result<SocketAddr, String> {

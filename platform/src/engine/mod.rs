@@ -18,7 +18,7 @@ use lathe_dynos::containers::{
     Started, Usage,
 };
 use lathe_dynos::docker::DockerEngine;
-use lathe_dynos::native::NativeEngine;
+use lathe_dynos::native::{Grants, NativeEngine};
 use lathe_dynos::spec::{DynoId, DynoSpec};
 use tokio::sync::broadcast;
 
@@ -49,6 +49,12 @@ impl Engine {
     /// What may be promised to dynos, builds included.
     pub fn capacity(&self) -> Capacity {
         self.capacity
+    }
+
+    /// Starts a dyno of the platform's own app with what only that app may have: always our own
+    /// engine's, since no daemon passes descriptors on.
+    pub async fn start_with(&self, start: Start, grants: Grants) -> Result<Started, StartError> {
+        self.native.start_with(start, grants).await
     }
 
     /// Closes both. With `stop_dynos` every dyno ends, and nothing of ours is left.

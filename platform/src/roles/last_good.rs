@@ -10,6 +10,7 @@ use super::{Role, Running, UpError, cell, drains, governor, router};
 use crate::causes::causes;
 use crate::config::Config;
 use crate::control::last_good::reroute;
+use crate::stack;
 use crate::state::lock::DataLock;
 use crate::state::{self, Health, StateError};
 use axum::Json;
@@ -66,7 +67,18 @@ pub(super) async fn up(
     roles.push(cell::start(&config, &engine, &logs, wires)?);
     let (routes_out, routes) = watch::channel(Arc::default());
     let last = router::last(&config).unwrap_or_default();
-    let (role, ..) = router::start(&config, &endpoints, &logs, listeners.router, routes);
+    let stacks = stack::list(&config).unwrap_or_default();
+    let newest = stacks.iter().find(|(stack, _)| stack.name == stack::RUN);
+    let (role, ..) = router::start(router::Parts {
+        config: &config,
+        endpoints: &endpoints,
+        logs: &logs,
+        engine: &engine,
+        lathe,
+        stack: newest.map(|(stack, _)| &*stack.root),
+        listener: listeners.router,
+        routes,
+    })?;
     roles.push(role);
     let (floor, seen) = (router::generation_floor(&config), observed.clone());
     roles.push(Role::start("routes", |stop| follow(last, floor, seen, routes_out, stop)));

@@ -1,7 +1,7 @@
 //! The platform's listening sockets: taken over from the platform before it, or bound anew.
 
-use super::UpError;
 use super::api::Doors;
+use super::{UpError, router};
 use crate::config::Config;
 use crate::endpoints::Endpoints;
 use lathe_dynos::native::{KeptSocket, NativeEngine};
@@ -28,12 +28,16 @@ impl Listeners {
     pub(super) async fn open(config: &Config, engine: &NativeEngine) -> Result<Self, UpError> {
         let listen = &config.listen;
         let wanted = [
-            Place { name: "router", address: listen.router },
+            Place { name: ROUTER, address: listen.router },
             Place { name: "api_tls", address: listen.api_tls },
             Place { name: "api_plain", address: listen.api_plain },
             Place { name: "rendezvous", address: listen.rendezvous },
         ];
-        let kept = take_over(engine, &wanted).await;
+        let mut kept = take_over(engine, &wanted).await;
+        let name = router_place(config);
+        if !kept.iter().any(|kept| kept.name == name) {
+            kept.extend(router::listener(engine, &name).await);
+        }
         let [router, tls, plain, rendezvous] = wanted.map(|place| {
             let left = kept.iter().find(|kept| kept.name == place.label());
             left.map_or_else(|| place.bind(), |left| place.adopt(left))
@@ -65,6 +69,13 @@ impl Listeners {
             tracing::warn!(%error, "the listening sockets are not kept over a restart");
         }
     }
+}
+
+const ROUTER: &str = "router";
+
+/// The name by which the router's socket is kept.
+pub(super) fn router_place(config: &Config) -> String {
+    Place { name: ROUTER, address: config.listen.router }.label()
 }
 
 /// What the platform before has left and this one wants. Everything else is closed at once: its

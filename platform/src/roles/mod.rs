@@ -228,8 +228,8 @@ async fn whole(
     let wires = cell::Wires { desired, observed: observed_out, stop_dynos: stop_watch };
     roles.push(cell::start(&services.config, &services.engine, &services.logs, wires)?);
     let (routes_out, routes) = watch::channel(Arc::default());
-    let Services { config, endpoints, logs, .. } = &services;
-    let (role, busy, demand) = router::start(config, endpoints, logs, listeners.router, routes);
+    let (role, busy, demand) =
+        router::start(router::Parts::of(&services, lathe, listeners.router, routes))?;
     roles.push(role);
     let wires = control::Wires {
         desired: desired_out,

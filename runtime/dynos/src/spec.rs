@@ -13,6 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
+/// The app whose dynos are parts of the platform itself. No app of a user has an id like this.
+pub const SYSTEM_APP: &str = "lathe";
+
 /// The identity of one started container. Never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct DynoId(pub Uuid);

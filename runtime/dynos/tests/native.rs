@@ -14,6 +14,8 @@ mod credit;
 mod crowd;
 #[path = "native/escape.rs"]
 mod escape;
+#[path = "native/grants.rs"]
+mod grants;
 #[path = "native/lifecycle.rs"]
 mod lifecycle;
 #[path = "native/limits.rs"]

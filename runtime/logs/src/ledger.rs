@@ -47,8 +47,13 @@ impl Ledger {
     /// Opens the file at `path`, or makes it.
     pub fn open(path: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
-        let mut file =
-            options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        Self::of(
+            options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?,
+        )
+    }
+
+    /// Goes on in a file that is open for reading and writing.
+    pub fn of(mut file: File) -> io::Result<Self> {
         let mut bytes = Vec::new();
         file.by_ref().take((APPS_MAX * ROW_BYTES) as u64).read_to_end(&mut bytes)?;
         let mut rows = Rows::default();
@@ -68,8 +73,14 @@ impl Ledger {
         &self.before
     }
 
+    /// What was sent by now, by app.
+    pub fn sent(&self) -> BTreeMap<AppId, u64> {
+        let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        rows.of.iter().map(|(app, row)| (app.clone(), row.sent)).collect()
+    }
+
     /// `lines` are about to be sent. A file that cannot be written costs the count only.
-    pub(crate) fn add(&self, app: &AppId, lines: u64) {
+    pub fn add(&self, app: &AppId, lines: u64) {
         let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         let written = match rows.of.get_mut(app) {
             Some(row) => {
@@ -152,6 +163,7 @@ mod tests {
         let again = Ledger::open(&path).unwrap();
         let want = [0, 2, 3, 4].map(|n| (app(n), 10 + n as u64));
         assert_eq!(again.before(), &BTreeMap::from(want));
+        assert_eq!(&again.sent(), again.before());
         again.add(&app(7), 1);
         again.add(&app(0), 1);
         let again = Ledger::open(&path).unwrap();

@@ -4,6 +4,7 @@ use crate::block::Block;
 use crate::loss::Loss;
 use crate::shelf::Shelf;
 use crate::{AppId, Ledger, Line, intake};
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -67,11 +68,29 @@ impl Sender {
     /// never wait for the logs.
     pub fn send(&self, said: Line) {
         intake::blocks(said, |block| {
-            if let Some(ledger) = &self.ledger {
-                ledger.add(&block.app, block.lines() as u64);
-            }
+            self.count(&block.app, block.lines() as u64);
             self.hand_over(block);
         });
+    }
+
+    /// The same for several lines of one app, counted at once.
+    pub fn send_all(&self, app: &AppId, lines: impl Iterator<Item = Line>) {
+        let mut blocks = Vec::new();
+        lines.for_each(|line| intake::blocks(line, |block| blocks.push(block)));
+        self.count(app, blocks.iter().map(|block| block.lines() as u64).sum());
+        blocks.into_iter().for_each(|block| self.hand_over(block));
+    }
+
+    /// Counts lines as lost that should have come here, `since` the first of them.
+    pub fn lost(&self, app: &AppId, lines: u64, since: Timestamp) {
+        self.count(app, lines);
+        self.door.lost(app, lines, since);
+    }
+
+    fn count(&self, app: &AppId, lines: u64) {
+        if let Some(ledger) = &self.ledger {
+            ledger.add(app, lines);
+        }
     }
 
     /// As many of the lines as there is room for.
@@ -121,6 +140,19 @@ impl Receiver {
         self.open.push(block);
     }
 
+    /// Waits for at least one line and moves up to `limit` into `batch`; 0 when the queue has ended.
+    /// One that is not waited for to the end has taken nothing.
+    pub async fn recv_lines(&mut self, batch: &mut Vec<Line>, limit: usize) -> usize {
+        if self.open.is_empty() {
+            let Some(block) = self.blocks.recv().await else { return 0 };
+            self.receive(block);
+        }
+        let lines = std::iter::from_fn(|| self.try_recv().ok()).take(limit);
+        let before = batch.len();
+        batch.extend(lines);
+        batch.len() - before
+    }
+
     /// Waits for at least one block and moves blocks into `batch` until there are `limit` lines or
     /// nothing is left; false when the queue has ended.
     pub(crate) async fn recv_many(&mut self, batch: &mut Vec<Block>, limit: usize) -> bool {
@@ -144,6 +176,12 @@ impl Receiver {
         self.ledger.clone()
     }
 
+    /// Lines lost since the last call, by app, and since when.
+    pub fn losses(&self) -> Vec<(AppId, u64, Timestamp)> {
+        let losses = self.take_losses().into_iter();
+        losses.filter_map(|(app, mut loss)| loss.take().map(|(n, since)| (app, n, since))).collect()
+    }
+
     /// The losses since the last call, by app.
     pub(crate) fn take_losses(&self) -> BTreeMap<AppId, Loss> {
         std::mem::take(&mut *self.door.losses.lock().unwrap_or_else(PoisonError::into_inner))
@@ -164,11 +202,14 @@ impl Door {
     }
 
     fn turn_away(&self, block: &Block) {
-        let lines = block.lines() as u64;
+        self.lost(&block.app, block.lines() as u64, block.time);
+    }
+
+    fn lost(&self, app: &AppId, lines: u64, since: Timestamp) {
         self.dropped.fetch_add(lines, Ordering::Relaxed);
         let mut apps = self.losses.lock().unwrap_or_else(PoisonError::into_inner);
-        if apps.len() < LOSING_APPS_MAX || apps.contains_key(&block.app) {
-            apps.entry(block.app.clone()).or_default().add(lines, block.time);
+        if apps.len() < LOSING_APPS_MAX || apps.contains_key(app) {
+            apps.entry(app.clone()).or_default().add(lines, since);
         }
     }
 }
@@ -178,7 +219,6 @@ mod tests {
     use super::*;
     use crate::Source;
     use bytes::Bytes;
-    use jiff::Timestamp;
 
     #[test]
     fn a_full_queue_drops_and_counts_by_app() {
@@ -194,11 +234,13 @@ mod tests {
         sender.send(said("a", 2, "two\nthree\nfour\nfive\nsix\n"));
         sender.send(said("a", 3, "seven"));
         sender.send(said("b", 9, "eight"));
-        assert_eq!(sender.dropped(), 4);
+        sender.lost(&AppId::new("c"), 7, Timestamp::constant(8, 0));
+        assert_eq!(sender.dropped(), 4 + 7);
         let losses = receiver.take_losses();
         let since = Some(Timestamp::constant(2, 0));
         assert_eq!(losses[&AppId::new("a")], Loss { lines: 3, since });
         assert_eq!(losses[&AppId::new("b")].lines, 1);
+        assert_eq!(losses[&AppId::new("c")].lines, 7);
         assert!(receiver.take_losses().is_empty());
         let mut heard = || receiver.try_recv().map(|line| line.text);
         for text in ["one", "two", "three", "four"] {

@@ -1,5 +1,7 @@
 //! The table in force, and the loop that replaces it: only ever by a newer one.
 
+use crate::config::LastTable;
+use crate::in_force::InForce;
 use crate::index::{App, Index};
 use crate::saved;
 use crate::{RouterConfig, Routes};
@@ -16,14 +18,14 @@ const SWEEP: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Board {
     current: ArcSwap<Index>,
-    /// The generation in force; wakes requests that wait for a dyno.
-    changed: watch::Sender<u64>,
+    /// Wakes requests that wait for a dyno.
+    in_force: InForce,
 }
 
 impl Board {
     /// Starts from the table saved by an earlier run, if there is one.
-    pub(crate) fn open(saved: Option<&Path>) -> Self {
-        let board = Self { current: ArcSwap::default(), changed: watch::Sender::new(0) };
+    pub(crate) fn open(saved: Option<&Path>, in_force: InForce) -> Self {
+        let board = Self { current: ArcSwap::default(), in_force };
         match saved.map(saved::load) {
             Some(Ok(Some(routes))) => {
                 tracing::info!(table.generation = routes.generation, "start with the saved table");
@@ -48,7 +50,7 @@ impl Board {
 
     /// Subscribe first, look at the table then: no change is missed in between.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
+        self.in_force.changes()
     }
 
     /// Whether `routes` was newer and is in force now.
@@ -58,7 +60,7 @@ impl Board {
             return false;
         }
         self.current.store(Arc::new(Index::build(routes, &before)));
-        self.changed.send_replace(routes.generation);
+        self.in_force.is_now(routes.generation);
         true
     }
 
@@ -98,7 +100,7 @@ pub(crate) async fn follow(
 }
 
 async fn save(config: &RouterConfig, routes: Arc<Routes>) {
-    let Some(path) = config.last_table.clone() else { return };
+    let Some(LastTable::Kept(path)) = config.last_table.clone() else { return };
     let saving = tokio::task::spawn_blocking(move || saved::save(&path, &routes));
     match saving.await {
         Ok(Ok(())) => {}
@@ -130,7 +132,7 @@ mod tests {
 
     #[test]
     fn only_a_newer_table_applies() {
-        let board = Board::open(None);
+        let board = Board::open(None, InForce::default());
         assert!(board.apply(&routes(2, "two.test")));
         assert!(!board.apply(&routes(2, "other.test")));
         assert!(!board.apply(&routes(1, "one.test")));
@@ -145,10 +147,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("routes.json");
         saved::save(&path, &routes(5, "saved.test")).unwrap();
-        let board = Board::open(Some(&path));
+        let board = Board::open(Some(&path), InForce::default());
         assert!(board.app_of("saved.test").is_some());
         assert!(!board.apply(&routes(4, "older.test")));
         std::fs::write(&path, b"damaged").unwrap();
-        assert!(Board::open(Some(&path)).app_of("saved.test").is_none());
+        assert!(Board::open(Some(&path), InForce::default()).app_of("saved.test").is_none());
     }
 }

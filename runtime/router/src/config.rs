@@ -2,7 +2,8 @@
 
 use crate::demand::Demand;
 use crate::in_flight::InFlight;
-use std::path::PathBuf;
+use crate::in_force::InForce;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How a router behaves. Figures: Heroku Dev Center, "HTTP Routing", "Router 2.0" and "Limits".
@@ -11,8 +12,10 @@ pub struct RouterConfig {
     /// What clients spoke to reach us; told to apps as `X-Forwarded-Proto` and `-Port`.
     pub scheme: Scheme,
     pub public_port: u16,
-    /// Where the last applied route table is kept, so that a router can start alone.
-    pub last_table: Option<PathBuf>,
+    /// Where the last route table is kept, so that a router can start alone.
+    pub last_table: Option<LastTable>,
+    /// Where it is said which table is in force; keep a clone to read it.
+    pub in_force: InForce,
     /// Where the requests in flight are counted; keep a clone to read it.
     pub in_flight: InFlight,
     /// Where it is noted who is asked for; keep a clone to read it.
@@ -49,6 +52,34 @@ pub struct RouterConfig {
     pub dyno_keep_alive: Duration,
     /// After shutdown begins: how long requests in flight may take (then H24).
     pub shutdown_grace: Duration,
+    /// Who comes after it.
+    pub successor: Successor,
+}
+
+/// The file of the last route table, and who writes it.
+#[derive(Clone, Debug)]
+pub enum LastTable {
+    /// The router, whenever it has applied a table.
+    Kept(PathBuf),
+    /// Somebody else, with [`crate::save_routes`].
+    Given(PathBuf),
+}
+
+impl LastTable {
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            Self::Kept(path) | Self::Given(path) => path,
+        }
+    }
+}
+
+/// Who accepts connections once a router was told to end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Successor {
+    /// Perhaps somebody, later: until the requests in flight are through it goes on accepting.
+    ToCome,
+    /// Another router, from the same socket: it accepts nothing more, at once.
+    Present,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,6 +103,7 @@ impl Default for RouterConfig {
             scheme: Scheme::Http,
             public_port: 80,
             last_table: None,
+            in_force: InForce::default(),
             in_flight: InFlight::default(),
             demand: Demand::default(),
             max_connections: 10_000,
@@ -93,6 +125,7 @@ impl Default for RouterConfig {
             idle_timeout: Duration::from_secs(55),
             dyno_keep_alive: Duration::from_secs(30),
             shutdown_grace: Duration::from_secs(30),
+            successor: Successor::ToCome,
         }
     }
 }

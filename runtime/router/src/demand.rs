@@ -24,10 +24,11 @@ impl Demand {
         self.bell.notified().await;
     }
 
+    /// `app` was asked for then.
     pub(crate) fn note(&self, app: &AppId, now_ms: u64) {
         let mut last = self.lock();
         match last.get_mut(app) {
-            Some(ms) => *ms = now_ms,
+            Some(ms) => *ms = (*ms).max(now_ms),
             None => drop(last.insert(app.clone(), now_ms)),
         }
     }

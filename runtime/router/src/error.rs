@@ -14,7 +14,7 @@ pub enum RouterError {
 
 /// The last table on disk could not be used; a router runs without it.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum SavedTableError {
+pub enum SavedTableError {
     #[error("cannot read the saved route table {path}")]
     Read {
         path: PathBuf,

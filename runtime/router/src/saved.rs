@@ -25,7 +25,7 @@ pub fn last(path: &Path) -> Option<Routes> {
 }
 
 /// Replaces the file as a whole: after a crash it holds the old table or the new one.
-pub(crate) fn save(path: &Path, routes: &Routes) -> Result<(), SavedTableError> {
+pub fn save(path: &Path, routes: &Routes) -> Result<(), SavedTableError> {
     let text = serde_json::to_vec(routes).map_err(|source| SavedTableError::Encode { source })?;
     replace(path, &text).map_err(|source| SavedTableError::Write { path: path.to_owned(), source })
 }

@@ -1,6 +1,7 @@
 //! The accept loop: bounded, never spinning, and ended gracefully.
 
 use crate::board::{self, Board};
+use crate::config::{LastTable, Successor};
 use crate::error::RouterError;
 use crate::pick::Dice;
 use crate::proxy::{self, Router};
@@ -44,9 +45,10 @@ enum Stop {
 /// Routes requests from `listener` until `shutdown`, then lets requests in flight finish within
 /// the configured grace. `tables` carries complete tables; only a higher generation applies.
 ///
-/// While those finish, however long they take, new clients are served beside them. Then nothing is
-/// accepted any more: where somebody else holds the listening socket too, clients wait in its
-/// queue for whoever accepts next, and only as long as the last short requests take.
+/// While those finish, however long they take, new clients are served beside them, unless another
+/// router is there for them. Then nothing is accepted any more: where somebody else holds the
+/// listening socket too, clients wait in its queue for whoever accepts next, and only as long as
+/// the last short requests take.
 pub async fn run(
     listener: TcpListener,
     tables: watch::Receiver<Arc<Routes>>,
@@ -54,7 +56,10 @@ pub async fn run(
     config: Arc<RouterConfig>,
     shutdown: impl Future,
 ) -> Result<(), RouterError> {
-    let board = Arc::new(Board::open(config.last_table.as_deref()));
+    let board = Arc::new(Board::open(
+        config.last_table.as_ref().map(LastTable::path),
+        config.in_force.clone(),
+    ));
     let seed = uuid::Uuid::new_v4().as_u64_pair().0;
     let router = Arc::new(Router {
         config: Arc::clone(&config),
@@ -82,6 +87,11 @@ async fn serve(
         _ = shutdown => {}
     }
     early.stop.send_replace(Stop::Drain);
+    if router.config.successor == Successor::Present {
+        drop(listener);
+        early.end(grace).await;
+        return Ok(());
+    }
     tokio::select! {
         accepted = late.accept_all(&listener, router, &places) => accepted?,
         () = early.end(grace) => {}

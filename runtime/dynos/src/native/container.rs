@@ -123,6 +123,7 @@ fn wait(line: &OwnedFd, dir: &Path) -> Result<Option<Aboard>, Failure> {
 fn start(aboard: Aboard, line: &OwnedFd) -> Result<(Pid, File), Failure> {
     let Aboard { record, exit, mut files, output } = aboard;
     title::set(&format!("lathe: dyno {} of {}", record.spec.name, record.spec.app));
+    record.grants.take_up(&mut files)?;
     record.own_cpuset.iter().try_for_each(|group| join(group))?;
     rootfs::build(&record)?;
     if let Streams::Terminal { rows, columns } = record.streams {

@@ -4,7 +4,7 @@
 use super::record::Record;
 use crate::class::Demand;
 use crate::containers::{Ended, Known};
-use crate::spec::DynoId;
+use crate::spec::{DynoId, SYSTEM_APP};
 use lathe_logs::AppId;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
@@ -152,7 +152,11 @@ impl Dynos {
         self.promised += after;
     }
 
+    /// What the platform itself takes is not promised to anybody: the capacity leaves it out.
     fn demand(&self, place: &Place) -> Demand {
+        if place.0.as_str() == SYSTEM_APP {
+            return Demand::default();
+        }
         let living = self.living.get(place).into_iter().flatten();
         let dynos = living.filter_map(|id| self.all.get(id));
         dynos.fold(Demand::default(), |all, dyno| all.or(Demand::from(&dyno.record.spec.class)))
@@ -185,6 +189,7 @@ impl Dyno {
 mod tests {
     use super::*;
     use crate::fake::spec;
+    use crate::native::grants::Grants;
     use crate::native::record::Streams;
     use proptest::prelude::*;
     use uuid::Uuid;
@@ -197,6 +202,7 @@ mod tests {
             spec,
             labels: BTreeMap::new(),
             argv: None,
+            grants: Grants::default(),
             mounts: Vec::new(),
             streams: Streams::Logged,
             slug: None,

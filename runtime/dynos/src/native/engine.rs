@@ -4,6 +4,7 @@ use super::berths::Berths;
 use super::cgroup::Cgroups;
 use super::cpuset::CpuSets;
 use super::dynos::{Dynos, State};
+use super::grants::Grants;
 use super::link::Link;
 use super::open::{self, NativeConfig, OpenError};
 use super::record::Files;
@@ -15,7 +16,7 @@ use crate::containers::{
     Containers, EngineError, Exited, Governed, Known, LastWill, Output, Signal, Start, StartError,
     Started, Usage,
 };
-use crate::spec::{DynoId, DynoSpec};
+use crate::spec::{DynoId, DynoSpec, SYSTEM_APP};
 use rustix::termios::Winsize;
 use std::fs::File;
 use std::io;
@@ -73,9 +74,11 @@ impl NativeEngine {
         &self.shared
     }
 
-    /// What each dyno is that has not ended.
+    /// What each dyno is that has not ended, the platform's own left out.
     pub fn living(&self) -> Vec<DynoSpec> {
-        self.shared.dynos().living().map(|record| record.spec.clone()).collect()
+        let dynos = self.shared.dynos();
+        let specs = dynos.living().map(|record| &record.spec);
+        specs.filter(|spec| spec.app.as_str() != SYSTEM_APP).cloned().collect()
     }
 
     /// Where ends are told: an engine beside this one may tell its own there.
@@ -86,6 +89,13 @@ impl NativeEngine {
     /// The name servers that dynos ask.
     pub fn resolvers(&self) -> Vec<Ipv4Addr> {
         open::resolvers(&self.shared.resolv_conf)
+    }
+
+    /// Starts a dyno of the platform's own app with what only that app may have.
+    pub async fn start_with(&self, start: Start, grants: Grants) -> Result<Started, StartError> {
+        // A task of its own: a start that nobody waits for any more is still finished or undone.
+        let started = tokio::spawn(starting::start(Arc::clone(&self.shared), start, grants)).await;
+        started.unwrap_or(Err(StartError::Engine(EngineError::Gone)))
     }
 
     /// Closes the engine. With `stop_dynos` nothing is left on the machine but unpacked slugs:
@@ -172,9 +182,7 @@ impl Shared {
 
 impl Containers for NativeEngine {
     async fn start(&self, start: Start) -> Result<Started, StartError> {
-        // A task of its own: a start that nobody waits for any more is still finished or undone.
-        let started = tokio::spawn(starting::start(Arc::clone(&self.shared), start)).await;
-        started.unwrap_or(Err(StartError::Engine(EngineError::Gone)))
+        self.start_with(start, Grants::NONE).await
     }
 
     async fn list(&self) -> Result<Vec<Known>, EngineError> {

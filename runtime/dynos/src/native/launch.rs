@@ -3,7 +3,7 @@
 use super::record::Record;
 use super::wire::Failure;
 use super::{confine, syscalls};
-use crate::spec::DynoSpec;
+use crate::spec::{DynoSpec, SYSTEM_APP};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::ffi::{CString, NulError};
@@ -48,8 +48,10 @@ fn try_execute(record: &Record, files: &[OwnedFd], terminal: bool) -> Result<Inf
     }
     let numbers: Vec<RawFd> = files.iter().map(AsRawFd::as_raw_fd).collect();
     syscalls::place(&numbers, true).map_err(Failure::at("place descriptors"))?;
-    fs::write("/proc/self/oom_score_adj", MEMORY_PRIORITY)
-        .map_err(Failure::at("set memory priority"))?;
+    if record.spec.app.as_str() != SYSTEM_APP {
+        fs::write("/proc/self/oom_score_adj", MEMORY_PRIORITY)
+            .map_err(Failure::at("set memory priority"))?;
+    }
     nix::unistd::chdir("/app")
         .or_else(|_| nix::unistd::chdir("/"))
         .map_err(Failure::at("enter /app"))?;

@@ -25,6 +25,7 @@ mod dynos;
 mod engine;
 mod exits;
 pub(crate) mod firewall;
+mod grants;
 mod image;
 mod keeper;
 pub(crate) mod launch;
@@ -49,6 +50,7 @@ mod wire;
 
 pub use address::{Network, ParseNetworkError};
 pub use engine::NativeEngine;
+pub use grants::Grants;
 pub use open::{NativeConfig, OpenError};
 pub use slugs::OpenSlug;
 pub use sockets::{KeptSocket, let_go};

@@ -1,6 +1,7 @@
 //! What is kept on disk about one dyno, so that it outlives the engine and the spawner.
 
 use super::berths::BerthId;
+use super::grants::Grants;
 use super::wire::Failure;
 use crate::containers::{Ended, LastWill, Mount};
 use crate::spec::{DynoId, DynoSpec};
@@ -20,6 +21,9 @@ pub(super) struct Record {
     pub(super) labels: BTreeMap<String, String>,
     pub(super) argv: Option<Vec<String>>,
     pub(super) mounts: Vec<Mount>,
+    /// What no dyno of an app has.
+    #[serde(default)]
+    pub(super) grants: Grants,
     pub(super) streams: Streams,
     /// The unpacked slug, the directory that holds `app`.
     pub(super) slug: Option<PathBuf>,

@@ -5,10 +5,14 @@ use super::dynos::Dynos;
 use super::engine::Shared;
 use super::record::Record;
 use crate::class::{Capacity, Shortage, Want};
+use crate::spec::SYSTEM_APP;
 
 /// Decides about one more dyno, and gives the CPUs it has to itself. Dynos of one app and one name are
 /// one place.
 pub(super) fn find(shared: &Shared, dynos: &Dynos, new: &Record) -> Result<Vec<u32>, Shortage> {
+    if new.spec.app.as_str() == SYSTEM_APP {
+        return Ok(Vec::new());
+    }
     let (class, app, name) = (&new.spec.class, &new.spec.app, new.spec.name.as_str());
     let promised = dynos.promised_beside(app, name);
     let capacity = capacity(shared);

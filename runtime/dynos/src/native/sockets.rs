@@ -1,10 +1,17 @@
 //! Sockets that outlive the engine: the spawner keeps them, and the next engine takes them over.
 
 use super::engine::{NativeEngine, Shared};
+use super::grants::Grants;
 use super::link::Link;
+use super::record::Files;
 use super::wire::{Answer, Failure, KEEPS_SOCKETS, Order, VERSION};
+use crate::containers::Signal;
+use crate::spec::DynoId;
+use rustix::net::sockopt::socket_acceptconn;
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::path::Path;
 use std::sync::{MutexGuard, PoisonError};
 
@@ -38,27 +45,61 @@ impl NativeEngine {
     }
 }
 
+impl NativeEngine {
+    /// A duplicate of a listening socket that a running dyno was given as its descriptor `number`,
+    /// from the dyno's own process. With the spawner dead, a system dyno may be the last to have it.
+    pub fn listener_of(&self, id: DynoId, number: RawFd) -> io::Result<OwnedFd> {
+        let first = self.shared().dynos().get(id).map(|dyno| dyno.pid);
+        let first = first.filter(|pid| *pid > 0).ok_or(io::ErrorKind::NotFound)?;
+        let children = fs::read_to_string(format!("/proc/{first}/task/{first}/children"))?;
+        // The first process has started one; what else it has are orphans, which came later.
+        let own = children.split_ascii_whitespace().next().and_then(|pid| pid.parse().ok());
+        let own = own.and_then(Pid::from_raw).ok_or(io::ErrorKind::NotFound)?;
+        let process = pidfd_open(own, PidfdFlags::empty())?;
+        let copy = pidfd_getfd(&process, number, PidfdGetfdFlags::empty())?;
+        // It may have closed its own and have something else there now.
+        if !socket_acceptconn(&copy)? {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        Ok(copy)
+    }
+}
+
 impl Shared {
     fn kept(&self) -> MutexGuard<'_, Vec<KeptSocket>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Has the spawner of the engine directory `dir` close what it keeps, if it is there: no engine
-/// is to come.
+/// Has the spawner of the engine directory `dir` close what it keeps, if it is there, and tells the
+/// dynos that work for the platform to end: no engine is to come.
 pub async fn let_go(dir: &Path) -> io::Result<()> {
     use io::ErrorKind::{ConnectionRefused, NotFound};
     let link = match Link::connect(dir) {
         Err(error) if matches!(error.kind(), NotFound | ConnectionRefused) => return Ok(()),
         link => link?,
     };
-    tokio::select! {
-        answer = link.ask(Order::Keep(Vec::new()), &[]) => {
-            answer.map(drop).map_err(|failure| failure.error())
+    let ask = async {
+        for dyno in servants(dir)? {
+            // One that has ended is as good.
+            drop(link.ask(Order::Signal(dyno, Signal::SIGTERM as i32), &[]).await);
         }
+        let answer = link.ask(Order::Keep(Vec::new()), &[]).await;
+        answer.map(drop).map_err(|failure| failure.error())
+    };
+    tokio::select! {
+        asked = ask => asked,
         // It is gone, and so is what it kept; or it is too old to keep anything.
         () = async { while link.listen().await.is_some() {} } => Ok(()),
     }
+}
+
+/// The dynos that have been granted something.
+fn servants(dir: &Path) -> io::Result<Vec<DynoId>> {
+    let granted = |id: &DynoId| {
+        Files::of(dir, *id).record().is_ok_and(|record| record.grants != Grants::NONE)
+    };
+    Ok(Files::all(dir)?.into_iter().filter(granted).collect())
 }
 
 /// After a spawner of protocol `version` was found: it hands out what it keeps, or is given what

@@ -4,11 +4,12 @@ use super::berths::Berth;
 use super::dynos::{Dyno, State};
 use super::engine::Shared;
 use super::exits::now_ms;
+use super::grants::Grants;
 use super::record::{Files, Record, Streams};
 use super::wire::{Answer, Boarding, FDS_MAX, Failure, Order};
 use super::{image, room};
 use crate::containers::{MountSource, Start, StartError, Started, Stdio};
-use crate::spec::DynoId;
+use crate::spec::{DynoId, SYSTEM_APP};
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
@@ -16,14 +17,19 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// The whole start; runs to its end even when the caller has stopped waiting.
-pub(super) async fn start(shared: Arc<Shared>, start: Start) -> Result<Started, StartError> {
-    check(&start)?;
+pub(super) async fn start(
+    shared: Arc<Shared>,
+    start: Start,
+    grants: Grants,
+) -> Result<Started, StartError> {
+    check(&start, grants)?;
     let (streams, mut fds) = match start.stdio {
         Stdio::Logged => (Streams::Logged, Vec::new()),
         Stdio::Given { stdin, stdout, stderr } => (Streams::Given, vec![stdin, stdout, stderr]),
         Stdio::Terminal { rows, columns } => (Streams::Terminal { rows, columns }, Vec::new()),
     };
     fds.extend(start.extra_fds);
+    fds.extend(grants.network().map_err(step("open the host's network"))?);
     let id = start.id;
     let record = Record {
         id,
@@ -31,6 +37,7 @@ pub(super) async fn start(shared: Arc<Shared>, start: Start) -> Result<Started, 
         labels: start.labels,
         argv: start.argv,
         mounts: start.mounts,
+        grants,
         streams,
         slug: None,
         address: Ipv4Addr::UNSPECIFIED,
@@ -175,12 +182,15 @@ impl Shared {
 }
 
 /// What no container may ask for.
-fn check(start: &Start) -> Result<(), StartError> {
+fn check(start: &Start, grants: Grants) -> Result<(), StartError> {
     if start.spec.uid == 0 {
         return Err(refused("run as root", libc::EPERM));
     }
-    // Beside its own ones: the standard ones, and the ends of two of them that are kept.
-    if start.extra_fds.len() + 5 > FDS_MAX {
+    if grants != Grants::NONE && start.spec.app.as_str() != SYSTEM_APP {
+        return Err(refused("grant an app what only the platform has", libc::EPERM));
+    }
+    // Beside its own ones: the standard ones, the ends of two of them that are kept, a network.
+    if start.extra_fds.len() + 6 > FDS_MAX {
         return Err(refused("pass descriptors", libc::E2BIG));
     }
     let absolute = |path: &Path| path.is_absolute();

@@ -15,7 +15,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Raised when a message changes its meaning: an engine replaces a spawner of another version,
 /// and the new one adopts what runs.
-pub(super) const VERSION: u32 = 3;
+pub(super) const VERSION: u32 = 4;
 
 /// From this version on a spawner keeps sockets. `Hello`, `Kept`, `Retire` and their answers never
 /// change their form again: by them every later engine takes over from every earlier spawner.
@@ -39,7 +39,7 @@ pub(super) enum Order {
     /// Descriptor: its network.
     Prepare(BerthId, Membership),
     /// Starts what the dyno's record says; `Unknown` when no first process waits in the berth.
-    /// Descriptors: the three of `Stdio::Given`, then the extra ones.
+    /// Descriptors: the three of `Stdio::Given`, then the extra ones, then the network it is granted.
     Start(Boarding),
     /// Hands out the read ends of the output pipes; from now on the engine reads them.
     Output(DynoId),

@@ -3,6 +3,7 @@
 
 mod faults;
 mod limits;
+mod link;
 mod refusals;
 mod relay;
 mod tables;

@@ -143,6 +143,7 @@ async fn witness() -> (Dyno, Arc<Mutex<Vec<String>>>) {
     (dyno, seen)
 }
 
+/// fault H1, H4: two servers that would read a request in two ways, or a host in two spellings.
 #[tokio::test]
 async fn nothing_is_read_in_two_ways() {
     let (dyno, seen) = witness().await;

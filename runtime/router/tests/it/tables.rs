@@ -1,7 +1,7 @@
 //! Route tables that come, go, shrink and are old; and the end of a router.
 
 use crate::world::{Dyno, GET, OK, World, quick, routes};
-use lathe_router::{Availability, RouterConfig, Routes};
+use lathe_router::{Availability, LastTable, RouterConfig, Routes};
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
@@ -133,19 +133,23 @@ async fn an_older_or_empty_table_changes_nothing() {
 #[tokio::test]
 async fn a_router_starts_alone_from_its_last_table() {
     let folder = tempfile::tempdir().unwrap();
-    let config = RouterConfig { last_table: Some(folder.path().join("routes.json")), ..quick() };
+    let path = folder.path().join("routes.json");
+    let config = RouterConfig { last_table: Some(LastTable::Kept(path.clone())), ..quick() };
     let dyno = Dyno::saying("web.1", OK).await;
     let mut first = World::new(config.clone(), &[&dyno]).await;
     let saved = async {
-        while !config.last_table.as_ref().unwrap().exists() {
+        while !path.exists() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(5), saved).await.unwrap();
     first.stop();
     first.ended().await;
-    let second = World::empty(config).await;
-    assert!(second.exchange(GET).await.ends_with("ok"));
+    // One that others feed reads it as well, and leaves it alone.
+    for last_table in [LastTable::Kept(path.clone()), LastTable::Given(path.clone())] {
+        let config = RouterConfig { last_table: Some(last_table), ..quick() };
+        assert!(World::empty(config).await.exchange(GET).await.ends_with("ok"));
+    }
 }
 
 #[tokio::test]

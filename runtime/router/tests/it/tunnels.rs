@@ -22,6 +22,7 @@ async fn echo() -> Dyno {
     .await
 }
 
+/// fault H5: one side of a tunnel ends before the other.
 #[tokio::test]
 async fn bytes_pass_both_ways_and_the_end_is_passed_on() {
     let dyno = echo().await;
@@ -46,6 +47,7 @@ async fn bytes_pass_both_ways_and_the_end_is_passed_on() {
     assert!(line.ends_with("ms status=101 bytes=16 protocol=http"), "{line}");
 }
 
+/// fault H5: a message larger than any buffer.
 #[tokio::test]
 async fn a_large_message_passes_whole() {
     const SIZE: usize = 64 << 20;
@@ -67,7 +69,7 @@ async fn a_large_message_passes_whole() {
     assert_eq!(copied.unwrap(), SIZE as u64);
 }
 
-/// The class of CVE-2026-2833: what follows an `Upgrade` must wait for the 101.
+/// fault H5. The class of CVE-2026-2833: what follows an `Upgrade` must wait for the 101.
 #[tokio::test]
 async fn no_byte_goes_ahead_of_the_101() {
     let dyno = Dyno::new("web.1", |mut client| async move {
@@ -107,6 +109,7 @@ async fn a_declined_upgrade_is_an_ordinary_request() {
     assert!(world.line().await.ends_with(" status=200 bytes=2 protocol=http"));
 }
 
+/// fault H5: nobody says anything any more.
 #[tokio::test]
 async fn silence_ends_a_tunnel() {
     let dyno = echo().await;
@@ -121,6 +124,7 @@ async fn silence_ends_a_tunnel() {
     assert!(line.starts_with("at=error code=H15 desc=\"Idle connection\" "), "{line}");
 }
 
+/// fault H5: the dyno of a tunnel dies.
 #[tokio::test]
 async fn a_dyno_that_dies_takes_its_tunnel_along() {
     let dyno = Dyno::closing_after("web.1", SWITCH).await;

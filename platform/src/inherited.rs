@@ -1,4 +1,4 @@
-//! Descriptors that this process was started with.
+//! Descriptors that a dyno's program was started with.
 #![expect(unsafe_code, reason = "a number is all that a process is given of a descriptor")]
 
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -6,12 +6,12 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{FromRawFd, IntoRawFd, RawFd};
 
-/// Takes over what a build dyno is given beside its standard streams: the slug's pipe and the
-/// outcome's. To be called once, before this process opens anything.
+/// Takes over the two that a build dyno or a router's is given beside its standard streams. To be
+/// called once, before this process opens anything.
 ///
-/// What a build runs must not have them: a program that stays behind would keep them open, and one
-/// that writes to them could say that it has built something.
-pub(super) fn pipes() -> io::Result<(File, File)> {
+/// What it starts must not have them: a program that stays behind would keep them open, and one
+/// that a build runs could say by them that it has built something.
+pub(crate) fn pair() -> io::Result<(File, File)> {
     Ok((take(3)?, take(4)?))
 }
 

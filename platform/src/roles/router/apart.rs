@@ -1,0 +1,303 @@
+//! The router as a dyno: kept running, fed through the link, and replaced without a gap.
+
+use super::dyno::{self, Recipe};
+use super::plan::{self, Act, Seen, State, plan};
+use super::{Busy, Parts, last_table};
+use crate::engine::Engine;
+use crate::roles::listeners::router_place;
+use crate::roles::{Role, UpError};
+use lathe_dynos::containers::{Containers, EngineError, Known, Signal, StartError};
+use lathe_dynos::spec::DynoId;
+use lathe_router::link::Desk;
+use lathe_router::{Demand, Routes, save_routes};
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::net::UnixListener;
+use tokio::net::unix::pipe;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// Routers that are served at once: the one that serves, and those that finish what they had.
+const GUESTS_MAX: usize = 64;
+/// Ends and words wake the loop; this bounds what a lost one could cost.
+const TICK: Duration = Duration::from_secs(1);
+/// After a failed accept.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// A piece of what a router says of itself.
+const SAID_BYTES: usize = 4096;
+
+pub(super) fn start(parts: &Parts<'_>, stack: &Path) -> Result<(Role, Busy, Demand), UpError> {
+    let shown = dyno::shown(parts.config);
+    let accounts = parts.config.data.join("cell/router-lines");
+    let at = |path: &Path| {
+        let path = path.to_owned();
+        move |source| UpError::Data { path, source }
+    };
+    fs::create_dir_all(&accounts).map_err(at(&accounts))?;
+    let door = open_door(&shown).map_err(at(&shown.join(dyno::LINK)))?;
+    let demand = Demand::default();
+    let desk = Desk::new(accounts, parts.logs.clone(), demand.clone(), parts.routes.clone());
+    let desk = Arc::new(desk);
+    let listener = parts.listener.as_fd().try_clone_to_owned().map_err(at(&shown))?;
+    let recipe = Recipe {
+        lathe: parts.lathe.to_owned(),
+        stack: stack.to_owned(),
+        shown,
+        public_port: parts.endpoints.router.port(),
+        log: parts.config.log.clone(),
+        listener,
+        place: router_place(parts.config),
+    };
+    let mark = recipe.mark().map_err(at(parts.lathe))?;
+    let keeper = Keeper {
+        engine: Arc::clone(parts.engine),
+        desk: Arc::clone(&desk),
+        recipe,
+        mark,
+        began: Instant::now(),
+        soon: 0,
+        not_before: Instant::now(),
+        heard: BTreeSet::new(),
+    };
+    let (table, routes, serving) = (last_table(parts.config), parts.routes.clone(), desk.clone());
+    let role = Role::start("router", |stop| async move {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = keeper.keep() => {}
+            () = receive(door, serving) => {}
+            () = write_down(table, routes) => {}
+        }
+    });
+    Ok((role, Box::new(move || desk.busy()), demand))
+}
+
+/// The socket at which routers find us. Its path may be longer than a socket's name can be.
+fn open_door(shown: &Path) -> io::Result<UnixListener> {
+    let path = shown.join(dyno::LINK);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        other => other?,
+    }
+    let dir = File::open(shown)?;
+    let door = format!("/proc/self/fd/{}/{}", dir.as_raw_fd(), dyno::LINK);
+    let door = UnixListener::bind(door)?;
+    chown(&path, Some(dyno::UID), Some(dyno::UID))?;
+    fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+    Ok(door)
+}
+
+/// Serves every router that connects.
+async fn receive(door: UnixListener, desk: Arc<Desk>) {
+    let mut guests = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = door.accept(), if guests.len() < GUESTS_MAX => match accepted {
+                Ok((stream, _)) => {
+                    let desk = Arc::clone(&desk);
+                    guests.spawn(async move { desk.attend(stream).await });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a router cannot connect");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            Some(ended) = guests.join_next() => match ended {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "a router's link ended");
+                }
+                Err(error) => tracing::error!(%error, "a router's link failed"),
+            },
+        }
+    }
+}
+
+/// Keeps the table on disk, from which a router starts.
+async fn write_down(path: PathBuf, mut routes: watch::Receiver<Arc<Routes>>) {
+    while routes.changed().await.is_ok() {
+        let (path, table) = (path.clone(), Arc::clone(&routes.borrow_and_update()));
+        let saved = tokio::task::spawn_blocking(move || save_routes(&path, &table)).await;
+        if let Ok(Err(error)) = saved {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "the route table applies but is not saved");
+        }
+    }
+    std::future::pending::<()>().await;
+}
+
+/// Why there is no router, or too many.
+#[derive(Debug, thiserror::Error)]
+enum KeepError {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error("a router could not be started")]
+    Start(#[source] StartError),
+    #[error("a router's log lines cannot be accounted for")]
+    Account(#[from] io::Error),
+}
+
+struct Keeper {
+    engine: Arc<Engine>,
+    desk: Arc<Desk>,
+    recipe: Recipe,
+    /// What a router is now started as.
+    mark: String,
+    began: Instant,
+    /// Routers in a row that have ended soon.
+    soon: u32,
+    not_before: Instant,
+    /// Whose words are listened to.
+    heard: BTreeSet<DynoId>,
+}
+
+impl Keeper {
+    async fn keep(mut self) {
+        let mut exits = self.engine.events();
+        loop {
+            let wait = match self.step().await {
+                Ok(wait) => wait.min(TICK),
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(error, "the router cannot be kept");
+                    TICK
+                }
+            };
+            tokio::select! {
+                _ = exits.recv() => {}
+                () = self.desk.changed() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Does what is to be done now; how long there is nothing else to do.
+    async fn step(&mut self) -> Result<Duration, KeepError> {
+        let mut known = self.engine.list().await?;
+        known.retain(|known| dyno::mark_of(known).is_some());
+        known.sort_by_key(|known| known.started_ms);
+        self.account_for_strangers(&known)?;
+        for router in known.iter().filter(|router| router.ended.is_none()) {
+            if self.heard.insert(router.id) {
+                self.listen(router.id).await;
+            }
+        }
+        let seen: Vec<Seen> = known.iter().map(|known| self.look(known)).collect();
+        for act in plan(&seen) {
+            match act {
+                Act::Relieve(id) => self.engine.signal(id, Signal::SIGTERM).await?,
+                Act::End(id) => {
+                    tracing::error!(router = %id, "a router does not answer and is ended");
+                    self.engine.kill(id).await?;
+                }
+                Act::Bury(id) => self.bury(known.iter().find(|known| known.id == id)).await?,
+                Act::Start => {
+                    let wait = self.not_before.saturating_duration_since(Instant::now());
+                    if !wait.is_zero() {
+                        return Ok(wait);
+                    }
+                    self.start().await.map_err(KeepError::Start)?;
+                }
+            }
+        }
+        Ok(TICK)
+    }
+
+    fn look(&self, known: &Known) -> Seen {
+        let state = match (known.ended, self.desk.is_leaving(&known.id.to_string())) {
+            (Some(_), _) => State::Ended,
+            (None, None) => State::Silent,
+            (None, Some(false)) => State::Serving,
+            (None, Some(true)) => State::Leaving,
+        };
+        let fits = dyno::mark_of(known) == Some(&self.mark);
+        Seen { id: known.id, state, fits, age: age(known).min(self.began.elapsed()) }
+    }
+
+    async fn start(&mut self) -> Result<(), StartError> {
+        let id = DynoId::random();
+        let failed = |source| StartError::Step { step: "prepare a router".to_owned(), source };
+        let ledger = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(self.desk.sent(&id.to_string()))
+            .map_err(failed)?;
+        let start = self.recipe.start(id, &self.mark, ledger).map_err(failed)?;
+        let started = self.engine.start_with(start, dyno::GRANTS).await;
+        if started.is_err() {
+            self.has_ended(Duration::ZERO);
+            self.desk.settle(&id.to_string()).map_err(failed)?;
+        }
+        started.map(drop)
+    }
+
+    /// After everything it has said is read.
+    async fn bury(&mut self, router: Option<&Known>) -> Result<(), KeepError> {
+        let Some(router) = router else { return Ok(()) };
+        let name = router.id.to_string();
+        if self.desk.is_connected(&name) {
+            return Ok(());
+        }
+        let ended = router.ended.unwrap_or_default();
+        if ended.status != 0 {
+            tracing::error!(router = name, status = ended.status, "a router has ended");
+        }
+        if dyno::mark_of(router) == Some(&self.mark) && ended.status != 0 {
+            self.has_ended(Duration::from_millis(ended.at_ms.saturating_sub(router.started_ms)));
+        }
+        self.desk.settle(&name)?;
+        self.heard.remove(&router.id);
+        Ok(self.engine.forget(router.id).await?)
+    }
+
+    fn has_ended(&mut self, age: Duration) {
+        self.soon = plan::ended(self.soon, age);
+        self.not_before = Instant::now() + plan::pause(self.soon);
+    }
+
+    /// Of routers that nobody has buried, because the machine was switched off for instance.
+    fn account_for_strangers(&self, known: &[Known]) -> io::Result<()> {
+        let ours: BTreeSet<String> = known.iter().map(|known| known.id.to_string()).collect();
+        let strangers = self.desk.accounts()?;
+        strangers.difference(&ours).try_for_each(|name| self.desk.settle(name))
+    }
+
+    /// Passes on what a router says of itself.
+    async fn listen(&self, id: DynoId) {
+        let output = match self.engine.output(id).await {
+            Ok(output) => output,
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                return tracing::warn!(error, router = %id, "a router is not heard");
+            }
+        };
+        for stream in [output.stdout, output.stderr] {
+            if let Ok(stream) = pipe::Receiver::from_owned_fd(stream) {
+                tokio::spawn(pass_on(id, stream));
+            }
+        }
+    }
+}
+
+fn age(known: &Known) -> Duration {
+    let since = SystemTime::UNIX_EPOCH + Duration::from_millis(known.started_ms);
+    since.elapsed().unwrap_or_default()
+}
+
+async fn pass_on(id: DynoId, mut stream: impl AsyncRead + Unpin) {
+    let mut piece = vec![0; SAID_BYTES];
+    while let Ok(bytes @ 1..) = stream.read(&mut piece).await {
+        let text = String::from_utf8_lossy(piece.get(..bytes).unwrap_or_default());
+        for line in text.lines() {
+            tracing::warn!(router = %id, "{line}");
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The router role: requests in, dynos out, by the table that the control loop publishes.
+//!
+//! The router is a dyno of the platform's own app, so that it goes on when this process ends,
+//! however it ends; or, where the operator wants it so, a part of this process.
+
+mod apart;
+mod dyno;
+mod plan;
+
+pub(super) use dyno::listener;
+
+use super::{Role, UpError};
+use crate::config::{Config, RouterPlace};
+use crate::endpoints::Endpoints;
+use crate::engine::Engine;
+use crate::services::Services;
+use jiff::Timestamp;
+use lathe_router::{Demand, InFlight, LastTable, RouterConfig, Routes};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+/// Which dynos have requests in flight.
+pub(super) type Busy = Box<dyn Fn() -> BTreeSet<String> + Send + Sync>;
+
+/// What a router is made from.
+pub(super) struct Parts<'a> {
+    pub(super) config: &'a Config,
+    pub(super) endpoints: &'a Endpoints,
+    pub(super) logs: &'a lathe_logs::Sender,
+    pub(super) engine: &'a Arc<Engine>,
+    /// This program.
+    pub(super) lathe: &'a Path,
+    /// Where its dyno finds libraries.
+    pub(super) stack: Option<&'a Path>,
+    pub(super) listener: TcpListener,
+    pub(super) routes: watch::Receiver<Arc<Routes>>,
+}
+
+impl<'a> Parts<'a> {
+    pub(super) fn of(
+        services: &'a Services,
+        lathe: &'a Path,
+        listener: TcpListener,
+        routes: watch::Receiver<Arc<Routes>>,
+    ) -> Self {
+        let Services { config, endpoints, logs, engine, stacks, .. } = services;
+        let stack = Some(&*stacks.run.root);
+        Self { config, endpoints, logs, engine, lathe, stack, listener, routes }
+    }
+}
+
+fn last_table(config: &Config) -> PathBuf {
+    dyno::shown(config).join(dyno::TABLE)
+}
+
+/// The table that was in force last, if there is one that can be read.
+pub(super) fn last(config: &Config) -> Option<Routes> {
+    lathe_router::saved_routes(&last_table(config))
+}
+
+/// Above every table ever published: the clock, and the saved table should the clock have gone back.
+pub(super) fn generation_floor(config: &Config) -> u64 {
+    let clock = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0);
+    clock.max(last(config).map_or(0, |saved| saved.generation + 1))
+}
+
+pub(super) fn start(parts: Parts<'_>) -> Result<(Role, Busy, Demand), UpError> {
+    let shown = dyno::shown(parts.config);
+    let made = std::fs::create_dir_all(&shown);
+    made.map_err(|source| UpError::Data { path: shown, source })?;
+    match (parts.config.router, parts.stack) {
+        (RouterPlace::Apart, Some(stack)) => apart::start(&parts, stack),
+        _ => Ok(inside(parts)),
+    }
+}
+
+/// As a part of this process; a router of a dyno makes room for it.
+fn inside(parts: Parts<'_>) -> (Role, Busy, Demand) {
+    let Parts { config, endpoints, logs, engine, listener, routes, .. } = parts;
+    let (in_flight, demand) = (InFlight::default(), Demand::default());
+    let config = Arc::new(RouterConfig {
+        public_port: endpoints.router.port(),
+        last_table: Some(LastTable::Kept(last_table(config))),
+        in_flight: in_flight.clone(),
+        demand: demand.clone(),
+        ..RouterConfig::default()
+    });
+    let (logs, engine) = (logs.clone(), Arc::clone(engine));
+    let role = Role::start("router", |stop| async move {
+        dyno::relieve_all(&engine).await;
+        let stop = stop.cancelled_owned();
+        if let Err(error) = lathe_router::run(listener, routes, logs, config, stop).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the router ended");
+        }
+    });
+    (role, Box::new(move || in_flight.dynos()), demand)
+}
