@@ -115,10 +115,6 @@ const AFTER_THE_PUSH: &[Step] = &[
     step(&["drains:add", "syslog://127.0.0.1:514", "-a", "cli"], &["syslog://127.0.0.1:514"]),
     step(&["drains", "-a", "cli"], &["syslog://127.0.0.1:514"]),
     step(&["drains:remove", "syslog://127.0.0.1:514", "-a", "cli"], &["Successfully removed"]),
-    step(&["labs", "-a", "cli"], &["[ ] log-runtime-metrics"]),
-    step(&["labs:enable", "log-runtime-metrics", "-a", "cli"], &["done"]),
-    step(&["labs", "-a", "cli"], &["[+] log-runtime-metrics"]),
-    step(&["labs:disable", "log-runtime-metrics", "-a", "cli"], &["done"]),
     // Domains
     step(&["domains", "-a", "cli"], &["cli.localhost"]),
     step(&["domains:add", "www.example.com", "-a", "cli"], &["Adding www.example.com"]),

@@ -113,7 +113,7 @@ pub(crate) mod tests {
             process: Arc::from("web.1"),
             text: Bytes::new(),
         };
-        let text: String = texts.iter().map(|text| format!("{}\n", text.as_ref())).collect();
+        let text: String = texts.iter().flat_map(|text| [text.as_ref(), "\n"]).collect();
         Block::new(line, Bytes::from(text)).unwrap().at(Cursor(first))
     }
 

@@ -152,7 +152,7 @@ mod tests {
             prop_assert_eq!(shelf.bytes(), shelf.blocks().map(size).sum::<usize>());
             prop_assert!(before.ends_with(&after));
             if let Some(gone) = gone {
-                prop_assert_eq!(gone.last.0 as usize, before.len() - after.len());
+                prop_assert_eq!(gone.last.0, (before.len() - after.len()) as u64);
             }
         }
     }

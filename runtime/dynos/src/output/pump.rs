@@ -1,4 +1,4 @@
-//! Carries what dynos write into the log, from their pipes, line by line.
+//! Carries what dynos write into the log, from their pipes, as whole lines.
 
 use crate::containers::{Containers, EngineError, Output};
 use crate::output::voice::Voice;
