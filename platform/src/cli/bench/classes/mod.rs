@@ -117,11 +117,11 @@ fn choose(all: &Table, names: &[String], cpus: usize) -> (Vec<Class>, Vec<(Strin
 }
 
 fn scenes(classes: &[Class], copies: u32) -> Vec<Scene> {
-    let copied = |class: &Class| {
+    let crowd = |class: &Class| {
         let count = if class.own_cpus > 0 { 1 } else { copies as usize };
         vec![class.clone(); count]
     };
-    let all: Vec<Class> = classes.iter().flat_map(copied).collect();
+    let all: Vec<Class> = classes.iter().flat_map(crowd).collect();
     let alone = |class: &Class| vec![class.clone()];
     let mut scenes = Vec::new();
     for (name, setting) in [("alone", Setting::Off), ("alone, no balance", ENFORCE)] {

@@ -29,13 +29,13 @@ pub(in crate::cli::bench) async fn serve(backend: SocketAddr) -> Result<(), Benc
     let listener = listener.map_err(BenchError::at("listen"))?;
     let port = listener.local_addr().map_err(BenchError::at("listen"))?.port();
     let app = AppId::new("00000000-0000-4000-8000-000000000000");
-    let (_routes, routes) = watch::channel(Arc::new(routes(&app, backend)));
+    let (_table, table) = watch::channel(Arc::new(routes(&app, backend)));
     let config = RouterConfig { backlog_per_dyno: usize::MAX, ..RouterConfig::default() };
-    let routed = lathe_router::run(listener, routes, logs, Arc::new(config), ended());
-    let routed = tokio::spawn(routed);
+    let serving = lathe_router::run(listener, table, logs, Arc::new(config), ended());
+    let serving = tokio::spawn(serving);
     say!("{port}");
-    let routed = routed.await.map_err(std::io::Error::other);
-    routed
+    let ended = serving.await.map_err(std::io::Error::other);
+    ended
         .and_then(|ended| ended.map_err(std::io::Error::other))
         .map_err(BenchError::at("route"))?;
     // The router's handle was the last one: the hub has the rest of the lines.
