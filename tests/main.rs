@@ -11,6 +11,7 @@ mod credit;
 mod durable;
 mod fuzz;
 mod heroku;
+mod hosting;
 mod logs;
 mod push;
 mod reach;

@@ -11,6 +11,7 @@ pub mod control;
 pub mod endpoints;
 pub mod git;
 pub mod host;
+pub mod hosting;
 pub mod roles;
 pub mod services;
 pub mod stack;

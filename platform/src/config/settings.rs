@@ -2,10 +2,8 @@
 
 use super::shown::{joined, maybe, maybe_path, networks_shown, path, seconds, text};
 use super::{Config, ConfigError, Origin, classes, value};
-use lathe_logs::drain::Network;
 use std::collections::BTreeMap;
 use std::path::Path;
-use tracing_subscriber::EnvFilter;
 
 /// One setting: its name in file and flags, and how to set and show it.
 #[derive(Debug)]
@@ -118,7 +116,7 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting!("build.class", "dyno class of a build", c.build.class = value::class, text),
     setting!("build.memory", "memory of a build", c.build.memory_bytes = value::bytes, text),
-    setting!("build.pids", "processes and threads of a build", c.build.pids = pids, text),
+    setting!("build.pids", "processes and threads of a build", c.build.pids = value::pids, text),
     setting!("build.disk", "disk a build may write", c.build.disk_bytes = value::bytes, text),
     setting!(
         "build.cache",
@@ -147,7 +145,7 @@ pub const SETTINGS: &[Setting] = &[
     setting!(
         "build.buildpacks",
         "buildpacks tried when an app names none; empty: all",
-        c.build.buildpacks = list,
+        c.build.buildpacks = value::list,
         joined
     ),
     setting!(
@@ -213,26 +211,50 @@ pub const SETTINGS: &[Setting] = &[
     setting!(
         "dynos.memory_percent",
         "percent of the machine's memory that may be promised to dynos",
-        c.room.memory_percent = percent,
+        c.room.memory_percent = value::percent,
         text
     ),
     setting!(
         "dynos.cpu_percent",
         "percent of the machine's CPUs that may be promised to dynos",
-        c.room.cpu_percent = percent,
+        c.room.cpu_percent = value::percent,
         text
     ),
     setting!(
         "dynos.shared_cpus",
         "CPUs that no dyno may have to itself",
-        c.room.shared_cpus = cpus,
+        c.room.shared_cpus = value::cpus,
         text
     ),
     setting!(
         "governor.load_percent",
         "load for each CPU, in hundredths, at which enforced CPU credits are taken back",
-        c.governor.load_percent = percent,
+        c.governor.load_percent = value::percent,
         text
+    ),
+    setting!(
+        "upgrade.rehearsal",
+        "seconds the rehearsal of another version of the platform may take; 0: there is none",
+        c.upgrade.rehearsal = value::seconds_or_never,
+        seconds
+    ),
+    setting!(
+        "upgrade.start",
+        "seconds it may take to answer when it is on trial",
+        c.upgrade.start = value::seconds,
+        seconds
+    ),
+    setting!(
+        "upgrade.probation",
+        "seconds it has to answer all the time, or is taken back",
+        c.upgrade.probation = value::seconds,
+        seconds
+    ),
+    setting!(
+        "upgrade.silence",
+        "seconds without a good answer for which it is taken back",
+        c.upgrade.silence = value::seconds,
+        seconds
     ),
     setting!("push.max", "largest push or source archive", c.push.max_bytes = value::bytes, text),
     setting!(
@@ -257,20 +279,20 @@ pub const SETTINGS: &[Setting] = &[
     setting!(
         "archive.entries",
         "files, folders and links in a slug, source or buildpack",
-        c.archives.entries_max = entries,
+        c.archives.entries_max = value::entries,
         text
     ),
     setting!(
         "archive.path",
         "bytes of a path in one",
-        c.archives.path_bytes_max = path_bytes,
+        c.archives.path_bytes_max = value::path_bytes,
         text
     ),
-    setting!("archive.depth", "levels of a path in one", c.archives.depth_max = depth, text),
+    setting!("archive.depth", "levels of a path in one", c.archives.depth_max = value::depth, text),
     setting!(
         "archive.header",
         "bytes of a header in one",
-        c.archives.extension_bytes_max = header_bytes,
+        c.archives.extension_bytes_max = value::header_bytes,
         text
     ),
     setting!(
@@ -279,12 +301,22 @@ pub const SETTINGS: &[Setting] = &[
         c.push.idle = value::seconds,
         seconds
     ),
-    setting!("log", "the platform's own log, as in info,lathe_router=debug", c.log = log, text),
-    setting!("logs.ring_lines", "lines kept for each app", c.logs.ring_lines = ring_lines, text),
+    setting!(
+        "log",
+        "the platform's own log, as in info,lathe_router=debug",
+        c.log = value::log,
+        text
+    ),
+    setting!(
+        "logs.ring_lines",
+        "lines kept for each app",
+        c.logs.ring_lines = value::ring_lines,
+        text
+    ),
     setting!(
         "drains.allow",
         "networks that are not public and may be drained to, such as 10.0.0.0/8",
-        c.drains.allow = networks,
+        c.drains.allow = value::networks,
         networks_shown
     ),
     setting!(
@@ -293,7 +325,12 @@ pub const SETTINGS: &[Setting] = &[
         c.drains.authorities = value::directory,
         path
     ),
-    setting!("logs.line_bytes", "longer lines are split", c.logs.line_bytes = line_bytes, text),
+    setting!(
+        "logs.line_bytes",
+        "longer lines are split",
+        c.logs.line_bytes = value::line_bytes,
+        text
+    ),
 ];
 
 const BUILD_ENV_KEY: &str = "build.env.";
@@ -431,57 +468,4 @@ fn scalar(value: &toml::Value) -> Option<String> {
         toml::Value::Boolean(flag) => Some(flag.to_string()),
         _ => None,
     }
-}
-
-fn log(text: &str) -> Result<String, String> {
-    let remedy = |error| format!("{error}; write a level, or crate=level pairs and commas.");
-    EnvFilter::try_new(text).map(|filter| filter.to_string()).map_err(remedy)
-}
-
-fn percent(text: &str) -> Result<u32, String> {
-    value::count(text, &(1..=1_000_000))
-}
-
-fn cpus(text: &str) -> Result<u32, String> {
-    value::count(text, &(0..=4096))
-}
-
-fn pids(text: &str) -> Result<u32, String> {
-    value::count(text, &(64..=1 << 22))
-}
-
-fn entries(text: &str) -> Result<u64, String> {
-    value::count(text, &(100..=10_000_000))
-}
-
-/// Linux takes no path of 4096 bytes or more.
-fn path_bytes(text: &str) -> Result<usize, String> {
-    value::count(text, &(100..=4095))
-}
-
-fn depth(text: &str) -> Result<usize, String> {
-    value::count(text, &(8..=2047))
-}
-
-/// A header is held in memory as a whole.
-fn header_bytes(text: &str) -> Result<u64, String> {
-    value::count(text, &(4096..=16 << 20))
-}
-
-fn ring_lines(text: &str) -> Result<usize, String> {
-    value::count(text, &(1..=100_000))
-}
-
-fn line_bytes(text: &str) -> Result<usize, String> {
-    value::count(text, &(256..=1 << 20))
-}
-
-#[expect(clippy::unnecessary_wraps, reason = "the table wants one shape for all")]
-fn list(text: &str) -> Result<Vec<String>, String> {
-    Ok(value::list(text))
-}
-
-fn networks(text: &str) -> Result<Vec<Network>, String> {
-    let remedy = |error| format!("{error}; write networks and commas between them.");
-    value::list(text).iter().map(|network| network.parse().map_err(remedy)).collect()
 }

@@ -1,12 +1,14 @@
 //! How the text of a setting becomes a value; a refusal is the remedy to show.
 
 use lathe_dynos::native::Network;
+use lathe_logs::drain;
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
+use tracing_subscriber::EnvFilter;
 
 pub(super) fn network(text: &str) -> Result<Network, String> {
     match text.parse::<Network>() {
@@ -129,14 +131,14 @@ pub(super) fn proxy(text: &str) -> Result<Option<String>, String> {
     if text.is_empty() || text == "none" { Ok(None) } else { http_url(text).map(Some) }
 }
 
-/// A comma-separated list.
-pub(super) fn list(text: &str) -> Vec<String> {
+/// What is between commas.
+fn items(text: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
 }
 
 /// Debian package names, comma-separated.
 pub(super) fn packages(text: &str) -> Result<Vec<String>, String> {
-    let names = list(text);
+    let names = items(text);
     let sound = |name: &String| {
         name.len() >= 2
             && name.as_bytes()[0].is_ascii_alphanumeric()
@@ -168,4 +170,57 @@ pub(super) fn env_name(name: &str) -> Result<(), String> {
     } else {
         Err("The name of an environment variable has letters, digits and _ only.".into())
     }
+}
+
+pub(super) fn log(text: &str) -> Result<String, String> {
+    let remedy = |error| format!("{error}; write a level, or crate=level pairs and commas.");
+    EnvFilter::try_new(text).map(|filter| filter.to_string()).map_err(remedy)
+}
+
+pub(super) fn percent(text: &str) -> Result<u32, String> {
+    count(text, &(1..=1_000_000))
+}
+
+pub(super) fn cpus(text: &str) -> Result<u32, String> {
+    count(text, &(0..=4096))
+}
+
+pub(super) fn pids(text: &str) -> Result<u32, String> {
+    count(text, &(64..=1 << 22))
+}
+
+pub(super) fn entries(text: &str) -> Result<u64, String> {
+    count(text, &(100..=10_000_000))
+}
+
+/// Linux takes no path of 4096 bytes or more.
+pub(super) fn path_bytes(text: &str) -> Result<usize, String> {
+    count(text, &(100..=4095))
+}
+
+pub(super) fn depth(text: &str) -> Result<usize, String> {
+    count(text, &(8..=2047))
+}
+
+/// A header is held in memory as a whole.
+pub(super) fn header_bytes(text: &str) -> Result<u64, String> {
+    count(text, &(4096..=16 << 20))
+}
+
+pub(super) fn ring_lines(text: &str) -> Result<usize, String> {
+    count(text, &(1..=100_000))
+}
+
+pub(super) fn line_bytes(text: &str) -> Result<usize, String> {
+    count(text, &(256..=1 << 20))
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the table wants one shape for all")]
+pub(super) fn list(text: &str) -> Result<Vec<String>, String> {
+    Ok(items(text))
+}
+
+pub(super) fn networks(text: &str) -> Result<Vec<drain::Network>, String> {
+    let remedy = |error| format!("{error}; write networks and commas between them.");
+    items(text).iter().map(|network| network.parse().map_err(remedy)).collect()
 }

@@ -25,7 +25,9 @@ pub struct AppState {
 
 impl Snapshot {
     pub fn read(tx: &Tx<'_>) -> Result<Self, StateError> {
-        let apps = apps::all(tx)?.into_iter().map(|app| AppState::read(tx, app));
+        // What the system app runs is the keeper's to start.
+        let apps = apps::all(tx)?.into_iter().filter(|app| !app.system);
+        let apps = apps.map(|app| AppState::read(tx, app));
         Ok(Self { apps: apps.collect::<Result<_, _>>()? })
     }
 }

@@ -14,6 +14,7 @@ use lathe_dynos::spec::{Desired, Observed};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// Seals the cell's record with the key of the state.
@@ -89,7 +90,18 @@ pub(super) fn engine_config(config: &Config, lathe: &Path) -> Result<NativeConfi
         resolv_conf: None,
         limits: config.archives,
         capacity: size::capacity(config.room),
+        sockets_patience: sockets_patience(config),
     })
+}
+
+/// How long clients may wait at doors that nobody answers at. A keeper starts the platform again
+/// when another version of it has had its time.
+fn sockets_patience(config: &Config) -> Duration {
+    const BRIEF: Duration = Duration::from_secs(15);
+    match config.kept {
+        Some(_) => config.upgrade.start + config.upgrade.silence + BRIEF * 2,
+        None => BRIEF,
+    }
 }
 
 pub(super) fn slug_opener(slugs: &Arc<lathe_slug::Store>) -> OpenSlug {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Step n brings a file from version n to n + 1. Steps are never edited once released.
-const MIGRATIONS: [&str; 2] = [V1, V2];
+const MIGRATIONS: [&str; 3] = [V1, V2, V3];
 
 const V1: &str = "
 CREATE TABLE accounts (
@@ -71,6 +71,12 @@ CREATE TABLE sources (
 
 /// What a slug was made from.
 const V2: &str = "ALTER TABLE slugs ADD COLUMN inputs TEXT;";
+
+/// The app whose releases are versions of the platform: one at most.
+const V3: &str = "
+ALTER TABLE apps ADD COLUMN system INTEGER NOT NULL DEFAULT 0;
+CREATE UNIQUE INDEX one_system_app ON apps (system) WHERE system = 1;
+";
 
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -18,7 +18,7 @@ mod steps;
 
 use super::CliError;
 use super::client::ClientError;
-use super::tour::SampleError;
+use super::remote::RemoteError;
 use super::up::UpVerbError;
 use crate::config::Config;
 use clap::Subcommand;
@@ -80,7 +80,7 @@ pub enum BenchError {
     #[error("the API does not do it")]
     Client(#[from] ClientError),
     #[error("the sample cannot be pushed")]
-    Sample(#[from] SampleError),
+    Sample(#[from] RemoteError),
     #[error("the program to be timed is not made for this processor")]
     Processor,
 }

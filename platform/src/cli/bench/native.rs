@@ -87,6 +87,7 @@ impl Native {
             resolv_conf: None,
             limits: lathe_slug::UnpackLimits::default(),
             capacity: Capacity::UNLIMITED,
+            sockets_patience: Duration::ZERO,
         };
         let archive = ready.slug.archive.clone();
         let open = move |_| -> std::io::Result<Box<dyn std::io::Read + Send>> {

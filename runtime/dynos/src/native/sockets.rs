@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// A socket, and the name by which the next engine knows it.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ impl NativeEngine {
 
     /// Keeps these sockets and no others, at most 32: they stay open when this process ends,
     /// however it ends, until the next engine takes them over, [`let_go`] is called, or neither
-    /// has happened for 15 s. A spawner that dies is given them again.
+    /// has happened for [`super::NativeConfig::sockets_patience`]. A spawner that dies is given them again.
     pub async fn keep(&self, sockets: Vec<KeptSocket>) -> io::Result<()> {
         let shared = self.shared();
         *shared.kept() = sockets;
@@ -53,7 +54,7 @@ pub async fn let_go(dir: &Path) -> io::Result<()> {
         link => link?,
     };
     tokio::select! {
-        answer = link.ask(Order::Keep(Vec::new()), &[]) => {
+        answer = link.ask(Order::Keep(Vec::new(), Duration::ZERO), &[]) => {
             answer.map(drop).map_err(|failure| failure.error())
         }
         // It is gone, and so is what it kept; or it is too old to keep anything.
@@ -83,7 +84,7 @@ async fn give(shared: &Shared, link: &Link) -> Result<(), Failure> {
     let copies = copies.map_err(Failure::at("keep sockets"))?;
     let (names, sockets): (Vec<_>, Vec<_>) =
         copies.into_iter().map(|kept| (kept.name, kept.socket)).unzip();
-    match link.ask(Order::Keep(names), &sockets).await? {
+    match link.ask(Order::Keep(names, shared.config.sockets_patience), &sockets).await? {
         (Answer::Failed(failure), _) => Err(failure),
         _ => Ok(()),
     }

@@ -94,9 +94,9 @@ impl Spawner {
                 }
                 self.reply(number, Answer::Done);
             }
-            Order::Keep(names) => {
-                let answer =
-                    self.kept.replace(names, fds).map_or_else(Answer::Failed, |()| Answer::Done);
+            Order::Keep(names, patience) => {
+                let kept = self.kept.replace(names, fds, patience);
+                let answer = kept.map_or_else(Answer::Failed, |()| Answer::Done);
                 self.reply(number, answer);
             }
             Order::Kept => self.hand_back(number),
