@@ -13,6 +13,7 @@ mod durable;
 mod engines;
 mod fuzz;
 mod heroku;
+mod hosting;
 mod logs;
 mod push;
 mod reach;

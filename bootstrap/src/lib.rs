@@ -29,7 +29,7 @@ pub use platform::PlatformError;
 pub use program::ProgramError;
 pub use progress::{Progress, Step};
 pub use report::{Comparison, Report, Stage};
-pub use source::{Origin, SourceError};
+pub use source::{Origin, SourceError, check_out};
 pub use stage::StageError;
 pub use stop::Stop;
 pub use surroundings::{Surroundings, SurroundingsError};

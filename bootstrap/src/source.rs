@@ -88,6 +88,11 @@ impl Source {
     }
 }
 
+/// Checks a commit out into a folder that does not exist yet, and gives its id.
+pub fn check_out(origin: &Origin, tree: &Path, stop: &Stop) -> Result<String, SourceError> {
+    Source::get(origin, tree, stop).map(|source| source.commit)
+}
+
 /// The git of this machine, with the user's own configuration: only who may fetch knows how.
 struct Git<'a> {
     stop: &'a Stop,

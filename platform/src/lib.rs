@@ -12,6 +12,7 @@ pub mod endpoints;
 pub mod engine;
 pub mod git;
 pub mod host;
+pub mod hosting;
 mod inherited;
 pub mod registry;
 pub mod roles;

@@ -39,6 +39,7 @@ pub struct Services {
     pub stacks: Arc<Stacks>,
     /// What the cell saw last.
     pub observed: watch::Receiver<Arc<Observed>>,
+    pub started_at: Timestamp,
     /// The ids of the apps that sleep.
     pub asleep: watch::Receiver<Arc<BTreeSet<String>>>,
 }

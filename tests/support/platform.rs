@@ -40,6 +40,7 @@ pub struct Platform {
     network: String,
     settings: Vec<String>,
     program: PathBuf,
+    self_hosted: bool,
 }
 
 impl Platform {
@@ -55,17 +56,35 @@ impl Platform {
     /// Its data in a directory of its own below `parent`.
     pub fn start_in(parent: &Path, settings: &[&str]) -> Self {
         let dir = tempfile::Builder::new().prefix("lathe-it-").tempdir_in(parent).unwrap();
-        Self::begin(dir.path().to_owned(), Some(dir), settings)
+        Self::begin(dir.path().to_owned(), Some(dir), settings, false)
+    }
+
+    /// One that a keeper starts, and that becomes another version of itself when it is released one.
+    pub fn start_self_hosted(settings: &[&str]) -> Self {
+        Self::start_self_hosted_in(&std::env::temp_dir(), settings)
+    }
+
+    pub fn start_self_hosted_in(parent: &Path, settings: &[&str]) -> Self {
+        let dir = tempfile::Builder::new().prefix("lathe-it-").tempdir_in(parent).unwrap();
+        Self::begin(dir.path().to_owned(), Some(dir), settings, true)
     }
 
     /// On a data directory that another platform has left, as after a reboot.
     pub fn revive(data: &Path, settings: &[&str]) -> Self {
-        // What was true of the last running platform only.
-        drop(std::fs::remove_file(data.join("run/endpoints.json")));
-        Self::begin(data.to_owned(), None, settings)
+        Self::revived(data, settings, false)
     }
 
-    fn begin(data: PathBuf, dir: Option<TempDir>, settings: &[&str]) -> Self {
+    pub fn revive_self_hosted(data: &Path, settings: &[&str]) -> Self {
+        Self::revived(data, settings, true)
+    }
+
+    fn revived(data: &Path, settings: &[&str], self_hosted: bool) -> Self {
+        // What was true of the last running platform only.
+        drop(std::fs::remove_file(data.join("run/endpoints.json")));
+        Self::begin(data.to_owned(), None, settings, self_hosted)
+    }
+
+    fn begin(data: PathBuf, dir: Option<TempDir>, settings: &[&str], self_hosted: bool) -> Self {
         host::needs(host::PLATFORM);
         let mut platform = Self {
             child: None,
@@ -74,6 +93,7 @@ impl Platform {
             network: unique_network(),
             settings: settings.iter().map(|s| (*s).to_owned()).collect(),
             program: lathe(),
+            self_hosted,
         };
         platform.up();
         platform
@@ -88,7 +108,12 @@ impl Platform {
             .open(self.data.join("up.log"))
             .unwrap();
         let mut command = self.command();
-        command.arg("up").stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        command
+            .arg("up")
+            .args(self.self_hosted.then_some("--self-hosted"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
         let mut child = command.spawn().unwrap();
         until("lathe up listens", UP_BOUND, || {
             assert!(child.try_wait().unwrap().is_none(), "lathe up ended: {}", self.log());
@@ -195,6 +220,20 @@ impl Platform {
         child.kill().unwrap();
         child.wait().unwrap();
         drop(std::fs::remove_file(self.endpoints_file()));
+    }
+
+    /// kill -9 of the keeper of a self-hosted platform; the platform lives on.
+    pub fn kill_keeper(&mut self) {
+        let mut child = self.child.take().expect("it is up");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// The process that holds the data directory, whoever has started it.
+    pub fn holder(&self) -> u32 {
+        until("somebody holds the data directory", END_BOUND, || {
+            std::fs::read_to_string(self.data.join("lock")).ok()?.trim().parse().ok()
+        })
     }
 
     /// SIGTERM, and the end of the process waited for; dynos live on.

@@ -54,6 +54,16 @@ impl AppAccess {
         )))
     }
 
+    /// What would end the platform, were the app the platform itself; `instead` says what to do.
+    pub(super) fn ordinary(&self, action: &str, instead: &str) -> Result<(), ApiError> {
+        if !self.app.system {
+            return Ok(());
+        }
+        let name = &self.app.name;
+        let message = format!("You cannot {action} {name}: it is this platform itself. {instead}");
+        Err(ApiError::invalid(message))
+    }
+
     /// A further name of the path, such as the `{release}` below the app.
     pub(super) fn parameter(&self, name: &str) -> String {
         self.parameters.get(name).cloned().unwrap_or_default()

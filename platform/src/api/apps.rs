@@ -140,6 +140,11 @@ pub(super) async fn update(
     }
     if update.name.is_some() {
         access.owner("rename")?;
+        access.ordinary("rename", "Its name is how an upgrade finds it.")?;
+    }
+    if update.maintenance == Some(true) {
+        let instead = "Put the apps into maintenance that shall not be served.";
+        access.ordinary("put into maintenance", instead)?;
     }
     let id = access.app.id.clone();
     let details = context
@@ -170,6 +175,7 @@ pub(super) async fn destroy(
     access: AppAccess,
 ) -> Result<Json<Value>, ApiError> {
     access.owner("destroy")?;
+    access.ordinary("destroy", "To end it, run `lathe stop` on its server.")?;
     let id = access.app.id.clone();
     let details = context
         .services

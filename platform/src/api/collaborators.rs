@@ -35,6 +35,8 @@ pub(super) async fn add(
     access: AppAccess,
     Body(add): Body<Add>,
 ) -> Result<Response, ApiError> {
+    let instead = "Whoever may release it is root on this machine: only its operator is to be.";
+    access.ordinary("share", instead)?;
     let app = access.app.clone();
     let added = context
         .services

@@ -4,6 +4,8 @@ use super::access::AppAccess;
 use super::body::Body;
 use super::context::Context;
 use super::error::ApiError;
+use crate::causes::causes;
+use crate::config;
 use crate::state::model::Config;
 use crate::state::{StateError, releases};
 use axum::Json;
@@ -35,6 +37,7 @@ pub(super) async fn update(
         return Err(ApiError::invalid("A config var cannot hold a NUL byte"));
     }
     let (app, account) = (access.app.clone(), access.account.clone());
+    let settings = context.services.config.clone();
     let (config, said) = context
         .services
         .store
@@ -43,6 +46,9 @@ pub(super) async fn update(
             let (config, description) = apply(before.clone(), &changes);
             if config == before {
                 return Ok((config, None));
+            }
+            if app.system {
+                check_settings(&settings, &config)?;
             }
             let change = releases::Change {
                 description: description.clone(),
@@ -65,6 +71,20 @@ pub(super) async fn update(
         );
     }
     Ok(Json(config))
+}
+
+/// The config vars of the platform itself are its environment: with these it has to be able to start.
+fn check_settings(settings: &config::Config, vars: &Config) -> Result<(), StateError> {
+    let elsewhere =
+        ["LATHE_DATA", "LATHE_CONFIG"].into_iter().find(|name| vars.contains_key(*name));
+    if let Some(name) = elsewhere {
+        let refused = format!("{name} would make another platform of this one");
+        return Err(StateError::Refused(refused));
+    }
+    settings.fits(vars).map_err(|error| {
+        let (what, remedy) = (causes(&error), error.remedy());
+        StateError::Refused(format!("The platform could not start: {what}. {remedy}"))
+    })
 }
 
 /// A name that every shell and the buildpacks' `ENV_DIR` can hold.

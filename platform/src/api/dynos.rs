@@ -46,7 +46,8 @@ pub(super) async fn show(
 
 /// Dynos of the formation as the cell sees them, then one-offs that have not ended.
 async fn all(context: &Context, app: &App) -> Result<Vec<Value>, ApiError> {
-    let id = app.id.clone();
+    let (id, itself) = (app.id.clone(), app.clone());
+    let (kept, since) = (context.services.config.kept.clone(), context.services.started_at);
     let observed = context.services.observed.borrow().clone();
     let asleep = context.services.asleep.borrow().contains(&id);
     let (dynos, oneoffs, releases) = context
@@ -54,7 +55,10 @@ async fn all(context: &Context, app: &App) -> Result<Vec<Value>, ApiError> {
         .store
         .read(move |tx| {
             let oneoffs = oneoffs::running(tx)?.into_iter().filter(|one| one.app == id);
-            let dynos = running::of_app(tx, &id, &observed, asleep)?;
+            let dynos = match itself.system {
+                true => vec![running::of_platform(tx, &itself, kept.as_deref(), since)?],
+                false => running::of_app(tx, &id, &observed, asleep)?,
+            };
             Ok((dynos, oneoffs.collect::<Vec<_>>(), releases::all(tx, &id)?))
         })
         .await?;
@@ -123,6 +127,8 @@ async fn mark(
     access: &AppAccess,
     change: impl FnOnce(&Tx<'_>, &str) -> Result<(), StateError> + Send + 'static,
 ) -> Result<Response, ApiError> {
+    let instead = "A release of it replaces it; on its server, `lathe stop` and `lathe up` do.";
+    access.ordinary("restart", instead)?;
     let app = access.app.id.clone();
     context.services.store.write(move |tx| change(tx, &app)).await?;
     let line = format!("Restart by user {}", access.account.email);

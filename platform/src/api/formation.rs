@@ -98,6 +98,10 @@ async fn change(
     access: &AppAccess,
     updates: Vec<Update>,
 ) -> Result<(), ApiError> {
+    if !updates.is_empty() {
+        let instead = "It runs once on this machine, and in no dyno.";
+        access.ordinary("scale", instead)?;
+    }
     let app = access.app.id.clone();
     let services = context.services.clone();
     let scaled = context

@@ -8,7 +8,7 @@ use super::page::page;
 use super::segments::Segments;
 use super::{account, apps, inputs};
 use crate::state::model::{App, Config, Release, ReleaseStatus};
-use crate::state::{self, StateError, releases, slugs};
+use crate::state::{self, StateError, releases, slugs, system};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -55,6 +55,9 @@ pub(super) struct Create {
     /// Or release this slug.
     slug: Option<String>,
     description: Option<String>,
+    /// Rights beyond a dyno's.
+    #[serde(default)]
+    grants: Vec<String>,
 }
 
 pub(super) async fn create(
@@ -62,6 +65,10 @@ pub(super) async fn create(
     access: AppAccess,
     Body(create): Body<Create>,
 ) -> Result<Response, ApiError> {
+    if let Some(grant) = create.grants.iter().find(|grant| !may_have(&access.app, grant)) {
+        let grant = grant.escape_debug();
+        return Err(ApiError::invalid(format!("No app of yours can be granted \"{grant}\"")));
+    }
     let (app, account) = (access.app.clone(), access.account.clone());
     let release = context
         .services
@@ -94,6 +101,15 @@ pub(super) async fn create(
     }
     let shown = show_release(&context, &access.app, &release);
     Ok((StatusCode::CREATED, Json(shown)).into_response())
+}
+
+fn may_have(app: &App, grant: &str) -> bool {
+    grants(app).contains(&grant)
+}
+
+/// Every release of the platform itself has all of them.
+fn grants(app: &App) -> &'static [&'static str] {
+    if app.system { &system::GRANTS } else { &[] }
 }
 
 fn rollback(target: Release) -> Result<releases::Change, StateError> {
@@ -144,6 +160,7 @@ fn show_release(context: &Context, app: &App, release: &Release) -> Value {
         "status": release.status.as_str(),
         "phase": release.phase.as_str(),
         "failure": release.failure,
+        "grants": grants(app),
         "current": app.current == Some(release.version),
         "eligible_for_rollback": slug.is_some() && release.status != ReleaseStatus::Failed,
         "addon_plan_names": [],

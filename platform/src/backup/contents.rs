@@ -13,10 +13,10 @@ pub(super) const HEAD: &str = "lathe-backup.json";
 pub(super) const MANIFEST: &str = "manifest.json";
 
 /// Files of the data directory that are taken as they are, when they are there.
-pub(super) const FILES: [&str; 3] = ["lathe.toml", "state.key", "owner-token"];
+pub(crate) const FILES: [&str; 3] = ["lathe.toml", "state.key", "owner-token"];
 /// Folders of which every file is.
-pub(super) const TLS: &str = "tls";
-pub(super) const STATE: &str = "state.db";
+pub(crate) const TLS: &str = "tls";
+pub(crate) const STATE: &str = "state.db";
 pub(super) const SLUGS: &str = "slugs";
 pub(super) const GIT: &str = "git";
 

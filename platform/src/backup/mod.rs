@@ -13,6 +13,7 @@ mod restore;
 mod write;
 
 pub use contents::Head;
+pub(crate) use contents::{FILES, STATE, TLS};
 pub use error::BackupError;
 pub use restore::{Restored, cut_off, restore};
 pub use write::write;

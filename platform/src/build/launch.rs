@@ -64,6 +64,16 @@ impl Shared {
         Ok(release)
     }
 
+    /// What comes of a version of the platform that has passed its rehearsal.
+    fn outlook(&self, version: u32) -> String {
+        let seconds = self.services.config.upgrade.probation.as_secs();
+        format!(
+            "       v{version} is put on trial for {seconds} s in the place of this platform,\n\
+             \x20      which takes over again if it is no good:\n\
+             \x20      heroku releases -a lathe says what has become of it.\n"
+        )
+    }
+
     /// Waits for the release to serve. A pusher who goes away now changes nothing any more.
     pub(super) async fn launch(
         &self,
@@ -74,13 +84,24 @@ impl Shared {
     ) -> Result<Release, BuildError> {
         let version = release.version;
         transcript.say(&format!("-----> Launching...\n       Released v{version}\n"));
+        // This platform does not see how a release of itself ends: it ends before.
+        let settles = async {
+            match request.app.system {
+                true => control::boots(&self.services, &request.app.id, version).await,
+                false => control::settled(&self.services, &request.app.id, version).await,
+            }
+        };
         let settled = tokio::select! {
-            settled = control::settled(&self.services, &request.app.id, version) => settled,
+            settled = settles => settled,
             () = cancel.cancelled() => return Ok(release),
             () = self.closing.cancelled() => return Ok(release),
         };
         let settled = settled.map_err(BuildError::State)?;
         steps::passed("release live");
+        if settled.status == ReleaseStatus::Pending {
+            transcript.say(&self.outlook(version));
+            return Ok(settled);
+        }
         if settled.status != ReleaseStatus::Succeeded {
             let reason = settled.failure.unwrap_or_default();
             return Err(BuildError::NotLive { version, reason });

@@ -4,6 +4,7 @@ use super::say::say;
 use super::{CliError, up};
 use crate::config::{Config, Flags};
 use crate::host::tool::{self, ToolError};
+use clap::Args;
 use std::fmt::Write;
 use std::fs;
 use std::io;
@@ -12,6 +13,17 @@ use std::process::Command;
 
 const PROGRAM: &str = "/usr/local/bin/lathe";
 const UNIT: &str = "/etc/systemd/system/lathe.service";
+
+/// What the service is to be.
+#[derive(Debug, Args)]
+pub(super) struct Install {
+    /// Only print the unit
+    #[arg(long)]
+    print: bool,
+    /// Have it run the version of Lathe that is the release of app `lathe`
+    #[arg(long)]
+    self_hosted: bool,
+}
 
 /// Why the service is not installed.
 #[derive(Debug, thiserror::Error)]
@@ -45,9 +57,9 @@ impl InstallError {
 }
 
 /// Puts the program in place, writes the unit, and starts it where systemd runs.
-pub(super) fn install(config: &Config, flags: &Flags, print_only: bool) -> Result<(), CliError> {
-    let unit = unit(&config.data, flags)?;
-    if print_only {
+pub(super) fn install(config: &Config, flags: &Flags, how: &Install) -> Result<(), CliError> {
+    let unit = unit(&config.data, flags, how.self_hosted)?;
+    if how.print {
         say!("{}", unit.trim_end());
         return Ok(());
     }
@@ -85,7 +97,7 @@ pub(super) fn install(config: &Config, flags: &Flags, print_only: bool) -> Resul
 /// and their cgroups to it. Dynos' groups do not lie below the unit's but in `lathe-<instance>` at
 /// the root of each hierarchy, so that stopping the unit cannot remove them; what is delegated is
 /// the unit's own group, which systemd then leaves alone while the spawner is in it.
-fn unit(data: &Path, given: &Flags) -> Result<String, InstallError> {
+fn unit(data: &Path, given: &Flags, self_hosted: bool) -> Result<String, InstallError> {
     let mut flags = format!("--data {}", quoted(data)?);
     if let Some(file) = &given.config {
         let file = std::path::absolute(file).map_err(InstallError::Program)?;
@@ -94,6 +106,7 @@ fn unit(data: &Path, given: &Flags) -> Result<String, InstallError> {
     for (key, value) in &given.set {
         write!(flags, " --set {}", quoted(Path::new(&format!("{key}={value}")))?).ok();
     }
+    let up = if self_hosted { "up --self-hosted" } else { "up" };
     Ok(format!(
         "[Unit]\n\
          Description=Lathe, a platform for apps\n\
@@ -103,7 +116,7 @@ fn unit(data: &Path, given: &Flags) -> Result<String, InstallError> {
          \n\
          [Service]\n\
          Type=notify\n\
-         ExecStart={PROGRAM} {flags} up\n\
+         ExecStart={PROGRAM} {flags} {up}\n\
          Restart=always\n\
          RestartSec=1\n\
          KillMode=process\n\
@@ -142,7 +155,7 @@ mod tests {
     fn paths_are_one_word_in_the_unit() {
         let set = vec![("apps_domain".into(), "example.com".into())];
         let flags = Flags { set, ..Flags::default() };
-        let unit = unit(Path::new("/srv/my \"data\" 100%"), &flags).unwrap();
+        let unit = unit(Path::new("/srv/my \"data\" 100%"), &flags, false).unwrap();
         assert!(
             unit.contains(r#"--data "/srv/my \"data\" 100%%" --set "apps_domain=example.com" up"#),
             "{unit}"

@@ -16,6 +16,7 @@ mod inputs;
 mod install;
 mod logs;
 mod release_diff;
+mod remote;
 mod rescue;
 mod router;
 mod say;
@@ -40,12 +41,15 @@ use crate::config::{Config, Flags};
 use crate::git::hook;
 use crate::host::dockerd;
 use crate::host::instance::Dynos;
+use crate::hosting::OwnLog;
 use clap::{Parser, Subcommand};
 use lathe_dynos::native::spawner;
 use nix::sys::stat::{Mode, umask};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 use up::UpVerbError;
 
 /// A platform that turns `git push` into running apps.
@@ -84,11 +88,7 @@ enum Command {
         docker: bool,
     },
     /// Install a systemd service that runs the platform
-    Install {
-        /// Only print the unit
-        #[arg(long)]
-        print: bool,
-    },
+    Install(install::Install),
     /// Print the environment that git and the Heroku CLI need: eval "$(lathe env)"
     Env {
         /// With the authority, for other machines
@@ -136,8 +136,7 @@ enum Command {
     },
     /// Make the platform of a backup in an empty data directory
     Restore { file: PathBuf },
-    /// Lathe compiled by Lathe
-    #[command(subcommand)]
+    /// Make a platform that hosts itself: Lathe compiled by Lathe, and run by it
     Bootstrap(bootstrap::Bootstrap),
     /// Check from outside that the platform of a data directory works; leaves nothing
     Selftest(selftest::Selftest),
@@ -216,7 +215,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
     }
     init_log(&config.log);
     match cli.command {
-        Command::Up(how) => up::up(config, &how)?,
+        Command::Up(how) => up::up(config, &flags, &how)?,
         Command::Demo(how) => return demo::demo(config, &how, flags.data.is_some()),
         Command::Stop { stop_dynos } => {
             stop::stop(&config, if stop_dynos { Dynos::End } else { Dynos::Stay })?;
@@ -227,7 +226,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
             }
             return Ok(doctor::examine(&config));
         }
-        Command::Install { print } => install::install(&config, &flags, print)?,
+        Command::Install(how) => install::install(&config, &flags, &how)?,
         Command::Env { json } => env::print(&config, json)?,
         Command::Token(what) => token::token(&config, &what)?,
         Command::Connect { target, end: true, .. } => connect::end(&config, &target)?,
@@ -277,15 +276,13 @@ fn runtime() -> Result<tokio::runtime::Runtime, UpVerbError> {
     builder.enable_all().build().map_err(UpVerbError::Threads)
 }
 
-/// Sends the log to stderr. A line that cannot be written is lost: complaining about it on the
+/// Sends the log to stderr, and to the system app's own once there is one. A line that cannot be written is lost: complaining about it on the
 /// same full disk would be a panic in the middle of whatever had something to say.
 fn init_log(filter: &str) {
     let filter = EnvFilter::new(filter);
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .log_internal_errors(false)
-        .init();
+    let stderr =
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
+    tracing_subscriber::registry().with(filter).with(stderr).with(OwnLog).init();
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

@@ -2,10 +2,12 @@
 //! platform running and no state that can be read.
 
 use super::say::say;
+use super::up::UpVerbError;
 use super::{CliError, backup};
 use crate::config::Config;
 use crate::control::slots::Place;
 use crate::host::instance;
+use crate::hosting::{self, Verdict, Version};
 use crate::roles;
 use crate::state::{self, Health};
 use clap::Subcommand;
@@ -19,20 +21,34 @@ use std::process::ExitCode;
 pub(super) enum Rescue {
     /// Replace the platform's files by those of a backup; what is there is kept aside
     Restore { file: PathBuf },
+    /// Let this program be the platform again, whichever release of app `lathe` was
+    Own,
 }
 
 /// Exit status 1 when something is wrong.
 pub(super) fn rescue(config: &Config, what: Option<&Rescue>) -> Result<ExitCode, CliError> {
-    if let Some(Rescue::Restore { file }) = what {
-        backup::replace(config, file)?;
-        return Ok(ExitCode::SUCCESS);
+    match what {
+        None => examine(config),
+        Some(Rescue::Restore { file }) => {
+            backup::replace(config, file)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Rescue::Own) => {
+            hosting::be_own(&config.data).map_err(UpVerbError::Keep)?;
+            say!("The next `lathe up --self-hosted` runs this program.");
+            Ok(ExitCode::SUCCESS)
+        }
     }
+}
+
+fn examine(config: &Config) -> Result<ExitCode, CliError> {
     match instance::holder(&config.data)? {
         Some(pid) => say!("=== platform: process {pid}"),
         None => say!("=== platform: none runs on {}", config.data.display()),
     }
     let sound = show_state(config);
     let startable = show_record(config);
+    show_seat(config);
     say!("=== what to do");
     if !sound {
         say!(
@@ -62,6 +78,36 @@ fn show_state(config: &Config) -> bool {
         say!("{name}: as it was before a newer program");
     }
     sound
+}
+
+/// Which version of itself the platform is, where it hosts itself.
+fn show_seat(config: &Config) {
+    let data = &config.data;
+    if !hosting::dir(data).exists() {
+        return;
+    }
+    let seat = match hosting::seat(data) {
+        Ok(seat) => seat,
+        Err(error) => return say!("=== versions: the keeper's file cannot be read: {error}"),
+    };
+    say!("=== versions");
+    let whole = |version: &Version| match version.is_laid_out(data) {
+        true => "can start",
+        false => "its program is gone: this program is started instead",
+    };
+    match &seat.good {
+        None => say!("good: the program that is started with --self-hosted"),
+        Some(version) => say!("good: v{}: {}", version.number, whole(version)),
+    }
+    if let Some(version) = &seat.trial {
+        say!("on trial: v{}", version.number);
+    }
+    if let Some(Verdict { version, failure: Some(why) }) = &seat.verdict {
+        say!("taken back: v{}: {}", version.number, why.lines().next().unwrap_or_default());
+    }
+    if seat.good.is_some() {
+        say!("lathe rescue own            makes this program the platform again");
+    }
 }
 
 /// What migrations have kept.

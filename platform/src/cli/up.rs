@@ -3,10 +3,11 @@
 use super::env::Access;
 use super::say::say;
 use super::{CliError, runtime};
-use crate::config::Config;
+use crate::config::{Config, Flags};
 use crate::host::instance::Dynos;
 use crate::host::notify;
 use crate::host::packages::{self, PackagesError};
+use crate::hosting::{self, KeeperError, Launch};
 use crate::roles::{self, Running, UpError};
 use clap::Args;
 use std::io;
@@ -23,6 +24,13 @@ pub(super) struct Up {
     /// End the dynos too, however it is stopped
     #[arg(long)]
     stop_dynos: bool,
+    /// Run the version of Lathe that is the release of app `lathe` on this platform, and take back
+    /// one that is no good
+    #[arg(long)]
+    self_hosted: bool,
+    /// Set by the keeper of a self-hosted platform: the release this is
+    #[arg(long, hide = true, value_name = "RELEASE", conflicts_with = "self_hosted")]
+    kept: Option<String>,
 }
 
 /// Why it did not run.
@@ -38,23 +46,45 @@ pub enum UpVerbError {
     Again(#[source] io::Error),
     #[error("the service manager could not be told")]
     Notify(#[source] io::Error),
+    #[error("no platform is kept running")]
+    Keep(#[from] KeeperError),
 }
 
 impl UpVerbError {
     pub(super) fn remedy(&self) -> String {
         match self {
             Self::Up(error) => error.remedy(),
+            Self::Keep(error) => error.remedy(),
             _ => "`lathe doctor` checks the machine and says how to mend it.".into(),
         }
     }
 }
 
-pub(super) fn up(config: Config, how: &Up) -> Result<(), CliError> {
+pub(super) fn up(mut config: Config, flags: &Flags, how: &Up) -> Result<(), CliError> {
+    if how.self_hosted {
+        super::readable_by_dynos();
+        return Ok(runtime()?.block_on(keep(&config, flags, how))?);
+    }
     prepare_host(how.no_install)?;
+    config.kept.clone_from(&how.kept);
     match runtime()?.block_on(serve(config, how.stop_dynos))? {
         After::End => Ok(()),
         After::Again => Err(again().into()),
     }
+}
+
+/// Keeps a version of the platform running until told to stop.
+async fn keep(config: &Config, flags: &Flags, how: &Up) -> Result<(), UpVerbError> {
+    let mut signals = Signals::watch()?;
+    let launch = launch(config, flags, how.no_install, how.stop_dynos);
+    Ok(hosting::keep(config, &launch, signals.next()).await?)
+}
+
+/// How a keeper starts the platform.
+pub(super) fn launch(config: &Config, flags: &Flags, no_install: bool, stop_dynos: bool) -> Launch {
+    let given = [(no_install, "--no-install"), (stop_dynos, "--stop-dynos")];
+    let given = given.into_iter().filter(|(given, _)| *given);
+    Launch { flags: flags.words(&config.data), up: given.map(|(_, word)| word.into()).collect() }
 }
 
 /// What comes after a platform.

@@ -16,6 +16,7 @@ pub use surroundings::Surroundings;
 use lathe_dynos::class::{Classes, Policy};
 use lathe_dynos::native::Network;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -47,6 +48,7 @@ pub struct Config {
     /// How much of the machine may be promised to dynos.
     pub room: Policy,
     pub governor: Governor,
+    pub upgrade: Upgrade,
     pub push: Push,
     /// What slugs, source archives and archives of buildpacks may hold.
     pub archives: lathe_slug::Limits,
@@ -58,6 +60,8 @@ pub struct Config {
     pub free_disk_floor_bytes: u64,
     /// Where a service manager waits to hear that we are ready.
     pub notify_socket: Option<String>,
+    /// A keeper has started us, and for this release of the system app. No setting: it says so itself.
+    pub kept: Option<String>,
 }
 
 /// Where the router runs.
@@ -202,6 +206,19 @@ pub struct Governor {
     pub load_percent: u32,
 }
 
+/// How long an upgrade of the platform may take at each point.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Upgrade {
+    /// For the whole rehearsal on a scratch platform; zero: there is none.
+    pub rehearsal: Duration,
+    /// From its start until it answers.
+    pub start: Duration,
+    /// From then on, answering all the time, until it is the good one.
+    pub probation: Duration,
+    /// Without a good answer in its probation.
+    pub silence: Duration,
+}
+
 /// Limits on what a client may send.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Push {
@@ -308,6 +325,19 @@ pub struct Flags {
     pub set: Vec<(String, String)>,
 }
 
+impl Flags {
+    /// As words of a command line on this data directory.
+    pub fn words(&self, data: &Path) -> Vec<OsString> {
+        let mut words: Vec<OsString> = vec!["--data".into(), absolute(data).into()];
+        if let Some(file) = &self.config {
+            words.extend(["--config".into(), absolute(file).into()]);
+        }
+        let set = self.set.iter().map(|(key, value)| format!("{key}={value}").into());
+        words.extend(set.flat_map(|pair: OsString| ["--set".into(), pair]));
+        words
+    }
+}
+
 impl Config {
     /// Reads file and environment and puts the flags on top.
     pub fn load(flags: &Flags) -> Result<Self, ConfigError> {
@@ -390,6 +420,12 @@ impl Config {
             release_class: "Standard-1X".into(),
             room: Policy { memory_percent: 200, cpu_percent: 1600, shared_cpus: 0 },
             governor: Governor { load_percent: 800 },
+            upgrade: Upgrade {
+                rehearsal: Duration::from_mins(15),
+                start: Duration::from_mins(1),
+                probation: Duration::from_mins(2),
+                silence: Duration::from_secs(5),
+            },
             push: Push {
                 max_bytes: 500 * 1000 * 1000,
                 unpacked_bytes: 1 << 30,
@@ -404,8 +440,16 @@ impl Config {
             },
             logs: Logs { ring_lines: 1500, line_bytes: 10_000 },
             free_disk_floor_bytes: 1 << 30,
+            kept: None,
             notify_socket: around.environment.get("NOTIFY_SOCKET").cloned(),
         }
+    }
+
+    /// Whether a platform could start with these variables in its environment.
+    pub fn fits(&self, environment: &BTreeMap<String, String>) -> Result<(), ConfigError> {
+        let mut config = self.clone();
+        settings::apply_environment(&mut config, environment)?;
+        settings::check_classes(&config)
     }
 
     /// Sockets, pids and `endpoints.json`: what is true of the running platform only.

@@ -165,7 +165,7 @@ pub const SETTINGS: &[Setting] = &[
     setting!(
         "build.buildpacks",
         "buildpacks tried when an app names none; empty: all",
-        c.build.buildpacks = value::items,
+        c.build.buildpacks = value::list,
         joined
     ),
     setting!(
@@ -251,6 +251,30 @@ pub const SETTINGS: &[Setting] = &[
         "load for each CPU, in hundredths, at which enforced CPU credits are taken back",
         c.governor.load_percent = value::percent,
         text
+    ),
+    setting!(
+        "upgrade.rehearsal",
+        "seconds the rehearsal of another version of the platform may take; 0: there is none",
+        c.upgrade.rehearsal = value::seconds_or_never,
+        seconds
+    ),
+    setting!(
+        "upgrade.start",
+        "seconds it may take to answer when it is on trial",
+        c.upgrade.start = value::seconds,
+        seconds
+    ),
+    setting!(
+        "upgrade.probation",
+        "seconds it has to answer all the time, or is taken back",
+        c.upgrade.probation = value::seconds,
+        seconds
+    ),
+    setting!(
+        "upgrade.silence",
+        "seconds without a good answer for which it is taken back",
+        c.upgrade.silence = value::seconds,
+        seconds
     ),
     setting!("push.max", "largest push or source archive", c.push.max_bytes = value::bytes, text),
     setting!(

@@ -148,14 +148,14 @@ pub(super) fn proxy(text: &str) -> Result<Option<String>, String> {
     if text.is_empty() || text == "none" { Ok(None) } else { http_url(text).map(Some) }
 }
 
-/// A comma-separated list.
-pub(super) fn list(text: &str) -> Vec<String> {
+/// What is between commas.
+fn items(text: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
 }
 
 /// Debian package names, comma-separated.
 pub(super) fn packages(text: &str) -> Result<Vec<String>, String> {
-    let names = list(text);
+    let names = items(text);
     let sound = |name: &String| {
         name.len() >= 2
             && name.as_bytes()[0].is_ascii_alphanumeric()
@@ -233,11 +233,11 @@ pub(super) fn line_bytes(text: &str) -> Result<usize, String> {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the table wants one shape for all")]
-pub(super) fn items(text: &str) -> Result<Vec<String>, String> {
-    Ok(list(text))
+pub(super) fn list(text: &str) -> Result<Vec<String>, String> {
+    Ok(items(text))
 }
 
 pub(super) fn networks(text: &str) -> Result<Vec<drain::Network>, String> {
     let remedy = |error| format!("{error}; write networks and commas between them.");
-    list(text).iter().map(|network| network.parse().map_err(remedy)).collect()
+    items(text).iter().map(|network| network.parse().map_err(remedy)).collect()
 }

@@ -25,7 +25,7 @@ pub mod wanted;
 
 use crate::services::Services;
 use crate::state::formation::{self, Restart};
-use crate::state::model::{Release, ReleaseStatus};
+use crate::state::model::{Phase, Release, ReleaseStatus};
 use crate::state::{StateError, releases};
 use crate::steps;
 use jiff::Timestamp;
@@ -315,11 +315,25 @@ fn wake(earliest: &mut Option<u64>, due_ms: u64) {
 
 /// Waits until a release serves, has failed, or has been overtaken, and gives it back.
 pub async fn settled(services: &Services, app: &str, version: u32) -> Result<Release, StateError> {
+    reached(services, app, version, |release| release.status != ReleaseStatus::Pending).await
+}
+
+/// Waits until what comes before a release boots is over, and gives it back.
+pub async fn boots(services: &Services, app: &str, version: u32) -> Result<Release, StateError> {
+    reached(services, app, version, |release| release.phase != Phase::Releasing).await
+}
+
+async fn reached(
+    services: &Services,
+    app: &str,
+    version: u32,
+    there: impl Fn(&Release) -> bool,
+) -> Result<Release, StateError> {
     let mut changes = services.store.changes();
     loop {
         let id = app.to_owned();
         let release = services.store.read(move |tx| releases::by_version(tx, &id, version)).await?;
-        if release.status != ReleaseStatus::Pending {
+        if there(&release) {
             return Ok(release);
         }
         if changes.changed().await.is_err() {

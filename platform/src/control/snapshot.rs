@@ -38,7 +38,8 @@ impl Snapshot {
                 _ => Ok(Arc::new(state)),
             }
         };
-        let apps = apps::all(tx)?.into_iter().map(read);
+        // What the system app runs is the keeper's to start.
+        let apps = apps::all(tx)?.into_iter().filter(|app| !app.system).map(read);
         Ok(Self { apps: apps.collect::<Result<_, StateError>>()? })
     }
 }

@@ -70,6 +70,7 @@ pub(super) fn app() -> AppState {
             name: "demo".into(),
             owner: account(),
             uid: 200_000,
+            system: false,
             maintenance: false,
             current: None,
             candidate: None,

@@ -13,6 +13,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Why there is no engine.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +79,16 @@ impl Here {
     }
 }
 
+/// How long clients may wait at doors that nobody answers at. A keeper starts the platform again
+/// when another version of it has had its time.
+fn sockets_patience(config: &Config) -> Duration {
+    const BRIEF: Duration = Duration::from_secs(15);
+    match config.kept {
+        Some(_) => config.upgrade.start + config.upgrade.silence + BRIEF * 2,
+        None => BRIEF,
+    }
+}
+
 /// Our own engine; what it needs is there before anything listens.
 pub async fn open(config: &Config, lathe: &Path, slugs: OpenSlug) -> Result<Opened, OpenError> {
     let Here { dir, instance, capacity } = Here::of(config)?;
@@ -89,6 +100,7 @@ pub async fn open(config: &Config, lathe: &Path, slugs: OpenSlug) -> Result<Open
         resolv_conf: None,
         limits: config.archives,
         capacity,
+        sockets_patience: sockets_patience(config),
     };
     Ok(Opened(NativeEngine::open(native, slugs).await?))
 }

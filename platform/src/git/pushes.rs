@@ -113,6 +113,7 @@ mod tests {
             name: app.into(),
             owner: account.clone(),
             uid: 200_000,
+            system: false,
             maintenance: false,
             current: None,
             candidate: None,

@@ -171,6 +171,7 @@ mod tests {
             name: "sample".into(),
             owner,
             uid: 200_000,
+            system: false,
             maintenance: false,
             current: None,
             candidate: None,

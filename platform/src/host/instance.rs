@@ -65,15 +65,30 @@ impl Dynos {
     }
 }
 
-/// Ends the control plane that holds the data directory and waits until it is gone.
+/// Ends the control plane that holds the data directory and waits until it is gone. One that has a
+/// keeper is ended by it: it would be started again otherwise.
 pub fn stop(config: &Config, dynos: Dynos, patience: Duration) -> Result<(), InstanceError> {
-    let Some(pid) = holder(&config.data)? else {
-        return Err(InstanceError::NotRunning { data: config.data.clone() });
+    let keeper = keeper_dir(&config.data);
+    match end(&keeper, dynos, patience) {
+        Err(InstanceError::NotRunning { .. }) => end(&config.data, dynos, patience),
+        Ok(()) if holder(&config.data)?.is_some() => end(&config.data, dynos, patience),
+        ended => ended,
+    }
+}
+
+/// Where the keeper of a self-hosted platform has its lock, and all else.
+pub fn keeper_dir(data: &Path) -> PathBuf {
+    data.join("seat")
+}
+
+fn end(data: &Path, dynos: Dynos, patience: Duration) -> Result<(), InstanceError> {
+    let Some(pid) = holder(data)? else {
+        return Err(InstanceError::NotRunning { data: data.to_owned() });
     };
     kill(Pid::from_raw(pid), dynos.signal())
         .map_err(|source| InstanceError::Signal { pid, source })?;
     let started = Instant::now();
-    while holder(&config.data)? == Some(pid) {
+    while holder(data)? == Some(pid) {
         if started.elapsed() > patience {
             return Err(InstanceError::StillThere { pid, waited: patience });
         }

@@ -20,15 +20,18 @@ use crate::control;
 use crate::endpoints::Endpoints;
 use crate::engine::{self, Engine};
 use crate::git::GitError;
+use crate::hosting;
 use crate::services::Services;
 use crate::stack::{self, StackError};
 use crate::state::lock::DataLock;
 use crate::state::{StateError, Store};
 use crate::tls::TlsError;
 use ground::{Ground, open_slugs};
+use jiff::Timestamp;
 use lathe_dynos::cell::{Record, Stop};
 use lathe_dynos::oneoff::OneOffs;
 use lathe_dynos::spec::{Desired, Observed};
+use lathe_logs::AppId;
 use lathe_router::Routes;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -194,12 +197,16 @@ async fn whole(
     progress: impl FnMut(&str) + Send + 'static,
 ) -> Result<Running, UpError> {
     owner::ensure(&store, &config).await?;
+    let system = owner::adopt(&store, config.kept.is_some()).await?;
     let stacks = ensure_stacks(config.clone(), progress).await?;
     let Ground { tls, slugs, engine, images, listeners } = Ground::open(&config, lathe).await?;
 
     let mut roles = Vec::new();
     let (logs, hub, role) = drains::start(&config, &store).await?;
     roles.extend(role);
+    if let Some(app) = system {
+        hosting::connect_log(logs.clone(), AppId::new(&app.id));
+    }
     let (governor, role) = governor::start(&config, &engine, &logs)?;
     roles.push(role);
     let oneoffs = Arc::new(OneOffs::new(engine.clone(), logs.clone()));
@@ -221,6 +228,7 @@ async fn whole(
         stacks,
         observed,
         asleep,
+        started_at: Timestamp::now(),
     };
 
     let (stop_dynos, stop_watch) = watch::channel(false);
@@ -241,6 +249,7 @@ async fn whole(
     };
     roles.push(decide(&services, wires));
     roles.push(housekeeping::start(&services, &tls));
+    roles.push(follow_upgrades(&services, lathe));
     roles.extend(api::start(&services, listeners.doors, &tls).await?);
     let Services { config, endpoints, store, engine, observed, .. } = services;
     let mended = CancellationToken::new();
@@ -263,6 +272,13 @@ fn decide(services: &Services, wires: control::Wires) -> Role {
     let services = services.clone();
     let run = |stop: CancellationToken| control::run(services, wires, stop.cancelled_owned());
     Role::start("control", run)
+}
+
+/// The releases of the platform itself, followed to their ends.
+fn follow_upgrades(services: &Services, lathe: &Path) -> Role {
+    let (services, lathe) = (services.clone(), lathe.to_owned());
+    let run = |stop: CancellationToken| hosting::run(services, lathe, stop.cancelled_owned());
+    Role::start("upgrades", run)
 }
 
 impl Running {

@@ -1,7 +1,8 @@
-//! The first account: made at first start, with a token that only root can read.
+//! The first account, made at first start with a token that only root can read, and its first app.
 
 use crate::config::Config;
-use crate::state::{StateError, Store, accounts};
+use crate::state::model::App;
+use crate::state::{StateError, Store, accounts, apps, system};
 
 /// Makes account and token unless the token is there already. A lost token file is made anew.
 pub(super) async fn ensure(store: &Store, config: &Config) -> Result<(), StateError> {
@@ -16,6 +17,20 @@ pub(super) async fn ensure(store: &Store, config: &Config) -> Result<(), StateEr
             // Inside the transaction: no token is valid that nobody could read.
             lathe_slug::fs::atomic_write(&path, format!("{plain}\n").as_bytes(), 0o600)
                 .map_err(|source| StateError::Key { path, source })
+        })
+        .await
+}
+
+/// The system app, if there is one. A platform that is kept always has one: what runs becomes its first
+/// release.
+pub(super) async fn adopt(store: &Store, kept: bool) -> Result<Option<App>, StateError> {
+    if !kept {
+        return store.read(apps::system).await;
+    }
+    store
+        .write(|tx| {
+            let owner = accounts::find_or_create(tx, accounts::OPERATOR)?;
+            system::ensure(tx, &owner).map(Some)
         })
         .await
 }

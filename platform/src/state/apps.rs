@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, Row, params};
 use uuid::Uuid;
 
 const APPS: &str = "SELECT p.id, p.name, p.uid, p.maintenance, p.current, p.candidate, \
-    p.created_ms, p.updated_ms, a.id, a.email, a.created_ms \
+    p.created_ms, p.updated_ms, a.id, a.email, a.created_ms, p.system \
     FROM apps p JOIN accounts a ON a.id = p.owner";
 
 /// Heroku's rule for names: lower-case letters, digits and dashes, a letter first, 3 to 30 long.
@@ -60,6 +60,16 @@ fn check_name(tx: &Tx<'_>, name: &str) -> Result<(), StateError> {
         Some(()) => Err(StateError::Refused(format!("Name {name} is already taken"))),
         None => Ok(()),
     }
+}
+
+pub(super) fn set_system(tx: &Tx<'_>, app: &str) -> Result<(), StateError> {
+    touch(tx, app, "system", &true)
+}
+
+/// The app whose releases are versions of the platform, if there is one.
+pub fn system(tx: &Tx<'_>) -> Result<Option<App>, StateError> {
+    let sql = format!("{APPS} WHERE p.system = 1");
+    Ok(tx.sql.query_row(&sql, [], app_of).optional()?)
 }
 
 pub fn set_maintenance(tx: &Tx<'_>, app: &str, on: bool) -> Result<(), StateError> {
@@ -137,6 +147,7 @@ fn app_of(row: &Row<'_>) -> rusqlite::Result<App> {
         created_at: time(row.get(6)?),
         updated_at: time(row.get(7)?),
         owner: account_at(row, 8)?,
+        system: row.get(11)?,
     })
 }
 

@@ -17,24 +17,27 @@ fn runs_only_on_demand(process_type: &str) -> bool {
     matches!(process_type, "release" | "console" | "rake")
 }
 
+/// A process type that always has exactly one dyno's place.
+pub fn fix(tx: &Tx<'_>, app: &str, process_type: &str) -> Result<(), StateError> {
+    insert(tx, app, process_type, 1)
+}
+
+fn insert(tx: &Tx<'_>, app: &str, process_type: &str, quantity: u32) -> Result<(), StateError> {
+    tx.sql.execute(
+        "INSERT OR IGNORE INTO formation (app, type, id, quantity, size, updated_ms) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![app, process_type, Uuid::new_v4().to_string(), quantity, FIRST_SIZE, ms(tx.now)],
+    )?;
+    Ok(())
+}
+
 /// Gives each process type of a slug its place: `web` starts with one dyno, others with none.
 pub fn adopt(tx: &Tx<'_>, app: &str, slug: &Slug) -> Result<(), StateError> {
     for (process_type, _) in &slug.process_types {
         if runs_only_on_demand(process_type) {
             continue;
         }
-        tx.sql.execute(
-            "INSERT OR IGNORE INTO formation (app, type, id, quantity, size, updated_ms) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            params![
-                app,
-                process_type,
-                Uuid::new_v4().to_string(),
-                u32::from(process_type == "web"),
-                FIRST_SIZE,
-                ms(tx.now)
-            ],
-        )?;
+        insert(tx, app, process_type, u32::from(process_type == "web"))?;
     }
     Ok(())
 }
@@ -48,11 +51,12 @@ pub fn all(tx: &Tx<'_>, app: &str) -> Result<Vec<Formation>, StateError> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// How many dynos of each size the formations of all apps have.
+/// How many dynos of each size the formations of all apps have; the platform itself runs in none.
 pub fn sizes(tx: &Tx<'_>) -> Result<Vec<(String, u32)>, StateError> {
-    let mut statement = tx
-        .sql
-        .prepare("SELECT size, SUM(quantity) FROM formation WHERE quantity > 0 GROUP BY size")?;
+    let mut statement = tx.sql.prepare(
+        "SELECT size, SUM(quantity) FROM formation WHERE quantity > 0 \
+             AND app NOT IN (SELECT id FROM apps WHERE system = 1) GROUP BY size",
+    )?;
     let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

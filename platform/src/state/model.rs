@@ -30,6 +30,8 @@ pub struct App {
     pub owner: Account,
     /// The Unix user and group that every dyno of this app runs as; never given to another app.
     pub uid: u32,
+    /// Its releases are versions of the platform itself.
+    pub system: bool,
     pub maintenance: bool,
     /// The release that serves.
     pub current: Option<u32>,

@@ -3,7 +3,7 @@
 use super::accounts::account_at;
 use super::care::Care;
 use super::model::{Account, App, Config, Phase, Release, ReleaseStatus, Slug};
-use super::{StateError, Tx, apps, formation, ms, slugs, time};
+use super::{StateError, Tx, apps, formation, ms, slugs, system, time};
 use rusqlite::{OptionalExtension, Row, params};
 use uuid::Uuid;
 
@@ -32,6 +32,9 @@ pub fn append(
     account: &Account,
     change: Change,
 ) -> Result<Release, StateError> {
+    if app.system {
+        system::check(tx, app, change.slug.as_ref())?;
+    }
     let head = head(tx, &app.id)?;
     let first_slug = head.as_ref().is_none_or(|release| release.slug.is_none());
     let slug = change.slug.or_else(|| head.as_ref().and_then(|release| release.slug.clone()));
@@ -49,7 +52,8 @@ pub fn append(
     let boots = slug.is_some();
     let (status, phase) = match &slug {
         None => (ReleaseStatus::Succeeded, Phase::Done),
-        Some(slug) if slug.command("release").is_some() => {
+        // What comes before a version of the platform boots is its rehearsal.
+        Some(slug) if slug.command("release").is_some() || app.system => {
             (ReleaseStatus::Pending, Phase::Releasing)
         }
         Some(_) => (ReleaseStatus::Pending, Phase::Booting),

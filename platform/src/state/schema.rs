@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Step n brings a file from version n to n + 1. Steps are never edited once released.
-const MIGRATIONS: [&str; 3] = [V1, V2, V3];
+const MIGRATIONS: [&str; 4] = [V1, V2, V3, V4];
 
 const V1: &str = "
 CREATE TABLE accounts (
@@ -77,6 +77,12 @@ const V3: &str = "
 CREATE TABLE features (
     app TEXT NOT NULL REFERENCES apps ON DELETE CASCADE, name TEXT NOT NULL,
     since_ms INTEGER NOT NULL, PRIMARY KEY (app, name));
+";
+
+/// The app whose releases are versions of the platform: one at most.
+const V4: &str = "
+ALTER TABLE apps ADD COLUMN system INTEGER NOT NULL DEFAULT 0;
+CREATE UNIQUE INDEX one_system_app ON apps (system) WHERE system = 1;
 ";
 
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -27,7 +27,7 @@ mod yard;
 
 use super::CliError;
 use super::client::ClientError;
-use super::tour::SampleError;
+use super::remote::RemoteError;
 use super::up::{Signals, UpVerbError};
 use crate::config::Config;
 use crate::host::packages::PackagesError;
@@ -108,7 +108,7 @@ pub enum BenchError {
     #[error("the API does not do it")]
     Client(#[from] ClientError),
     #[error("the sample cannot be pushed")]
-    Sample(#[from] SampleError),
+    Sample(#[from] RemoteError),
     #[error("there is no base stack")]
     Stack(#[from] StackError),
     #[error("the rivals are not here")]

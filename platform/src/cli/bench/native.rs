@@ -221,6 +221,7 @@ pub(super) async fn engine(dir: PathBuf, slugs: OpenSlug) -> Result<NativeEngine
         resolv_conf: None,
         limits: lathe_slug::UnpackLimits::default(),
         capacity: Capacity::UNLIMITED,
+        sockets_patience: Duration::ZERO,
     };
     Ok(NativeEngine::open(config, slugs).await?)
 }

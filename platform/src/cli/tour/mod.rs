@@ -4,10 +4,11 @@
 mod oneoff;
 mod sample;
 
-pub(super) use sample::{Sample, SampleError};
+pub(super) use sample::Sample;
 
 use super::client::{self, Client, ClientError, loopback};
 use super::env::Access;
+use super::remote::RemoteError;
 use http::Method;
 use oneoff::RendezvousError;
 use serde_json::{Value, json};
@@ -39,7 +40,7 @@ pub enum TourError {
     #[error("the API does not do it")]
     Client(#[from] ClientError),
     #[error("the sample cannot be pushed")]
-    Sample(#[from] SampleError),
+    Sample(#[from] RemoteError),
     #[error("the one-off dyno cannot be met")]
     Rendezvous(#[from] RendezvousError),
     #[error("the app answers {status}: {body:?}, not {wanted}")]
@@ -148,7 +149,7 @@ impl Tour {
     pub(super) async fn break_it(&self) -> Result<(), TourError> {
         self.sample.change("Procfile", "web: exit 1\n").await?;
         match self.sample.push(Stdio::null()).await {
-            Err(SampleError::Git { .. }) => {}
+            Err(RemoteError::Git { .. }) => {}
             pushed => {
                 pushed?;
                 return Err(TourError::Accepted);

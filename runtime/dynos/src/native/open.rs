@@ -52,6 +52,9 @@ pub struct NativeConfig {
     pub limits: UnpackLimits,
     /// What all dynos together may be promised.
     pub capacity: Capacity,
+    /// How long listening sockets are kept open while nobody accepts from them: an upgrade takes a
+    /// second or two.
+    pub sockets_patience: Duration,
 }
 
 /// Why the engine could not be opened.

@@ -14,6 +14,7 @@ use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::path::Path;
 use std::sync::{MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// A socket, and the name by which the next engine knows it.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ impl NativeEngine {
 
     /// Keeps these sockets and no others, at most 32: they stay open when this process ends,
     /// however it ends, until the next engine takes them over, [`let_go`] is called, or neither
-    /// has happened for 15 s. A spawner that dies is given them again.
+    /// has happened for [`super::NativeConfig::sockets_patience`]. A spawner that dies is given them again.
     pub async fn keep(&self, sockets: Vec<KeptSocket>) -> io::Result<()> {
         let shared = self.shared();
         *shared.kept() = sockets;
@@ -84,7 +85,7 @@ pub async fn let_go(dir: &Path) -> io::Result<()> {
             // One that has ended is as good.
             drop(link.ask(Order::Signal(dyno, Signal::SIGTERM as i32), &[]).await);
         }
-        let answer = link.ask(Order::Keep(Vec::new()), &[]).await;
+        let answer = link.ask(Order::Keep(Vec::new(), Duration::ZERO), &[]).await;
         answer.map(drop).map_err(|failure| failure.error())
     };
     tokio::select! {
@@ -124,7 +125,7 @@ async fn give(shared: &Shared, link: &Link) -> Result<(), Failure> {
     let copies = copies.map_err(Failure::at("keep sockets"))?;
     let (names, sockets): (Vec<_>, Vec<_>) =
         copies.into_iter().map(|kept| (kept.name, kept.socket)).unzip();
-    match link.ask(Order::Keep(names), &sockets).await? {
+    match link.ask(Order::Keep(names, shared.config.sockets_patience), &sockets).await? {
         (Answer::Failed(failure), _) => Err(failure),
         _ => Ok(()),
     }

@@ -12,10 +12,11 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 /// Raised when a message changes its meaning: an engine replaces a spawner of another version,
 /// and the new one adopts what runs.
-pub(super) const VERSION: u32 = 4;
+pub(super) const VERSION: u32 = 5;
 
 /// From this version on a spawner keeps sockets. `Hello`, `Kept`, `Retire` and their answers never
 /// change their form again: by them every later engine takes over from every earlier spawner.
@@ -47,8 +48,8 @@ pub(super) enum Order {
     Signal(DynoId, i32),
     Forget(DynoId),
     /// Keeps sockets for the next engine, by these names; descriptors: one each. They replace
-    /// whatever was kept, and are closed when the engine is gone and none comes for a while.
-    Keep(Vec<String>),
+    /// whatever was kept, and are closed when the engine is gone and none comes for so long.
+    Keep(Vec<String>, Duration),
     /// Hands out what is kept.
     Kept,
     /// The spawner ends. What runs keeps running.

@@ -81,6 +81,7 @@ impl World {
             resolv_conf: None,
             limits: lathe_slug::UnpackLimits::default(),
             capacity: Capacity::UNLIMITED,
+            sockets_patience: Duration::from_secs(15),
         };
         let engine = NativeEngine::open(config.clone(), slugs).await.unwrap();
         Self::of(engine, config, stack, dir)

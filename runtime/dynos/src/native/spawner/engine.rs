@@ -96,9 +96,9 @@ impl Spawner {
                 drop(self.let_go(dyno));
                 self.reply(number, Answer::Done);
             }
-            Order::Keep(names) => {
-                let answer =
-                    self.kept.replace(names, fds).map_or_else(Answer::Failed, |()| Answer::Done);
+            Order::Keep(names, patience) => {
+                let kept = self.kept.replace(names, fds, patience);
+                let answer = kept.map_or_else(Answer::Failed, |()| Answer::Done);
                 self.reply(number, answer);
             }
             Order::Kept => self.hand_back(number),

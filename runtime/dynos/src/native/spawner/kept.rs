@@ -4,14 +4,13 @@ use crate::native::wire::{FDS_MAX, Failure};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-/// How long an engine may be away: an upgrade takes a second or two. Afterwards nobody shall wait
-/// in the queue of a socket that nobody accepts from.
-const PATIENCE: Duration = Duration::from_secs(15);
-
 /// What the engine has given to keep.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     sockets: Vec<(String, OwnedFd)>,
+    /// How long an engine may be away. Afterwards nobody shall wait in the queue of a socket that
+    /// nobody accepts from.
+    patience: Duration,
     /// Since when there is no engine.
     alone: Option<Instant>,
 }
@@ -22,11 +21,13 @@ impl Kept {
         &mut self,
         names: Vec<String>,
         sockets: Vec<OwnedFd>,
+        patience: Duration,
     ) -> Result<(), Failure> {
         if names.len() != sockets.len() || names.len() > FDS_MAX {
             return Err(Failure { step: "keep sockets".to_owned(), errno: libc::EBADF });
         }
         self.sockets = names.into_iter().zip(sockets).collect();
+        self.patience = patience;
         Ok(())
     }
 
@@ -49,7 +50,7 @@ impl Kept {
     /// Closes what has been kept for too long; how long it is until then, if it will ever be.
     pub(super) fn expire(&mut self, now: Instant) -> Option<Duration> {
         let alone = self.alone.filter(|_| !self.sockets.is_empty())?;
-        let left = (alone + PATIENCE).saturating_duration_since(now);
+        let left = (alone + self.patience).saturating_duration_since(now);
         if left.is_zero() {
             self.sockets.clear();
             return None;
@@ -62,10 +63,13 @@ impl Kept {
 mod tests {
     use super::*;
 
+    const PATIENCE: Duration = Duration::from_secs(15);
+
     fn kept(names: &[&str]) -> Kept {
         let mut kept = Kept::default();
         let sockets = names.iter().map(|_| std::io::pipe().unwrap().0.into()).collect();
-        kept.replace(names.iter().map(|name| (*name).to_owned()).collect(), sockets).unwrap();
+        kept.replace(names.iter().map(|name| (*name).to_owned()).collect(), sockets, PATIENCE)
+            .unwrap();
         kept
     }
 
@@ -88,12 +92,12 @@ mod tests {
     fn a_set_replaces_the_one_before_as_a_whole_or_not_at_all() {
         let mut kept = kept(&["a", "b"]);
         let socket = || std::io::pipe().unwrap().0.into();
-        assert!(kept.replace(vec!["c".to_owned()], Vec::new()).is_err());
+        assert!(kept.replace(vec!["c".to_owned()], Vec::new(), PATIENCE).is_err());
         let many = (0..=FDS_MAX).map(|n| n.to_string()).collect::<Vec<_>>();
         let sockets = many.iter().map(|_| socket()).collect();
-        assert!(kept.replace(many, sockets).is_err());
+        assert!(kept.replace(many, sockets, PATIENCE).is_err());
         assert_eq!(kept.names(), ["a", "b"]);
-        kept.replace(vec!["c".to_owned()], vec![socket()]).unwrap();
+        kept.replace(vec!["c".to_owned()], vec![socket()], PATIENCE).unwrap();
         assert_eq!((kept.names(), kept.sockets().len()), (vec!["c".to_owned()], 1));
     }
 }

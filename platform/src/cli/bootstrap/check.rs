@@ -1,26 +1,18 @@
-//! `lathe bootstrap`: Lathe compiled by Lathe, and what came of it.
+//! `lathe bootstrap check`: Lathe compiled by Lathe in stages, and what came of it.
 
-use super::CliError;
-use super::runtime;
-use super::say::say;
-use super::up::{self, Signals};
+use super::BootstrapError;
+use crate::cli::say::say;
+use crate::cli::up::{self, Signals};
+use crate::cli::{CliError, readable_by_dynos, runtime};
 use crate::config::{Config, Flags};
-use clap::{Args, Subcommand};
-use lathe_bootstrap::{CheckError, Origin, Plan, Report, Stop, check};
+use clap::Args;
+use lathe_bootstrap::{Origin, Plan, Report, Stop};
 use std::fs;
-use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tokio::task::JoinError;
-
-#[derive(Debug, Subcommand)]
-pub(super) enum Bootstrap {
-    /// Rebuild Lathe in stages, each built by the slug before, and compare the slugs bit for bit
-    Check(Check),
-}
 
 #[derive(Debug, Args)]
-pub(super) struct Check {
+pub(in crate::cli) struct Check {
     /// What to build: a folder or a git URL, either with #REF
     #[arg(long, value_name = "DIR|URL#REF", default_value = ".")]
     source: String,
@@ -45,47 +37,9 @@ pub(super) struct Check {
     keep: Option<PathBuf>,
 }
 
-/// Why there is no report.
-#[derive(Debug, thiserror::Error)]
-pub enum BootstrapError {
-    #[error("cannot make a directory for the stages")]
-    Room(#[source] io::Error),
-    #[error("cannot tell which executable this is")]
-    Executable(#[source] io::Error),
-    #[error("the check could not be done")]
-    Check(#[from] CheckError),
-    #[error("the check has broken off")]
-    Broken(#[source] JoinError),
-    #[error("cannot write {}", path.display())]
-    Write {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-}
-
-impl BootstrapError {
-    pub(super) fn remedy(&self) -> String {
-        match self {
-            Self::Check(_) => {
-                "With --keep DIR the logs and transcripts of every stage stay there; \
-                               `lathe doctor` checks the machine."
-                    .into()
-            }
-            Self::Room(_) | Self::Write { .. } => "Check the path and the free space.".into(),
-            Self::Executable(_) | Self::Broken(_) => "Try again.".into(),
-        }
-    }
-}
-
-pub(super) fn bootstrap(
-    config: &Config,
-    flags: &Flags,
-    what: &Bootstrap,
-) -> Result<ExitCode, CliError> {
-    let Bootstrap::Check(how) = what;
+pub(super) fn check(config: &Config, flags: &Flags, how: &Check) -> Result<ExitCode, CliError> {
     up::prepare_host(false)?;
-    super::readable_by_dynos();
+    readable_by_dynos();
     let temporary = tempfile::Builder::new().prefix("lathe-bootstrap-").tempdir();
     let temporary = temporary.map_err(BootstrapError::Room)?;
     let room = match &how.keep {
@@ -125,8 +79,9 @@ async fn perform(plan: Plan) -> Result<Report, CliError> {
     let mut signals = Signals::watch()?;
     let stop = Stop::default();
     let asked = stop.clone();
-    let mut work =
-        tokio::task::spawn_blocking(move || check(&plan, &stop, &mut |step| say!("{step}")));
+    let mut work = tokio::task::spawn_blocking(move || {
+        lathe_bootstrap::check(&plan, &stop, &mut |step| say!("{step}"))
+    });
     let done = tokio::select! {
         done = &mut work => done,
         _ = signals.next() => {

@@ -1,0 +1,281 @@
+//! A platform made a release of itself: its source pushed to it, compiled by it, tried, and kept.
+//!
+//! Each step finds out whether it is done: cut off anywhere, the same command goes on.
+
+use super::BootstrapError;
+use crate::cli::client::{Client, ClientError};
+use crate::cli::env::Access;
+use crate::cli::remote::{Remote, RemoteError};
+use crate::cli::say::say;
+use crate::cli::up::{self, Signals, UpVerbError};
+use crate::cli::{CliError, runtime};
+use crate::config::{Config, Flags};
+use crate::host::instance::{self, Dynos};
+use crate::state::system;
+use clap::Args;
+use http::Method;
+use lathe_bootstrap::{Origin, SourceError, Stop, check_out};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, Stdio};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::task::JoinError;
+
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// What it is made from.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct HandOver {
+    /// Lathe's own source: a folder or a git URL, either with #REF
+    #[arg(long, value_name = "DIR|URL#REF", default_value = ".")]
+    source: String,
+    /// Install no Debian packages; refuse to start when one is missing
+    #[arg(long)]
+    no_install: bool,
+}
+
+/// Why the platform is what it was before.
+#[derive(Debug, thiserror::Error)]
+pub enum HandOverError {
+    #[error("there is no source to be pushed")]
+    Source(#[from] SourceError),
+    #[error("cannot clear {}", path.display())]
+    Room {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the source cannot be pushed")]
+    Push(#[from] RemoteError),
+    #[error("the platform does not answer as it has to")]
+    Client(#[from] ClientError),
+    #[error("the platform was told to stop")]
+    Stopped,
+    #[error("a step has broken off")]
+    Broken(#[source] JoinError),
+    #[error("v{version} was taken back:\n{why}")]
+    TakenBack { version: u32, why: String },
+}
+
+impl HandOverError {
+    pub(super) fn remedy(&self) -> String {
+        match self {
+            Self::Push(_) => "See what git said above.".into(),
+            Self::Source(_) => "Name Lathe's source: --source DIR, or URL#REF.".into(),
+            Self::TakenBack { .. } => {
+                "The platform is what it was before; mend that, and do it again.".into()
+            }
+            _ => "Do it again: what is done is not done twice.".into(),
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Release {
+    version: u32,
+    status: String,
+    current: bool,
+    failure: Option<String>,
+    slug: Option<Identity>,
+}
+
+impl Release {
+    fn is_underway(&self) -> bool {
+        self.current || self.status == "pending"
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Identity {
+    id: String,
+}
+
+/// Keeps a platform running, unless somebody does, and makes it a release of itself.
+pub(super) fn bootstrap(
+    config: &Config,
+    flags: &Flags,
+    how: &HandOver,
+) -> Result<ExitCode, CliError> {
+    let kept = instance::holder(&instance::keeper_dir(&config.data))?.is_some();
+    crate::cli::readable_by_dynos();
+    runtime()?
+        .block_on(async {
+            if kept {
+                return Ok(hand_over(config, &how.source)
+                    .await
+                    .map_err(BootstrapError::HandOver)?);
+            }
+            up::prepare_host(how.no_install)?;
+            let mut signals = Signals::watch()?;
+            let (tell, told) = oneshot::channel();
+            let launch = up::launch(config, flags, how.no_install, false);
+            let told = async {
+                tokio::select! {
+                    dynos = signals.next() => dynos,
+                    // Without a hand-over there is nothing to keep.
+                    failed = told => failed.unwrap_or(Dynos::Stay),
+                }
+            };
+            let keeping = crate::hosting::keep(config, &launch, told);
+            tokio::pin!(keeping);
+            let done = tokio::select! {
+                kept = &mut keeping => return Ok(kept.map_err(UpVerbError::Keep)?),
+                done = hand_over(config, &how.source) => done,
+            };
+            if done.is_err() {
+                // It waits for as long as it lives.
+                tell.send(Dynos::Stay).ok();
+                keeping.await.map_err(UpVerbError::Keep)?;
+                return Ok(done.map_err(BootstrapError::HandOver)?);
+            }
+            let _untold = tell;
+            Ok(keeping.await.map_err(UpVerbError::Keep)?)
+        })
+        .map(|()| ExitCode::SUCCESS)
+}
+
+async fn hand_over(config: &Config, source: &str) -> Result<(), HandOverError> {
+    say!("-----> Platform: waiting until it answers");
+    let api = Api { config };
+    api.releases().await;
+    say!("-----> Source: {source}");
+    let room = config.data.join("bootstrap");
+    let commit = fetch(&room, Origin::parse(source)).await?;
+    let release = match api.release_of(&commit).await? {
+        Some(release) if release.is_underway() => release,
+        before => {
+            api.release(&room, &commit, before).await?;
+            api.release_of(&commit).await?.ok_or(HandOverError::Stopped)?
+        }
+    };
+    let version = release.version;
+    say!("-----> Trial: v{version}, from {commit}");
+    let settled = api.settled(version).await;
+    remove(&room)?;
+    match settled.failure {
+        Some(why) => Err(HandOverError::TakenBack { version, why }),
+        None => {
+            say!("-----> Handed over: this platform is v{version} of its app {}", system::NAME);
+            Ok(())
+        }
+    }
+}
+
+async fn fetch(room: &Path, origin: Origin) -> Result<String, HandOverError> {
+    remove(room)?;
+    let failed = |source| HandOverError::Room { path: room.to_owned(), source };
+    fs::create_dir_all(room).map_err(failed)?;
+    let tree = tree(room);
+    let fetched = tokio::task::spawn_blocking(move || check_out(&origin, &tree, &Stop::default()));
+    Ok(fetched.await.map_err(HandOverError::Broken)??)
+}
+
+fn tree(room: &Path) -> PathBuf {
+    room.join("source")
+}
+
+fn remove(room: &Path) -> Result<(), HandOverError> {
+    match fs::remove_dir_all(room) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(HandOverError::Room { path: room.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn path(rest: &str) -> String {
+    format!("/apps/{}/{rest}", system::NAME)
+}
+
+/// The API of the platform of a data directory, whichever version it is at the moment.
+struct Api<'a> {
+    config: &'a Config,
+}
+
+impl Api<'_> {
+    fn client(&self) -> Result<Client, HandOverError> {
+        let access = Access::of(self.config).map_err(|_| HandOverError::Stopped)?;
+        Ok(Client::new(&access.endpoints, &access.token, &access.authority)?)
+    }
+
+    async fn get(&self, rest: &str) -> Result<Value, HandOverError> {
+        Ok(self.client()?.call(Method::GET, &path(rest), &Value::Null).await?)
+    }
+
+    /// Newest first, as soon as it answers.
+    async fn releases(&self) -> Vec<Release> {
+        loop {
+            if let Ok(answer) = self.get("releases").await
+                && let Ok(mut all) = serde_json::from_value::<Vec<Release>>(answer)
+            {
+                all.sort_by_key(|release| std::cmp::Reverse(release.version));
+                return all;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// The release of that commit which runs or is to run, or else the last one that did not.
+    async fn release_of(&self, commit: &str) -> Result<Option<Release>, HandOverError> {
+        let mut last = None;
+        for release in self.releases().await {
+            let Some(slug) = &release.slug else { continue };
+            let described = self.get(&format!("slugs/{}", slug.id)).await?;
+            if described["commit"] != commit {
+                continue;
+            }
+            if release.is_underway() {
+                return Ok(Some(release));
+            }
+            last = last.or(Some(release));
+        }
+        Ok(last)
+    }
+
+    /// Makes a release of the commit: of its slug, if it was compiled before.
+    async fn release(
+        &self,
+        room: &Path,
+        commit: &str,
+        before: Option<Release>,
+    ) -> Result<(), HandOverError> {
+        if let Some(slug) = before.and_then(|release| release.slug) {
+            say!("-----> Slug: there is one of {commit}");
+            let body = json!({"slug": slug.id, "description": "Bootstrap"});
+            self.client()?.post(&path("releases"), &body).await?;
+            return Ok(());
+        }
+        say!("-----> Slug: pushing {commit}");
+        let pushed = self.push(room).await;
+        // It may be cut off by the very upgrade that it asks for: the releases tell.
+        match self.release_of(commit).await? {
+            Some(_) => Ok(()),
+            None => pushed,
+        }
+    }
+
+    async fn push(&self, room: &Path) -> Result<(), HandOverError> {
+        let access = Access::of(self.config).map_err(|_| HandOverError::Stopped)?;
+        let authority = self.config.ca_certificate();
+        let port = access.endpoints.api_tls.port();
+        let home = room.join("home");
+        let remote = Remote::make(&home, system::NAME, port, &access.token, &authority)?;
+        let push = ["push", "--force", remote.url(), "HEAD:refs/heads/main"];
+        Ok(remote.git(&tree(room), &push, Stdio::inherit()).await?)
+    }
+
+    async fn settled(&self, version: u32) -> Release {
+        loop {
+            let all = self.releases().await;
+            let found = all.into_iter().find(|release| release.version == version);
+            if let Some(release) = found.filter(|release| release.status != "pending") {
+                return release;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! A version's program on disk: unpacked from its slug, there whole and for good or not at all.
+
+use super::{Version, dir};
+use lathe_slug::{Layout, Limits, SlugId, Store, StoreError, UnpackError};
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use walkdir::WalkDir;
+
+/// Why a version cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ProgramError {
+    #[error("its slug cannot be read")]
+    Slug(#[from] StoreError),
+    #[error("its slug cannot be unpacked")]
+    Unpack(#[from] UnpackError),
+    #[error("it cannot be put in place")]
+    Place(#[source] io::Error),
+    #[error("its slug has no file {}", program.display())]
+    Absent { program: PathBuf },
+}
+
+/// Unpacks the version's slug, which is checked while it is read, unless that was done.
+pub(super) fn lay_out(
+    data: &Path,
+    version: &Version,
+    slugs: &Store,
+    limits: &Limits,
+) -> Result<PathBuf, ProgramError> {
+    let absent = || ProgramError::Absent { program: version.program.clone() };
+    let place = tree(data, version.slug);
+    if place.exists() {
+        return find(data, version).ok_or_else(absent);
+    }
+    let temp = place.with_extension("new");
+    remove(&temp).map_err(ProgramError::Place)?;
+    fs::create_dir_all(dir(data)).map_err(ProgramError::Place)?;
+    lathe_slug::unpack(slugs.open_slug(&version.slug)?, &temp, Layout::Slug, limits, None)?;
+    sync(&temp).map_err(ProgramError::Place)?;
+    lathe_slug::fs::publish(&temp, &place).map_err(ProgramError::Place)?;
+    find(data, version).ok_or_else(absent)
+}
+
+/// Where the program of a version is that was laid out: a file, not a link to somebody else's.
+pub(super) fn find(data: &Path, version: &Version) -> Option<PathBuf> {
+    let program = tree(data, version.slug).join("app").join(&version.program);
+    let about = fs::symlink_metadata(&program).ok()?;
+    about.is_file().then_some(program)
+}
+
+/// Removes the trees of all versions but these.
+pub(super) fn remove_others(data: &Path, keep: &[&Version]) -> io::Result<()> {
+    for entry in fs::read_dir(dir(data))? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let slug = name.to_str().and_then(|name| name.parse::<SlugId>().ok());
+        if slug.is_some_and(|slug| keep.iter().all(|version| version.slug != slug)) {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn tree(data: &Path, slug: SlugId) -> PathBuf {
+    dir(data).join(slug.to_string())
+}
+
+/// Whatever is there, or nothing.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Unlike the slugs of dynos, it has to be there when the machine starts again.
+fn sync(root: &Path) -> io::Result<()> {
+    for entry in WalkDir::new(root).contents_first(true) {
+        let entry = entry.map_err(io::Error::from)?;
+        if !entry.path_is_symlink() {
+            File::open(entry.path())?.sync_all()?;
+        }
+    }
+    Ok(())
+}

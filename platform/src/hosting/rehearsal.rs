@@ -1,0 +1,204 @@
+//! A version's rehearsal: it has to read a copy of the state, come up on a scratch platform, and pass
+//! the acceptance suite there, before anything of this platform is touched.
+
+use super::{Version, dir, probe, program};
+use crate::config::{Config, SETTINGS, Surroundings};
+use crate::state::secrets::Secrets;
+use crate::state::{Copied, StateError};
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::process::{Child, Command};
+use tokio::time::{sleep, timeout};
+
+const TICK: Duration = Duration::from_millis(250);
+/// Of what a program said, for the reason.
+const LINES: usize = 12;
+
+/// Why a version is not put on trial.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RehearsalError {
+    #[error("there is no room for it at {}", path.display())]
+    Room {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the state cannot be copied for it")]
+    State(#[from] StateError),
+    #[error("it cannot be run")]
+    Run(#[source] io::Error),
+    #[error("it cannot use the state of this platform:\n{said}")]
+    Unfit { said: String },
+    #[error("it ended ({how}) before it answered:\n{said}")]
+    Ended { how: String, said: String },
+    #[error("a platform made by it does not work:\n{said}")]
+    Failed { said: String },
+    #[error("it took longer than {} s (upgrade.rehearsal); last seen: {last}", limit.as_secs())]
+    Slow { limit: Duration, last: String },
+    #[error("what it left could not be ended:\n{said}")]
+    Leftovers { said: String },
+}
+
+/// Where it is done, and by whom it is judged.
+#[derive(Clone, Debug)]
+pub(super) struct Stage {
+    config: Arc<Config>,
+    /// This program: a version does not judge itself.
+    own: PathBuf,
+}
+
+impl Stage {
+    pub(super) fn new(config: Arc<Config>, own: PathBuf) -> Self {
+        Self { config, own }
+    }
+
+    fn room(&self) -> PathBuf {
+        dir(&self.config.data).join("rehearsal")
+    }
+
+    /// Does it all, and leaves nothing.
+    pub(super) async fn rehearse(
+        &self,
+        version: &Version,
+        program: &Path,
+        secrets: &Secrets,
+    ) -> Result<(), RehearsalError> {
+        self.clear().await?;
+        let environment = version.environment(secrets)?;
+        let limit = self.config.upgrade.rehearsal;
+        let candidate = |data: &Path| {
+            let mut command = self.verb(program, data);
+            command.envs(&environment);
+            command
+        };
+        let mut last = "it was not started".to_owned();
+        let mut running = None;
+        let done = timeout(limit, async {
+            self.read_state(candidate(&self.room().join("state"))).await?;
+            let child = running.insert(self.start(candidate(&self.room().join("data")))?);
+            self.perform(child, &mut last).await
+        });
+        let done = done.await;
+        if let Some(mut child) = running {
+            // However it ends, nothing of it stays: its dynos are ended below.
+            child.kill().await.map_err(RehearsalError::Run)?;
+        }
+        self.clear().await?;
+        done.unwrap_or(Err(RehearsalError::Slow { limit, last }))
+    }
+
+    /// Ends what an interrupted rehearsal has left, and removes it.
+    pub(super) async fn clear(&self) -> Result<(), RehearsalError> {
+        let room = self.room();
+        // Twice: one that is met in the act of being killed is gone then, and its dynos are not.
+        for _ in 0..2 {
+            if !room.join("data").exists() {
+                break;
+            }
+            let mut stop = self.verb(&self.own, &room.join("data"));
+            let stopped = stop.args(["stop", "--stop-dynos"]).output().await;
+            let stopped = stopped.map_err(RehearsalError::Run)?;
+            if !stopped.status.success() {
+                return Err(RehearsalError::Leftovers { said: said(&stopped) });
+            }
+        }
+        program::remove(&room).map_err(|source| RehearsalError::Room { path: room, source })
+    }
+
+    /// A schema that it does not know, or a state that it finds damaged, is found here.
+    async fn read_state(&self, mut command: Command) -> Result<(), RehearsalError> {
+        let copy = self.room().join("state");
+        let failed = |source| RehearsalError::Room { path: copy.clone(), source };
+        fs::create_dir_all(&copy).map_err(failed)?;
+        fs::copy(self.config.data.join("state.key"), copy.join("state.key")).map_err(failed)?;
+        Copied::make(&self.config.data, &copy.join("state.db"))?;
+        let rescue = command.arg("rescue").output().await.map_err(RehearsalError::Run)?;
+        match rescue.status.success() {
+            true => Ok(()),
+            false => Err(RehearsalError::Unfit { said: said(&rescue) }),
+        }
+    }
+
+    fn start(&self, mut up: Command) -> Result<Child, RehearsalError> {
+        let (data, log) = (self.room().join("data"), self.log());
+        let failed = |source| RehearsalError::Room { path: log.clone(), source };
+        fs::create_dir_all(&data).map_err(failed)?;
+        let out = File::create(&log).map_err(failed)?;
+        up.arg("up").stdout(out.try_clone().map_err(failed)?).stderr(out);
+        up.spawn().map_err(RehearsalError::Run)
+    }
+
+    fn log(&self) -> PathBuf {
+        self.room().join("up.log")
+    }
+
+    async fn perform(&self, child: &mut Child, last: &mut String) -> Result<(), RehearsalError> {
+        let data = self.room().join("data");
+        self.answers(&data, child, last).await?;
+        "it answers, and is tested".clone_into(last);
+        let tested = self.verb(&self.own, &data).arg("selftest").output().await;
+        let tested = tested.map_err(RehearsalError::Run)?;
+        match tested.status.success() {
+            true => Ok(()),
+            false => Err(RehearsalError::Failed { said: said(&tested) }),
+        }
+    }
+
+    async fn answers(
+        &self,
+        data: &Path,
+        child: &mut Child,
+        last: &mut String,
+    ) -> Result<(), RehearsalError> {
+        let scratch = Config { data: data.to_owned(), ..(*self.config).clone() };
+        loop {
+            if let Some(status) = child.try_wait().map_err(RehearsalError::Run)? {
+                let said = tail(&fs::read(self.log()).unwrap_or_default());
+                return Err(RehearsalError::Ended { how: status.to_string(), said });
+            }
+            match probe::ask(&scratch).await {
+                Ok(()) => return Ok(()),
+                Err(how) => *last = how,
+            }
+            sleep(TICK).await;
+        }
+    }
+
+    /// A verb on a scratch data directory, with the settings of this platform but where it is.
+    fn verb(&self, program: &Path, data: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.arg("--data").arg(data);
+        let network = format!("10.253.{}.0/24", std::process::id() % 256);
+        let ports = ["api_tls", "api_plain", "rendezvous", "router"]
+            .map(|name| format!("listen.{name}=127.0.0.1:0"));
+        for setting in ports.into_iter().chain([format!("network={network}")]).chain(self.set()) {
+            command.arg("--set").arg(setting);
+        }
+        command.stdin(Stdio::null()).kill_on_drop(true).process_group(0);
+        command
+    }
+
+    /// What an operator has set here: an older version need not know what nobody has set.
+    fn set(&self) -> impl Iterator<Item = String> {
+        let defaults = Config::defaults(&Surroundings::of_this_process());
+        let place = |key: &str| key == "data" || key == "network" || key.starts_with("listen.");
+        SETTINGS.iter().filter(move |setting| !place(setting.key)).filter_map(move |setting| {
+            let value = (setting.show)(&self.config);
+            (value != (setting.show)(&defaults)).then(|| format!("{}={value}", setting.key))
+        })
+    }
+}
+
+fn said(output: &Output) -> String {
+    tail(&[output.stdout.as_slice(), &output.stderr].concat())
+}
+
+fn tail(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    let lines: Vec<&str> = text.trim_end().lines().collect();
+    lines.split_at(lines.len().saturating_sub(LINES)).1.join("\n")
+}

@@ -1,0 +1,173 @@
+//! Releases of the system app, followed to their ends: rehearsed, wished for, promoted or failed.
+
+use super::rehearsal::Stage;
+use super::turn::{Facts, Rehearsal, Turn, turn};
+use super::{Version, program, seat};
+use crate::causes::causes;
+use crate::services::Services;
+use crate::state::model::{App, Release, ReleaseStatus};
+use crate::state::secrets::Secrets;
+use crate::state::{StateError, Tx, apps, releases, system};
+use lathe_logs::Source;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+
+/// While a release is to serve next; the keeper's word is a file.
+const TICK: Duration = Duration::from_millis(200);
+/// Otherwise changes of the state wake the loop.
+const IDLE_TICK: Duration = Duration::from_secs(10);
+
+/// Runs until `shutdown`. `own` is this program.
+pub async fn run(services: Services, own: PathBuf, shutdown: impl Future<Output = ()>) {
+    let stage = Stage::new(services.config.clone(), own);
+    let mut changes = services.store.changes();
+    let mut upgrade =
+        Upgrade { services, stage, rehearsal: Rehearsal::None, rehearsing: JoinSet::new() };
+    tokio::pin!(shutdown);
+    loop {
+        let tick = match upgrade.step().await {
+            Ok(true) => TICK,
+            Ok(false) => IDLE_TICK,
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "the next version cannot be followed");
+                IDLE_TICK
+            }
+        };
+        tokio::select! {
+            () = &mut shutdown => break,
+            changed = changes.changed() => if changed.is_err() { break },
+            Some(ended) = upgrade.rehearsing.join_next() => {
+                // One that panicked has said so, and is done again.
+                upgrade.rehearsal = ended.unwrap_or_default();
+            }
+            () = tokio::time::sleep(tick) => {}
+        }
+    }
+    upgrade.close().await;
+}
+
+struct Upgrade {
+    services: Services,
+    stage: Stage,
+    rehearsal: Rehearsal,
+    rehearsing: JoinSet<Rehearsal>,
+}
+
+/// The system app's next release.
+struct Next {
+    app: App,
+    release: Release,
+    quiet: bool,
+    /// For how long it has been in its phase.
+    for_ms: u64,
+}
+
+impl Next {
+    fn read(tx: &Tx<'_>) -> Result<Option<Self>, StateError> {
+        let Some(app) = apps::system(tx)? else { return Ok(None) };
+        let Some(version) = app.candidate else { return Ok(None) };
+        let release = releases::by_version(tx, &app.id, version)?;
+        if release.status != ReleaseStatus::Pending {
+            return Ok(None);
+        }
+        let for_ms = tx.now.as_millisecond() - release.updated_at.as_millisecond();
+        // A clock that was set back delays it no more than one that was not.
+        let for_ms = for_ms.try_into().unwrap_or(u64::MAX);
+        Ok(Some(Self { app, release, quiet: system::is_quiet(tx)?, for_ms }))
+    }
+}
+
+impl Upgrade {
+    /// Whether there is something under way.
+    async fn step(&mut self) -> Result<bool, StateError> {
+        let next = self.services.store.read(Next::read).await?;
+        let Some(Next { app, release, quiet, for_ms }) = next else { return Ok(false) };
+        let data = &self.services.config.data;
+        let file = |source| StateError::Key { path: super::dir(data), source };
+        let seat = seat::read(data).map_err(file)?;
+        let wished = seat::wished(data).map_err(file)?;
+        let facts = Facts {
+            release: &release.id,
+            phase: release.phase,
+            for_ms,
+            kept: self.services.config.kept.is_some(),
+            quiet,
+            seat: &seat,
+            wished: wished.as_ref(),
+            rehearsal: &self.rehearsal,
+        };
+        match turn(facts) {
+            Turn::Wait => {}
+            Turn::Rehearse => self.rehearse(release),
+            Turn::Pass => {
+                let store = &self.services.store;
+                store.write(move |tx| releases::start_booting(tx, &release.id)).await?;
+            }
+            Turn::Wish => {
+                self.say(&app, &format!("Release v{} is put on trial", release.version));
+                if let Some(version) = Version::of(&release, &Secrets::of(data)?)? {
+                    seat::wish(data, &version).map_err(file)?;
+                }
+            }
+            Turn::Promote => {
+                let (id, version) = (app.id.clone(), release.version);
+                let store = &self.services.store;
+                store.write(move |tx| releases::promote(tx, &id, version)).await?;
+                self.say(&app, &format!("Release v{version} is the platform now"));
+            }
+            Turn::Fail(why) => {
+                let (id, version) = (app.id.clone(), release.version);
+                let first = why.lines().next().unwrap_or_default();
+                self.say(&app, &format!("Release v{version} failed: {first}"));
+                let store = &self.services.store;
+                store.write(move |tx| releases::fail(tx, &id, version, &why)).await?;
+            }
+        }
+        Ok(true)
+    }
+
+    fn say(&self, app: &App, text: &str) {
+        self.services.say(&app.id, Source::App, "api", text);
+    }
+
+    fn rehearse(&mut self, release: Release) {
+        self.rehearsal = Rehearsal::Running(release.id.clone());
+        let (services, stage) = (self.services.clone(), self.stage.clone());
+        self.rehearsing.spawn(async move {
+            let outcome = prepare(&services, &stage, &release).await;
+            Rehearsal::Ended { release: release.id, outcome }
+        });
+    }
+
+    /// What a rehearsal has started ends with it.
+    async fn close(mut self) {
+        self.rehearsing.shutdown().await;
+        if let Err(error) = self.stage.clear().await {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "an interrupted rehearsal has left something");
+        }
+    }
+}
+
+/// Lays the version of a release out and rehearses it; or says why it cannot be one, for people.
+async fn prepare(services: &Services, stage: &Stage, release: &Release) -> Result<(), String> {
+    let data = services.config.data.clone();
+    let secrets = Secrets::of(&data).map_err(|error| causes(&error))?;
+    let version = Version::of(release, &secrets).map_err(|error| causes(&error))?;
+    let version = version.ok_or("It has no slug")?;
+    let (slugs, limits, laid) =
+        (Arc::clone(&services.slugs), services.config.archives, version.clone());
+    let program =
+        tokio::task::spawn_blocking(move || program::lay_out(&data, &laid, &slugs, &limits));
+    let program = program.await.map_err(|error| causes(&error))?;
+    let program =
+        program.map_err(|error| format!("Its program cannot be laid out: {}", causes(&error)))?;
+    if !services.config.upgrade.rehearsal.is_zero() {
+        let rehearsed = stage.rehearse(&version, &program, &secrets).await;
+        rehearsed.map_err(|error| format!("It failed its rehearsal: {}", causes(&error)))?;
+    }
+    Ok(())
+}

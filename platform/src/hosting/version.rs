@@ -1,0 +1,65 @@
+//! A version of the platform: a release of the system app, and all that is needed to run it.
+
+use super::program;
+use crate::state::model::{Config, Release};
+use crate::state::secrets::Secrets;
+use crate::state::{StateError, system};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use lathe_slug::SlugId;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// A release of the system app, as the keeper can run it with no state to ask.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Version {
+    /// The release's id: never used again.
+    pub release: String,
+    pub number: u32,
+    pub slug: SlugId,
+    /// Relative to the slug's directory `app`.
+    pub program: PathBuf,
+    /// Its config vars: JSON, sealed with the key of the state, in base64.
+    config: String,
+}
+
+impl Version {
+    /// None of a release without a slug: it is the program that the keeper itself is.
+    pub(super) fn of(release: &Release, secrets: &Secrets) -> Result<Option<Self>, StateError> {
+        let Some((slug, digest)) =
+            release.slug.as_ref().and_then(|slug| Some((slug, slug.digest?)))
+        else {
+            return Ok(None);
+        };
+        let config = secrets.seal(&release.id, &serde_json::to_vec(&release.config)?);
+        Ok(Some(Self {
+            release: release.id.clone(),
+            number: release.version,
+            slug: digest,
+            program: system::program(slug)?,
+            config: BASE64_STANDARD.encode(config),
+        }))
+    }
+
+    /// Whether there is a program to be started.
+    pub fn is_laid_out(&self, data: &Path) -> bool {
+        program::find(data, self).is_some()
+    }
+
+    /// Its config vars, which are its environment.
+    pub(super) fn environment(&self, secrets: &Secrets) -> Result<Config, StateError> {
+        let sealed = BASE64_STANDARD.decode(&self.config).map_err(|_| StateError::Decrypt)?;
+        Ok(serde_json::from_slice(&secrets.open_sealed(&self.release, &sealed)?)?)
+    }
+}
+
+#[cfg(test)]
+pub(super) fn sample(number: u32) -> Version {
+    Version {
+        release: format!("r{number}"),
+        number,
+        slug: "ab".repeat(32).parse().unwrap(),
+        program: "bin/lathe".into(),
+        config: String::new(),
+    }
+}

@@ -1,0 +1,454 @@
+//! The platform as a release of its own app `lathe`: tried, kept, taken back, and never gone meanwhile.
+
+use crate::survive::deploy;
+use lathe_tests::{Answer, Disk, Platform, lathe, request, signal, until};
+use serde_json::{Value, json};
+use std::fs::Permissions;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use walkdir::WalkDir;
+
+/// Bounds are for what hangs.
+const BOUND: Duration = Duration::from_mins(2);
+
+/// A trial that is over soon, and no rehearsal: what it would find shall reach the keeper.
+const HASTY: [&str; 4] =
+    ["upgrade.rehearsal=0", "upgrade.start=12", "upgrade.probation=3", "upgrade.silence=5"];
+
+/// The program that this test run has built, in the form of a version.
+fn good() -> String {
+    format!("#!/bin/sh\nexec {} \"$@\"\n", lathe().display())
+}
+
+/// Releases a version of the platform whose program is this script.
+fn release(platform: &Platform, script: &str) -> u64 {
+    let types = json!({"platform": "bin/lathe up"});
+    platform.release("lathe", &types, &[("bin/lathe", script)])
+}
+
+fn releases(platform: &Platform) -> Vec<Value> {
+    let (status, all) = platform.api("GET", "/apps/lathe/releases", &Value::Null);
+    assert_eq!(status, 200, "{all}");
+    all.as_array().unwrap().clone()
+}
+
+/// Waits until the release has come to its end, whoever answers meanwhile.
+fn settled(platform: &Platform, number: u64) -> Value {
+    until("the release has come to its end", BOUND, || {
+        // Another version may say nonsense where it is, or be gone.
+        let at = std::fs::read(platform.data().join("run/endpoints.json")).ok()?;
+        let at: Value = serde_json::from_slice(&at).ok()?;
+        let at: SocketAddr = at["api_plain"].as_str()?.parse().ok()?;
+        let token = std::fs::read_to_string(platform.data().join("owner-token")).ok()?;
+        let bearer = format!("Bearer {}", token.trim());
+        let headers = [("Authorization", bearer.as_str())];
+        let path = format!("/apps/lathe/releases/{number}");
+        let answer = request(at, "GET", "localhost", &path, &headers, b"")?;
+        let release: Value = serde_json::from_str(&answer.body).ok()?;
+        // Who has waited at the door is answered before it is said where that is.
+        let open = platform.data().join("run/endpoints.json").exists();
+        (open && release["status"].as_str()? != "pending").then_some(release)
+    })
+}
+
+/// Requests to an app, one after the other, until told to stop; gives those that were not answered well.
+struct Visitors {
+    stop: Arc<AtomicBool>,
+    visits: JoinHandle<(usize, Vec<String>)>,
+}
+
+impl Visitors {
+    fn start(router: SocketAddr, app: &str) -> Self {
+        Self::counted(router, app, Duration::from_millis(5), &Arc::default())
+    }
+
+    fn counted(router: SocketAddr, app: &str, pause: Duration, begun: &Arc<AtomicUsize>) -> Self {
+        let begun = Arc::clone(begun);
+        let stop = Arc::new(AtomicBool::new(false));
+        let (told, host) = (Arc::clone(&stop), format!("{app}.localhost"));
+        let visits = std::thread::spawn(move || {
+            let (mut count, mut failed) = (0, Vec::new());
+            while !told.load(Ordering::Relaxed) {
+                count += 1;
+                begun.fetch_add(1, Ordering::Relaxed);
+                match request(router, "GET", &host, "/", &[], b"") {
+                    Some(Answer { status: 200, .. }) => {}
+                    Some(answer) => failed.push(answer.status.to_string()),
+                    None => failed.push("no answer".to_owned()),
+                }
+                std::thread::sleep(pause);
+            }
+            (count, failed)
+        });
+        Self { stop, visits }
+    }
+
+    fn end(self) -> usize {
+        self.stop.store(true, Ordering::Relaxed);
+        let (count, failed) = self.visits.join().unwrap();
+        assert!(failed.is_empty(), "{} of {count} visits failed: {:?}", failed.len(), failed[0]);
+        count
+    }
+}
+
+/// A web app made without a build.
+fn serve(platform: &Platform, app: &str) {
+    let page = "import http.server, os\n\
+        class H(http.server.BaseHTTPRequestHandler):\n\
+        \x20   protocol_version = 'HTTP/1.1'\n\
+        \x20   def do_GET(self):\n\
+        \x20       self.send_response(200)\n\
+        \x20       self.send_header('Content-Length', '2')\n\
+        \x20       self.end_headers()\n\
+        \x20       self.wfile.write(b'ok')\n\
+        \x20   def log_message(self, *a): pass\n\
+        http.server.ThreadingHTTPServer(('', int(os.environ['PORT'])), H).serve_forever()\n";
+    platform.release(app, &json!({"web": "python3 web.py"}), &[("web.py", page)]);
+    until("the app serves", BOUND, || (platform.app(app, "/").status == 200).then_some(()));
+}
+
+/// Answers well for a moment, and then 500 to everything.
+const SOUR: &str = r#"#!/usr/bin/perl
+use strict;
+use IO::Socket::INET;
+my $door = IO::Socket::INET->new(Listen => 9, LocalAddr => "127.0.0.1", ReuseAddr => 1) or die;
+my $at = "127.0.0.1:" . $door->sockport;
+open(my $file, ">", "$ARGV[1]/run/endpoints.json") or die;
+print $file qq({"api_tls":"$at","api_plain":"$at","rendezvous":"$at","router":"$at"});
+close $file;
+while (my $client = $door->accept) {
+    sysread $client, my $request, 4096;
+    my $status = time - $^T < 3 ? 200 : 500;
+    print $client "HTTP/1.1 $status X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    close $client;
+}
+"#;
+
+/// Fault B2: five versions that are no good, each in its own way, and one that is; whoever visits an
+/// app meanwhile is answered.
+#[test]
+fn a_version_that_is_no_good_is_taken_back_and_a_good_one_stays() {
+    let platform = Platform::start_self_hosted(&HASTY);
+    serve(&platform, "visited");
+    let visitors = Visitors::start(platform.address("router"), "visited");
+
+    let number = release(&platform, &good());
+    let release_2 = settled(&platform, number);
+    assert_eq!(release_2["status"], "succeeded", "{release_2}\n{}", platform.log());
+    assert_eq!(release_2["grants"], json!(["host", "state", "ports"]));
+    let ps = platform.api("GET", "/apps/lathe/dynos", &Value::Null).1;
+    assert_eq!((&ps[0]["name"], &ps[0]["release"]["version"]), (&json!("platform.1"), &json!(2)));
+
+    let real = lathe().display().to_string();
+    let ends = format!(
+        "#!/bin/sh\n{real} \"$@\" &\npid=$!\n\
+         while [ ! -e $2/run/endpoints.json ]; do sleep 0.1; done\nsleep 1\nkill -9 $pid\nexit 3\n"
+    );
+    let destroys = format!(
+        "#!/bin/sh\nfor f in lathe.toml state.db state.key owner-token; do echo no > $2/$f; done\n\
+         exec {real} \"$@\"\n"
+    );
+    let bad = [
+        ("does not start", "#!/bin/sh\nexit 7\n", "exit status: 7"),
+        ("answers 500", SOUR, "the API answers 500"),
+        ("hangs", "#!/bin/sh\nexec sleep 1000\n", "not ready after 12 s"),
+        ("ends", &ends, "It ended in its probation"),
+        ("destroys its config", &destroys, "Put back as it was before: "),
+    ];
+    for (what, script, why) in bad {
+        let number = release(&platform, script);
+        let release = settled(&platform, number);
+        let failure = release["failure"].as_str().unwrap_or_default();
+        assert_eq!(release["status"], "failed", "{what}: {release}\n{}", platform.log());
+        assert!(failure.contains(why), "{what}: {failure}");
+        let current: Vec<Value> =
+            releases(&platform).into_iter().filter(|one| one["current"] == true).collect();
+        assert_eq!(current.len(), 1);
+        assert_eq!(current[0]["version"], 2, "{what}");
+        assert_eq!(platform.app("visited", "/").status, 200, "{what}");
+    }
+    let visits = visitors.end();
+    eprintln!("{visits} visits to an app during six trials, all of them answered");
+}
+
+/// Faults B4, B6 and R14 of a self-hosted platform: keeper and platform are killed, at each point of
+/// an upgrade and between; what runs is adopted, and what was interrupted goes on or back.
+#[test]
+fn keeper_and_platform_may_be_killed_at_any_time() {
+    let mut platform = Platform::start_self_hosted(&HASTY);
+    serve(&platform, "kept");
+    let dynos = platform.dynos();
+
+    // The platform alone: its keeper starts it again.
+    let before = platform.holder();
+    signal(before, "KILL");
+    until("another one runs", BOUND, || (platform.holder() != before).then_some(()));
+    until("it answers", BOUND, || answers(&platform).then_some(()));
+
+    // The keeper alone: the platform serves on, and the next keeper takes it as it is.
+    let before = platform.holder();
+    platform.kill_keeper();
+    assert_eq!(platform.app("kept", "/").status, 200);
+    platform.up();
+    let number = release(&platform, &good());
+
+    // In the midst of a trial: it goes on.
+    until("v2 runs", BOUND, || (platform.holder() != before && answers(&platform)).then_some(()));
+    let on_trial = platform.holder();
+    platform.kill_keeper();
+    assert!(answers(&platform));
+    platform.up();
+    let kept = settled(&platform, number);
+    assert_eq!(kept["status"], "succeeded", "{kept}\n{}", platform.log());
+    assert_eq!(platform.holder(), on_trial);
+
+    // Both, in the midst of another one: it goes back.
+    let number = release(&platform, &good().replace("exec", "true; exec"));
+    until("v3 runs", BOUND, || (platform.holder() != on_trial).then_some(()));
+    platform.kill_keeper();
+    signal(platform.holder(), "KILL");
+    platform.up();
+    let back = settled(&platform, number);
+    assert_eq!(back["status"], "failed", "{back}");
+    assert!(back["failure"].as_str().unwrap().contains("ended meanwhile"), "{back}");
+
+    until("the app serves", BOUND, || (platform.app("kept", "/").status == 200).then_some(()));
+    assert_eq!(platform.dynos(), dynos, "nobody's dynos were touched");
+    // As after an upgrade by hand: it is told to stop, and started again, and is what it was.
+    platform.stop();
+    platform.up();
+    until("it answers", BOUND, || answers(&platform).then_some(()));
+    let ps = platform.api("GET", "/apps/lathe/dynos", &Value::Null).1;
+    assert_eq!(ps[0]["release"]["version"], 2, "{ps}");
+}
+
+fn answers(platform: &Platform) -> bool {
+    let Ok(at) = std::fs::read(platform.data().join("run/endpoints.json")) else { return false };
+    let Ok(at) = serde_json::from_slice::<Value>(&at) else { return false };
+    let at: SocketAddr = at["api_plain"].as_str().unwrap().parse().unwrap();
+    let token = format!("Bearer {}", platform.token());
+    let answer = request(at, "GET", "localhost", "/account", &[("Authorization", &token)], b"");
+    answer.is_some_and(|answer| answer.status == 200)
+}
+
+/// Fault B3: what would end the platform is refused, and says what to do instead.
+#[test]
+fn what_would_end_the_platform_is_refused_with_the_reason() {
+    let platform = Platform::start_self_hosted(&HASTY);
+    let refused = |method: &str, path: &str, body: Value, why: &str| {
+        let (status, answer) = platform.api(method, path, &body);
+        let message = answer["message"].as_str().unwrap_or_default();
+        assert_eq!(status, 422, "{method} {path}: {answer}");
+        assert!(message.contains(why), "{method} {path}: {message}");
+    };
+    let scale = json!({"updates": [{"type": "platform", "quantity": 0}]});
+    refused("PATCH", "/apps/lathe/formation", scale, "cannot scale lathe");
+    refused("DELETE", "/apps/lathe", Value::Null, "`lathe stop`");
+    refused("DELETE", "/apps/lathe/dynos", Value::Null, "cannot restart lathe");
+    refused("PATCH", "/apps/lathe", json!({"name": "other"}), "cannot rename lathe");
+    refused("PATCH", "/apps/lathe", json!({"maintenance": true}), "cannot put into maintenance");
+    refused("POST", "/apps/lathe/collaborators", json!({"user": "a@b.example"}), "root on this");
+    let vars = |name: &str, value: &str| json!({name: value});
+    let config = "/apps/lathe/config-vars";
+    refused("PATCH", config, vars("LATHE_LISTEN_ROUTER", "nowhere"), "could not start");
+    refused("PATCH", config, vars("LATHE_DATA", "/elsewhere"), "another platform");
+    assert_eq!(platform.api("PATCH", config, &vars("LATHE_LOG", "info")).0, 200);
+
+    // A slug that is no version of the platform; and rights that are the platform's alone.
+    let slug = platform.post("/apps/lathe/slugs", &json!({"process_types": {"web": "true"}}));
+    refused("POST", "/apps/lathe/releases", json!({"slug": slug["id"]}), "not been uploaded");
+    assert_eq!(platform.api("POST", "/apps", &json!({"name": "greedy"})).0, 201);
+    let greedy = json!({"slug": "any", "grants": ["host"]});
+    refused("POST", "/apps/greedy/releases", greedy, "be granted \"host\"");
+    assert_eq!(platform.api("POST", "/apps", &json!({"name": "lathe"})).0, 422);
+}
+
+/// Fault B4: one command makes a platform that hosts itself; killed and given again, it goes on.
+#[test]
+fn bootstrap_hands_over_to_a_release_of_the_source_and_goes_on_where_it_was_cut_off() {
+    let source = tempfile::tempdir().unwrap();
+    std::fs::create_dir(source.path().join("bin")).unwrap();
+    let script = source.path().join("bin/lathe");
+    std::fs::write(&script, good()).unwrap();
+    std::fs::set_permissions(&script, Permissions::from_mode(0o755)).unwrap();
+    std::fs::write(source.path().join("Procfile"), "platform: bin/lathe up\n").unwrap();
+
+    let mut platform = Platform::start_self_hosted(&HASTY);
+    platform.kill_keeper();
+    let bootstrap = |platform: &Platform| {
+        let mut command = platform.command();
+        command.args(["bootstrap", "--source"]).arg(source.path());
+        command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap()
+    };
+    // Cut off at each of its steps.
+    for step in ["Platform", "Source", "Slug", "Trial"] {
+        let mut child = bootstrap(&platform);
+        let mut said = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let line = said.find(|line| line.contains(step) || line.contains("Handed over"));
+        assert!(line.is_some(), "{step}");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        until("a platform answers", BOUND, || answers(&platform).then_some(()));
+    }
+    let mut child = bootstrap(&platform);
+    let said = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let said: Vec<String> = said.take_while(|line| !line.contains("Handed over")).collect();
+    assert!(said.iter().any(|line| line.contains("Trial")), "{said:?}");
+    let hosted: Vec<Value> =
+        releases(&platform).into_iter().filter(|one| one["current"] == true).collect();
+    assert_eq!(hosted[0]["status"], "succeeded");
+    assert!(hosted[0]["slug"]["id"].is_string(), "{hosted:?}");
+    // It keeps the platform from now on: told to stop, it ends it.
+    signal(child.id(), "TERM");
+    assert!(child.wait().unwrap().success());
+}
+
+/// Fault B2: the rehearsal finds what is no good before this platform is touched, and passes what is.
+#[test]
+fn a_version_is_rehearsed_on_a_scratch_platform_before_anything_is_touched() {
+    let platform = Platform::start_self_hosted(&["upgrade.probation=1"]);
+    let before = platform.holder();
+    let bad = "#!/bin/sh\necho no such library >&2\nexit 7\n";
+    let number = release(&platform, bad);
+    let refused = settled(&platform, number);
+    let failure = refused["failure"].as_str().unwrap_or_default();
+    assert_eq!(refused["status"], "failed", "{refused}");
+    for part in ["It failed its rehearsal", "cannot use the state", "no such library"] {
+        assert!(failure.contains(part), "{failure}");
+    }
+    assert_eq!(platform.holder(), before);
+
+    let number = release(&platform, &good());
+    let kept = settled(&platform, number);
+    assert_eq!(kept["status"], "succeeded", "{kept}\n{}", platform.log());
+    assert!(platform.holder() != before);
+    let logs = platform.command().args(["rescue"]).output().unwrap();
+    let said = String::from_utf8_lossy(&logs.stdout).into_owned();
+    assert!(said.contains(&format!("good: v{number}: can start")), "{said}");
+}
+
+/// Fault B5: the power goes as a version is put on trial, and while it is.
+#[test]
+fn a_power_cut_in_an_upgrade_is_the_end_of_the_upgrade_alone() {
+    let floor = Disk::xfs(1 << 30);
+    let disk = floor.ext4_within(512 << 20);
+    let settings = ["upgrade.rehearsal=0", "upgrade.probation=600", "free_disk_floor=1"];
+    let platform = Platform::start_self_hosted_in(&disk.path(), &settings);
+    let before = platform.holder();
+    let number = release(&platform, &good());
+    let seat = platform.data().join("seat/seat.json");
+    let mut cuts = Vec::new();
+    until("v2 is put on trial", BOUND, || {
+        std::fs::read_to_string(&seat).ok().filter(|text| text.contains("\"trial\": {"))
+    });
+    cuts.push(disk.after_power_cut());
+    until("v2 answers", BOUND, || {
+        (platform.holder() != before && answers(&platform)).then_some(())
+    });
+    cuts.push(disk.after_power_cut());
+    let data = platform.data().strip_prefix(disk.path()).unwrap().to_owned();
+    drop(platform);
+
+    for cut in cuts {
+        let revived = Platform::revive_self_hosted(&cut.path().join(&data), &settings);
+        let release = settled(&revived, number);
+        assert_eq!(release["status"], "failed", "{release}");
+        let why = release["failure"].as_str().unwrap();
+        assert!(why.contains("ended meanwhile"), "{why}");
+        let ps = revived.api("GET", "/apps/lathe/dynos", &Value::Null).1;
+        assert_eq!(ps[0]["release"]["version"], 1, "{ps}");
+    }
+}
+
+/// Faults B6 and B7: what is not what it was is not run, and there is always a program that can be.
+#[test]
+fn versions_that_are_damaged_are_not_run_and_a_platform_can_be_rescued() {
+    let mut platform = Platform::start_self_hosted(&HASTY);
+    let number = release(&platform, &good());
+    assert_eq!(settled(&platform, number)["status"], "succeeded");
+    let ps = |platform: &Platform| {
+        until("it answers", BOUND, || answers(platform).then_some(()));
+        platform.api("GET", "/apps/lathe/dynos", &Value::Null).1[0]["release"]["version"].clone()
+    };
+    assert_eq!(ps(&platform), number);
+
+    // A slug that was changed in the store: found before it is unpacked.
+    let third = {
+        let types = json!({"platform": "bin/lathe up"});
+        let script = good().replace("exec", "true && exec");
+        platform.upload("lathe", &types, &[("bin/lathe", &script)])
+    };
+    let digest = third["checksum"].as_str().unwrap().trim_start_matches("SHA256:");
+    damage(&platform.data().join("slugs"), digest);
+    let made = platform.post("/apps/lathe/releases", &json!({"slug": third["id"]}));
+    let refused = settled(&platform, made["version"].as_u64().unwrap());
+    assert_eq!(refused["status"], "failed", "{refused}");
+    let why = refused["failure"].as_str().unwrap();
+    assert!(why.contains("cannot be laid out"), "{why}");
+
+    // The good one's program is gone: the program of the keeper serves.
+    platform.stop();
+    let seat = platform.data().join("seat");
+    let tree = std::fs::read_dir(&seat).unwrap().flatten().map(|entry| entry.path());
+    let tree = tree.filter(|path| path.join("app").is_dir()).collect::<Vec<_>>();
+    std::fs::write(tree[0].join("app/bin/lathe"), "not a program").unwrap();
+    platform.up();
+    assert_eq!(ps(&platform), 1);
+    platform.stop();
+    let rescue = |words: &[&str]| platform.command().args(words).output().unwrap();
+    let said = rescue(&["rescue"]);
+    assert!(String::from_utf8_lossy(&said.stdout).contains("lathe rescue own"), "{said:?}");
+    assert!(rescue(&["rescue", "own"]).status.success());
+    platform.up();
+    assert_eq!(ps(&platform), 1);
+    let release = release(&platform, &good());
+    assert_eq!(settled(&platform, release)["status"], "succeeded");
+    assert_eq!(ps(&platform), release);
+}
+
+/// Flips a byte of the stored slug of that digest.
+fn damage(store: &Path, digest: &str) {
+    let mut files = WalkDir::new(store).into_iter().flatten();
+    let is_it = |entry: &walkdir::DirEntry| {
+        let path = entry.path();
+        path.to_string_lossy().contains(digest) && path.extension().is_some_and(|end| end == "tgz")
+    };
+    let file = files.find(is_it).expect("the slug is stored");
+    let mut bytes = std::fs::read(file.path()).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(file.path(), bytes).unwrap();
+}
+
+/// Fault R14: two upgrades, one of them taken back, under ten thousand requests and answers that
+/// take their time: none is lost.
+#[test]
+fn an_upgrade_under_load_loses_nothing() {
+    let platform = Platform::start_self_hosted(&HASTY);
+    deploy(&platform, "loaded", "web: python3 web.py\n", &[]);
+    let router = platform.address("router");
+    let begun = Arc::new(AtomicUsize::new(0));
+    let visitors: Vec<Visitors> =
+        (0..8).map(|_| Visitors::counted(router, "loaded", Duration::ZERO, &begun)).collect();
+    for (script, expected) in [(good(), "succeeded"), ("#!/bin/sh\nexit 9\n".into(), "failed")] {
+        let slow = std::thread::spawn(move || {
+            request(router, "GET", "loaded.localhost", "/slow/3", &[], b"").map(|a| a.status)
+        });
+        let number = release(&platform, &script);
+        let release = settled(&platform, number);
+        assert_eq!(release["status"], expected, "{release}\n{}", platform.log());
+        assert_eq!(slow.join().unwrap(), Some(200));
+    }
+    until("ten thousand have come", BOUND * 5, || {
+        (begun.load(Ordering::Relaxed) >= 10_000).then_some(())
+    });
+    let visits: usize = visitors.into_iter().map(Visitors::end).sum();
+    eprintln!("{visits} visits over an upgrade and one that was taken back, all of them answered");
+}
