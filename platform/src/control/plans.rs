@@ -54,7 +54,9 @@ impl Plans {
             whole.add(&planned.plan);
             self.apps.insert(id.clone(), planned);
         }
-        gone.keys().for_each(|id| self.exchange(id, &OrdMap::new()));
+        for id in gone.keys() {
+            self.exchange(id, &OrdMap::new());
+        }
         whole.dynos = self.dynos.clone();
         whole
     }
