@@ -103,7 +103,7 @@ impl Scale {
 
     /// Something is always between its ends.
     fn wide(self) -> Self {
-        let flat = self.most - self.least < f64::EPSILON;
+        let flat = (self.most - self.least).abs() < f64::EPSILON;
         Self {
             most: if flat { self.least.max(f64::EPSILON) * 10.0 + 1.0 } else { self.most },
             ..self
