@@ -53,7 +53,7 @@ pub(super) enum Bench {
     Slug(slug::Slug),
     /// Log lines from a dyno's pipe to a drain, every one accounted for, beside rsyslog
     Logs(logs::Logs),
-    /// Requests a second, CPU and time of each through the router, beside nginx and HAProxy
+    /// Requests a second, CPU and time of each through the router, beside nginx and haproxy
     Router(router::Router),
     /// Hogs of several classes at once: what each gets beside what it was promised
     Classes(classes::Classes),

@@ -24,6 +24,7 @@ const SETTLE_S: u64 = 2;
 
 /// What to measure.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_field_names, reason = "a field is an option of the command line")]
 pub(in crate::cli) struct Classes {
     /// Classes whose dynos take part
     #[arg(
@@ -206,9 +207,10 @@ fn promises(scene: &Scene, cpus: usize, left: f64) -> Vec<f64> {
     let shared: Vec<&Class> = scene.classes.iter().filter(|class| class.own_cpus == 0).collect();
     let hog = |class: &&Class| Hog {
         weight: f64::from(class.cpu_shares),
-        cap: match enforced && class.credit.is_some() {
-            true => f64::from(class.cpu_shares) / f64::from(SHARES_OF_CPU),
-            false => number(threads(class, cpus)),
+        cap: if enforced && class.credit.is_some() {
+            f64::from(class.cpu_shares) / f64::from(SHARES_OF_CPU)
+        } else {
+            number(threads(class, cpus))
         },
     };
     let hogs: Vec<Hog> = shared.iter().map(hog).collect();

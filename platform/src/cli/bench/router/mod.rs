@@ -1,5 +1,5 @@
 //! `lathe bench router`: requests through the router with all its checks, headers and log lines,
-//! beside nginx and HAProxy set up to do the same, on the same backend.
+//! beside nginx and `HAProxy` set up to do the same, on the same backend.
 
 mod load;
 mod own;

@@ -48,6 +48,7 @@ pub(super) struct Row {
 
 /// Means over all requests of the order statistics of each.
 #[derive(Clone, Copy, Debug, Serialize)]
+#[expect(clippy::struct_field_names, reason = "units are last, and in the report")]
 pub(super) struct Piece {
     pub(super) median_ms: f64,
     pub(super) p90_ms: f64,

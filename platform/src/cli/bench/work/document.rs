@@ -59,7 +59,7 @@ fn record(number: u32, dice: &mut Dice) -> Value {
         "name": format!("{} {}", word(dice.roll()), word(dice.roll())),
         "email": format!("{}@example.com", word(dice.roll())),
         "balance": dice.roll() % 1_000_000,
-        "active": dice.roll() % 2 == 0,
+        "active": dice.roll().is_multiple_of(2),
         "place": {"lat": dice.roll() % 180, "lon": dice.roll() % 360},
         "tags": [word(dice.roll()), word(dice.roll()), word(dice.roll())],
         "about": "the quick brown fox jumps over the lazy dog",

@@ -26,7 +26,10 @@ pub(super) fn work(what: &Work) -> Result<(), BenchError> {
         std::process::exit(0);
     });
     match what {
-        Work::Spin(how) => spin::spin(how),
+        Work::Spin(how) => {
+            spin::spin(how);
+            Ok(())
+        }
         Work::Serve(how) => serve::serve(how),
     }
 }

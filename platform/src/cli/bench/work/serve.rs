@@ -30,6 +30,7 @@ pub(in crate::cli) struct Serve {
 
 /// What one request took; nanoseconds.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "units are last, and in the report")]
 pub(in crate::cli::bench) struct Run {
     /// From first to last.
     pub(in crate::cli::bench) duration_ns: u64,

@@ -1,6 +1,5 @@
 //! A hog: threads that count as fast as they can, with pauses if asked to.
 
-use super::BenchError;
 use clap::Args;
 use nix::time::{ClockId, clock_gettime};
 use std::hint::black_box;
@@ -27,7 +26,7 @@ pub(in crate::cli) struct Spin {
     cpu_ms: u64,
 }
 
-pub(super) fn spin(how: &Spin) -> Result<(), BenchError> {
+pub(super) fn spin(how: &Spin) {
     let [on, off, after] = [how.on_ms, how.off_ms, how.after_ms].map(Duration::from_millis);
     let budget = Duration::from_millis(how.cpu_ms);
     thread::scope(|scope| {
@@ -42,7 +41,6 @@ pub(super) fn spin(how: &Spin) -> Result<(), BenchError> {
             });
         }
     });
-    Ok(())
 }
 
 fn spent() -> Duration {
