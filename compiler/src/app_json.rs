@@ -122,7 +122,7 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(parse(text.as_bytes()).unwrap(), expected, "{text}");
         }
-        for text in ["", "[]", r#"{"scripts": []}"#, r#"{"scripts": {"test": 1}}"#] {
+        for text in ["", "[]", r#"{"scripts": 1}"#, r#"{"scripts": {"test": 1}}"#] {
             assert!(parse(text.as_bytes()).is_err(), "{text}");
         }
     }

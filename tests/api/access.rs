@@ -228,11 +228,8 @@ fn every_route_for_everybody() {
             let answer = call(&platform, token, method, &path, &[], body.as_bytes());
             let expected = expected(*of, *status, who);
             if answer.status != expected {
-                let got = answer.status;
-                wrong.push(format!(
-                    "{method} {path} for {who}: {got} for {expected}: {}",
-                    answer.body
-                ));
+                let (got, body) = (answer.status, &answer.body);
+                wrong.push(format!("{method} {path} for {who}: {got} for {expected}: {body}"));
             }
             if answer.status >= 400 && !says_why(&path, &answer.body) {
                 wrong.push(format!("{method} {path} for {who} is not told why: {}", answer.body));

@@ -55,9 +55,10 @@ async fn all(context: &Context, app: &App) -> Result<Vec<Value>, ApiError> {
         .store
         .read(move |tx| {
             let oneoffs = oneoffs::running(tx)?.into_iter().filter(|one| one.app == id);
-            let dynos = match itself.system {
-                true => vec![running::of_platform(tx, &itself, kept.as_deref(), since)?],
-                false => running::of_app(tx, &id, &observed, asleep)?,
+            let dynos = if itself.system {
+                vec![running::of_platform(tx, &itself, kept.as_deref(), since)?]
+            } else {
+                running::of_app(tx, &id, &observed, asleep)?
             };
             Ok((dynos, oneoffs.collect::<Vec<_>>(), releases::all(tx, &id)?))
         })

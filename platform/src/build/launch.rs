@@ -86,9 +86,10 @@ impl Shared {
         transcript.say(&format!("-----> Launching...\n       Released v{version}\n"));
         // This platform does not see how a release of itself ends: it ends before.
         let settles = async {
-            match request.app.system {
-                true => control::boots(&self.services, &request.app.id, version).await,
-                false => control::settled(&self.services, &request.app.id, version).await,
+            if request.app.system {
+                control::boots(&self.services, &request.app.id, version).await
+            } else {
+                control::settled(&self.services, &request.app.id, version).await
             }
         };
         let settled = tokio::select! {

@@ -91,9 +91,12 @@ fn show_seat(config: &Config) {
         Err(error) => return say!("=== versions: the keeper's file cannot be read: {error}"),
     };
     say!("=== versions");
-    let whole = |version: &Version| match version.is_laid_out(data) {
-        true => "can start",
-        false => "its program is gone: this program is started instead",
+    let whole = |version: &Version| {
+        if version.is_laid_out(data) {
+            "can start"
+        } else {
+            "its program is gone: this program is started instead"
+        }
     };
     match &seat.good {
         None => say!("good: the program that is started with --self-hosted"),

@@ -125,6 +125,13 @@ pub struct Docker {
     pub registry: Option<String>,
 }
 
+impl Docker {
+    /// As Debian's package has it.
+    fn debian() -> Self {
+        Self { socket: "/var/run/docker.sock".into(), network: Network::DOCKER, registry: None }
+    }
+}
+
 /// Where base file systems are kept and made from.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Stacks {
@@ -384,11 +391,7 @@ impl Config {
             apps_domain: "localhost".into(),
             network: Network::DEFAULT,
             engine: EngineKind::Native,
-            docker: Docker {
-                socket: "/var/run/docker.sock".into(),
-                network: Network::DOCKER,
-                registry: None,
-            },
+            docker: Docker::debian(),
             stacks: Stacks {
                 dir: around.stacks_dir(),
                 mirror: "http://deb.debian.org/debian".into(),

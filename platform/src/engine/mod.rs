@@ -142,4 +142,8 @@ impl Containers for Engine {
     async fn usage(&self, id: DynoId) -> Result<Usage, EngineError> {
         ask!(self, id, engine => engine.usage(id))
     }
+
+    async fn runnable(&self, id: DynoId) -> Result<u32, EngineError> {
+        ask!(self, id, engine => engine.runnable(id))
+    }
 }

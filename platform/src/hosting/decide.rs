@@ -73,13 +73,12 @@ fn on_trial(seen: &Seen, policy: &Upgrade, now_ms: u64) -> Step {
         return Step::TakeBack(format!("It ended in its probation: {}", end.how));
     }
     let Some(ready_ms) = seen.ready_ms else {
-        return match now_ms >= seen.started_ms + millis(policy.start) {
-            true => {
-                let how = seen.sick.as_ref().map_or("nobody asked it", |(_, how)| how.as_str());
-                let seconds = policy.start.as_secs();
-                Step::TakeBack(format!("It was not ready after {seconds} s: {how}"))
-            }
-            false => Step::Wait,
+        return if now_ms >= seen.started_ms + millis(policy.start) {
+            let how = seen.sick.as_ref().map_or("nobody asked it", |(_, how)| how.as_str());
+            let seconds = policy.start.as_secs();
+            Step::TakeBack(format!("It was not ready after {seconds} s: {how}"))
+        } else {
+            Step::Wait
         };
     };
     match &seen.sick {
@@ -103,8 +102,8 @@ mod tests {
 
     const POLICY: Upgrade = Upgrade {
         rehearsal: Duration::ZERO,
-        start: Duration::from_secs(60),
-        probation: Duration::from_secs(120),
+        start: Duration::from_mins(1),
+        probation: Duration::from_mins(2),
         silence: Duration::from_secs(5),
     };
 

@@ -274,7 +274,7 @@ impl Keeper<'_> {
                     );
                 }
                 Err(error) => {
-                    why = format!("{why}\nNot all is as it was before: {}", causes(&error))
+                    why = format!("{why}\nNot all is as it was before: {}", causes(&error));
                 }
             }
         }

@@ -117,9 +117,10 @@ impl Stage {
         fs::copy(self.config.data.join("state.key"), copy.join("state.key")).map_err(failed)?;
         Copied::make(&self.config.data, &copy.join("state.db"))?;
         let rescue = command.arg("rescue").output().await.map_err(RehearsalError::Run)?;
-        match rescue.status.success() {
-            true => Ok(()),
-            false => Err(RehearsalError::Unfit { said: said(&rescue) }),
+        if rescue.status.success() {
+            Ok(())
+        } else {
+            Err(RehearsalError::Unfit { said: said(&rescue) })
         }
     }
 
@@ -142,9 +143,10 @@ impl Stage {
         "it answers, and is tested".clone_into(last);
         let tested = self.verb(&self.own, &data).arg("selftest").output().await;
         let tested = tested.map_err(RehearsalError::Run)?;
-        match tested.status.success() {
-            true => Ok(()),
-            false => Err(RehearsalError::Failed { said: said(&tested) }),
+        if tested.status.success() {
+            Ok(())
+        } else {
+            Err(RehearsalError::Failed { said: said(&tested) })
         }
     }
 

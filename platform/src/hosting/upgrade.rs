@@ -38,7 +38,7 @@ pub async fn run(services: Services, own: PathBuf, shutdown: impl Future<Output 
         };
         tokio::select! {
             () = &mut shutdown => break,
-            changed = changes.changed() => if changed.is_err() { break },
+            more = changes.changed() => if more.is_err() { break },
             Some(ended) = upgrade.rehearsing.join_next() => {
                 // One that panicked has said so, and is done again.
                 upgrade.rehearsal = ended.unwrap_or_default();

@@ -78,7 +78,9 @@ impl Sender {
         let mut blocks = Vec::new();
         lines.for_each(|line| intake::blocks(line, |block| blocks.push(block)));
         self.count(app, blocks.iter().map(|block| block.lines() as u64).sum());
-        blocks.into_iter().for_each(|block| self.hand_over(block));
+        for block in blocks {
+            self.hand_over(block);
+        }
     }
 
     /// Counts lines as lost that should have come here, `since` the first of them.

@@ -156,12 +156,11 @@ async fn hand_over(config: &Config, source: &str) -> Result<(), HandOverError> {
     say!("-----> Trial: v{version}, from {commit}");
     let settled = api.settled(version).await;
     remove(&room)?;
-    match settled.failure {
-        Some(why) => Err(HandOverError::TakenBack { version, why }),
-        None => {
-            say!("-----> Handed over: this platform is v{version} of its app {}", system::NAME);
-            Ok(())
-        }
+    if let Some(why) = settled.failure {
+        Err(HandOverError::TakenBack { version, why })
+    } else {
+        say!("-----> Handed over: this platform is v{version} of its app {}", system::NAME);
+        Ok(())
     }
 }
 

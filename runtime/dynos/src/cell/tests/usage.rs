@@ -42,8 +42,8 @@ async fn memory_is_told_and_ended() {
 
 fn with_metrics(wish: &Desired, metrics: bool) -> OrdMap<Slot, Arc<Wanted>> {
     let dynos = wish.dynos.iter();
-    let with = |wanted: &Wanted| Arc::new(Wanted { metrics, ..wanted.clone() });
-    dynos.map(|(slot, wanted)| (slot.clone(), with(wanted))).collect()
+    let told = |wanted: &Wanted| Arc::new(Wanted { metrics, ..wanted.clone() });
+    dynos.map(|(slot, wanted)| (slot.clone(), told(wanted))).collect()
 }
 
 #[tokio::test(start_paused = true)]
