@@ -187,9 +187,11 @@ impl FetchError {
             Self::OtherThanPinned { .. } => {
                 "What is at the URL has changed: look at it, and pin it anew if you trust it."
             }
-            Self::Copy(_) | Self::Keep(_) | Self::Run { .. } | Self::Open(_) | Self::Cancelled => {
-                "Push again."
+            Self::Copy(_) => {
+                "Everybody has to be able to read the buildpack's folder, as builds run as a user of \
+                 their own: its operator may `chmod -R a+rX` it."
             }
+            Self::Keep(_) | Self::Run { .. } | Self::Open(_) | Self::Cancelled => "Push again.",
         }
     }
 }

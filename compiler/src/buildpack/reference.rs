@@ -82,8 +82,9 @@ fn parse_url(
         (true, _, Some(pin)) => Ok(Reference::Tarball { url, digest: Some(parse_digest(pin)?) }),
         (_, Some(rev), _) => Ok(Reference::Git { url, rev: Some(parse_rev(rev)?) }),
         (false, None, _) => Ok(match local {
-            Some(path) => Reference::Folder(path.into()),
-            None => Reference::Git { url, rev: None },
+            // A folder of this name is a repository without a checkout, by git's own convention.
+            Some(path) if !path.ends_with(".git") => Reference::Folder(path.into()),
+            _ => Reference::Git { url, rev: None },
         }),
     }
 }
@@ -187,6 +188,7 @@ mod tests {
             (&pinned, tarball("https://h.example/b.tgz", Some(&digest))),
             ("https://h.example/b.tgz#v1", git("https://h.example/b.tgz", Some("v1"))),
             ("file:///srv/b", Reference::Folder("/srv/b".into())),
+            ("file:///srv/b.git", git("file:///srv/b.git", None)),
             ("file:///srv/b#main", git("file:///srv/b", Some("main"))),
             ("/srv/b", Reference::Folder("/srv/b".into())),
         ];
