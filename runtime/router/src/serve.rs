@@ -233,7 +233,7 @@ async fn converse(
                 Stop::Drain | Stop::Close => leaving = true,
                 Stop::Force => return session.mark_forced(),
             },
-            () = heard_or(&session, first_word), if leaving => {
+            () = parting(&session, config.successor, first_word), if leaving => {
                 leaving = false;
                 connection.as_mut().graceful_shutdown();
             }
@@ -247,10 +247,17 @@ async fn converse(
     }
 }
 
-/// Waits for the client's first byte, if it has not come yet, and no longer than until `at`.
-async fn heard_or(session: &Session, at: Instant) {
-    // Either way it is over with waiting.
-    drop(tokio::time::timeout_at(at.into(), session.heard()).await);
+/// Waits for the moment to tell the client that its connection ends.
+///
+/// Where a successor accepts already there is no hurry: the client is told with its next answer, as a
+/// connection closed between two may cross with the next request, which would be lost. Otherwise the
+/// first byte of one that was silent so far is waited for, and no longer than until `at`.
+async fn parting(session: &Session, successor: Successor, at: Instant) {
+    match successor {
+        Successor::Present => session.busy().await,
+        // Either way it is over with waiting.
+        Successor::ToCome => drop(tokio::time::timeout_at(at.into(), session.heard()).await),
+    }
 }
 
 /// The next state of the end. A router that is gone altogether counts as forced.

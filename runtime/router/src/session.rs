@@ -13,8 +13,8 @@ use tokio::sync::Notify;
 pub(crate) struct Session {
     pub(crate) client: SocketAddr,
     phase: Mutex<Phase>,
-    /// Told with the first byte; only the connection's own task waits for it.
-    first_byte: Notify,
+    /// Told with the first byte and with each request; only the connection's own task waits for it.
+    stirred: Notify,
     tunnel: Mutex<Option<Tunnel>>,
     /// The connection ends because the client stopped reading.
     stalled: AtomicBool,
@@ -60,6 +60,10 @@ impl Phase {
         matches!(self.state, State::Silent(_))
     }
 
+    fn is_busy(self) -> bool {
+        matches!(self.state, State::Busy)
+    }
+
     /// Bytes came in.
     fn read(self, now: Instant) -> Self {
         match self.state {
@@ -86,7 +90,7 @@ impl Session {
         Self {
             client,
             phase: Mutex::new(Phase::new(now)),
-            first_byte: Notify::new(),
+            stirred: Notify::new(),
             tunnel: Mutex::default(),
             stalled: AtomicBool::default(),
             forced: AtomicBool::default(),
@@ -100,7 +104,7 @@ impl Session {
     pub(crate) fn bytes_read(&self, now: Instant) {
         let mut phase = lock(&self.phase);
         if phase.is_silent() {
-            self.first_byte.notify_one();
+            self.stirred.notify_one();
         }
         *phase = phase.read(now);
     }
@@ -108,7 +112,7 @@ impl Session {
     /// Waits until the client has sent anything at all.
     pub(crate) async fn heard(&self) {
         while self.phase().is_silent() {
-            self.first_byte.notified().await;
+            self.stirred.notified().await;
         }
     }
 
@@ -120,8 +124,16 @@ impl Session {
         lock(&self.phase).write_blocked = None;
     }
 
+    /// Waits until a request is being served.
+    pub(crate) async fn busy(&self) {
+        while !self.phase().is_busy() {
+            self.stirred.notified().await;
+        }
+    }
+
     pub(crate) fn request_began(&self) {
         lock(&self.phase).state = State::Busy;
+        self.stirred.notify_one();
     }
 
     pub(crate) fn request_ended(&self, now: Instant) {
