@@ -83,7 +83,7 @@ fn parse_url(
         (_, Some(rev), _) => Ok(Reference::Git { url, rev: Some(parse_rev(rev)?) }),
         (false, None, _) => Ok(match local {
             // A folder of this name is a repository without a checkout, by git's own convention.
-            Some(path) if !path.ends_with(".git") => Reference::Folder(path.into()),
+            Some(path) if path.strip_suffix(".git").is_none() => Reference::Folder(path.into()),
             _ => Reference::Git { url, rev: None },
         }),
     }
