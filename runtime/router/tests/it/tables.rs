@@ -1,7 +1,7 @@
 //! Route tables that come, go, shrink and are old; and the end of a router.
 
-use crate::world::{Dyno, GET, OK, World, quick, routes};
-use lathe_router::{Availability, LastTable, RouterConfig, Routes};
+use crate::world::{Dyno, GET, OK, PATIENCE, World, quick, routes};
+use lathe_router::{Availability, LastTable, RouterConfig, Routes, Successor};
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
@@ -205,6 +205,32 @@ async fn an_ending_router_drops_nobody_it_has_accepted() {
         drop(long);
         world.ended().await;
     }
+}
+
+/// A kept connection that were closed between two requests could cross with the next one, which would
+/// be lost: its client is told with the answer to it.
+#[tokio::test]
+async fn a_router_with_a_successor_tells_kept_connections_with_their_next_answer() {
+    let dyno = Dyno::saying("web.1", OK).await;
+    let config = RouterConfig {
+        successor: Successor::Present,
+        keep_alive_timeout: PATIENCE,
+        shutdown_grace: PATIENCE,
+        ..quick()
+    };
+    let mut world = World::new(config, &[&dyno]).await;
+    let mut kept = world.connect().await;
+    kept.send("GET / HTTP/1.1\r\nHost: app.test\r\n\r\n").await;
+    let head = kept.head().await.unwrap();
+    assert!(!head.contains("connection: close"), "{head}");
+    assert_eq!(kept.bytes(2).await, b"ok");
+    world.stop();
+    let refused = async { while TcpStream::connect(world.address).await.is_ok() {} };
+    tokio::time::timeout(PATIENCE, refused).await.unwrap();
+    kept.send("GET / HTTP/1.1\r\nHost: app.test\r\n\r\n").await;
+    let answer = kept.rest().await;
+    assert!(answer.contains("connection: close") && answer.ends_with("ok"), "{answer}");
+    world.ended().await;
 }
 
 #[tokio::test]
