@@ -1,5 +1,5 @@
-//! The measured process: the router as the platform runs it, with the log hub, its ledger and its
-//! journal, in front of one dyno.
+//! The measured process: the router as `router = "inside"` has it, with the log hub, its ledger and
+//! its journal, in front of one dyno. Where the router is a dyno, its lines take one way more.
 
 use super::super::BenchError;
 use super::HOST;
@@ -38,8 +38,11 @@ pub(in crate::cli::bench) async fn serve(backend: SocketAddr) -> Result<(), Benc
     ended
         .and_then(|ended| ended.map_err(std::io::Error::other))
         .map_err(BenchError::at("route"))?;
-    // The router's handle was the last one: the hub has the rest of the lines.
-    hub_runs.abort();
+    // The router's handle was the last one: the hub takes the rest of the lines, and ends.
+    let hub_ended = hub_runs.await.map_err(std::io::Error::other);
+    hub_ended
+        .and_then(|ended| ended.map_err(std::io::Error::other))
+        .map_err(BenchError::at("log"))?;
     let counts = hub.counts(&app);
     say!("{} {}", counts.emitted, counts.dropped);
     Ok(())
