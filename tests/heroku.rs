@@ -119,6 +119,13 @@ const AFTER_THE_PUSH: &[Step] = &[
     step(&["domains", "-a", "cli"], &["cli.localhost"]),
     step(&["domains:add", "www.example.com", "-a", "cli"], &["Adding www.example.com"]),
     step(&["domains", "-a", "cli"], &["www.example.com"]),
+    // Labs
+    step(&["labs", "-a", "cli"], &["[ ] log-runtime-metrics"]),
+    step(&["labs:enable", "log-runtime-metrics", "-a", "cli"], &["log-runtime-metrics", "done"]),
+    step(&["labs", "-a", "cli"], &["[+] log-runtime-metrics"]),
+    step(&["labs:info", "log-runtime-metrics", "-a", "cli"], &["Enabled:     true"]),
+    step(&["labs:disable", "log-runtime-metrics", "-a", "cli"], &["done"]),
+    fails(&["labs:enable", "nothing", "-a", "cli"], 2, &["feature"]),
     // Maintenance
     step(&["maintenance", "-a", "cli"], &["off"]),
     step(&["maintenance:on", "-a", "cli"], &["done"]),

@@ -7,6 +7,8 @@ use std::time::Duration;
 /// What the whole machine has used and has left.
 pub(super) struct Machine {
     pub(super) busy: Duration,
+    /// What its host gave to other machines while this one had work. No process is charged for it.
+    pub(super) stolen: Duration,
     pub(super) available_bytes: u64,
 }
 
@@ -15,16 +17,20 @@ impl Machine {
         let read =
             |path: &str| fs::read_to_string(path).map_err(BenchError::at(format!("read {path}")));
         let (stat, memory) = (read("/proc/stat")?, read("/proc/meminfo")?);
-        Ok(Self { busy: busy(&stat), available_bytes: available_bytes(&memory) })
+        let (busy, stolen) = (sum(&stat, &BUSY), sum(&stat, &STOLEN));
+        Ok(Self { busy, stolen, available_bytes: available_bytes(&memory) })
     }
 }
 
-/// User, nice, system, irq and softirq time of all CPUs, in hundredths of a second (proc(5)).
-fn busy(stat: &str) -> Duration {
+/// User, nice, system, irq and softirq time of all CPUs, where proc(5) has them.
+const BUSY: [usize; 5] = [0, 1, 2, 5, 6];
+const STOLEN: [usize; 1] = [7];
+
+/// Those columns of the first line, which are hundredths of a second.
+fn sum(stat: &str, columns: &[usize]) -> Duration {
     let line = stat.lines().next().unwrap_or_default();
     let ticks: Vec<u64> = line.split_whitespace().skip(1).flat_map(str::parse).collect();
-    let used = [0, 1, 2, 5, 6].iter().filter_map(|index| ticks.get(*index)).sum::<u64>();
-    Duration::from_millis(used * 10)
+    Duration::from_millis(columns.iter().filter_map(|index| ticks.get(*index)).sum::<u64>() * 10)
 }
 
 fn available_bytes(memory: &str) -> u64 {
@@ -39,9 +45,11 @@ mod tests {
 
     #[test]
     fn the_machine_is_read_as_the_kernel_writes_it() {
-        assert_eq!(busy("cpu  10 2 30 999 5 1 7 0 0 0\ncpu0 1 1 1"), Duration::from_millis(500));
+        let stat = "cpu  10 2 30 999 5 1 7 4 0 0\ncpu0 1 1 1";
+        assert_eq!(sum(stat, &BUSY), Duration::from_millis(500));
+        assert_eq!(sum(stat, &STOLEN), Duration::from_millis(40));
         let memory = "MemTotal: 9 kB\nMemAvailable:   2048 kB\n";
         assert_eq!(available_bytes(memory), 2 << 20);
-        assert_eq!((busy(""), available_bytes("")), (Duration::ZERO, 0));
+        assert_eq!((sum("", &BUSY), available_bytes("")), (Duration::ZERO, 0));
     }
 }

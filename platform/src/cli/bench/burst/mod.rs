@@ -82,6 +82,8 @@ struct Report {
     visitor: Latency,
     /// Of the whole machine, for each of the tasks and dynos.
     cpu_ms_each: f64,
+    /// CPUs that the machine's own host kept to itself, on average.
+    stolen_cpus: f64,
     /// Of the whole machine, all dynos up; and for each of them.
     memory_mib: f64,
     memory_kib_each: f64,
@@ -169,6 +171,7 @@ async fn measure(
         api: Latency::of(answers.into_iter()),
         visitor: Latency::of(visits.into_iter()),
         cpu_ms_each: milliseconds(after.busy.saturating_sub(before.busy)) / all,
+        stolen_cpus: after.stolen.saturating_sub(before.stolen).div_duration_f64(total),
         memory_mib: kib(used_bytes) / 1024.0,
         memory_kib_each: kib(used_bytes) / f64::from(how.dynos.max(1)),
         tear_down_s: tear_down.as_secs_f64(),
@@ -322,6 +325,7 @@ fn show(report: &Report) {
     }
     say!("all of it          {:>7.1} s, {} wrong results", report.total_s, report.wrong_results);
     say!("CPU                {:>7.1} ms for each task and dyno", report.cpu_ms_each);
+    say!("kept by the host   {:>7.2} CPUs", report.stolen_cpus);
     let Report { memory_mib, memory_kib_each, .. } = report;
     say!("memory             {memory_mib:>7.0} MiB, {memory_kib_each:.0} KiB for each dyno");
     say!("tear-down          {:>7.1} s", report.tear_down_s);

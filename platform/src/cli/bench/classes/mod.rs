@@ -63,7 +63,16 @@ struct Row {
     measured: f64,
     /// CPUs that others than the dynos used.
     others: f64,
+    /// CPUs that this machine's own host kept to itself.
+    stolen: f64,
     verdict: Verdict,
+}
+
+/// CPUs that the dynos of a scene could not have.
+#[derive(Clone, Copy)]
+struct Missing {
+    others: f64,
+    stolen: f64,
 }
 
 /// Who runs, and what is done about credits.
@@ -153,16 +162,17 @@ async fn play(
     let used = |hogs: &[Worker]| -> Vec<Duration> { hogs.iter().map(Worker::used).collect() };
     let (machine, begin, before) = (Machine::now()?, Instant::now(), used(&hogs));
     tokio::time::sleep(Duration::from_secs(how.seconds)).await;
-    let (after, seconds, busy) = (used(&hogs), begin.elapsed().as_secs_f64(), Machine::now()?.busy);
+    let (after, seconds, then) = (used(&hogs), begin.elapsed().as_secs_f64(), Machine::now()?);
     yard.end(hogs).await?;
     let got: Vec<f64> = after
         .iter()
         .zip(&before)
         .map(|(after, before)| after.saturating_sub(*before).as_secs_f64() / seconds)
         .collect();
-    let busy = busy.saturating_sub(machine.busy).as_secs_f64() / seconds;
-    let others = (busy - got.iter().sum::<f64>()).max(0.0);
-    Ok(rows(scene, cpus, &got, others))
+    let rate = |then: Duration, now: Duration| now.saturating_sub(then).as_secs_f64() / seconds;
+    let others = rate(machine.busy, then.busy) - got.iter().sum::<f64>();
+    let stolen = rate(machine.stolen, then.stolen);
+    Ok(rows(scene, cpus, &got, Missing { others: others.max(0.0), stolen }))
 }
 
 /// As many as its quota lets run at once.
@@ -170,10 +180,9 @@ fn threads(class: &Class, cpus: usize) -> usize {
     class.cpu_millis_max.map_or(cpus, |millis| millis.div_ceil(1000) as usize).min(cpus)
 }
 
-fn rows(scene: &Scene, cpus: usize, got: &[f64], others: f64) -> Vec<Row> {
-    // Nobody was promised what others on this machine take.
-    let left = if others > DISTURBANCE { number(cpus) - others } else { number(cpus) };
-    let promised = promises(scene, cpus, left);
+fn rows(scene: &Scene, cpus: usize, got: &[f64], missing: Missing) -> Vec<Row> {
+    let Missing { others, stolen } = missing;
+    let promised = promises(scene, cpus, missing);
     let mut rows: Vec<Row> = Vec::new();
     for ((class, promised), measured) in scene.classes.iter().zip(promised).zip(got) {
         let name = scene.name;
@@ -189,19 +198,24 @@ fn rows(scene: &Scene, cpus: usize, got: &[f64], others: f64) -> Vec<Row> {
                 promised,
                 measured: *measured,
                 others,
+                stolen,
                 verdict: Verdict::Holds,
             }),
         }
     }
     for row in &mut rows {
         row.measured /= number(row.dynos);
-        row.verdict = Verdict::of(row.promised, row.measured, others);
+        row.verdict = Verdict::of(row.promised, row.measured, others + stolen);
     }
     rows
 }
 
-/// CPUs of each dyno where so many are left to all of them. Those of their own are nobody else's.
-fn promises(scene: &Scene, cpus: usize, left: f64) -> Vec<f64> {
+/// CPUs of each dyno. Nobody was promised what others on this machine take, but CPUs of one's own
+/// are nobody else's; what the host takes, it takes of every CPU.
+fn promises(scene: &Scene, cpus: usize, missing: Missing) -> Vec<f64> {
+    let Missing { others, stolen } = missing;
+    let left = number(cpus) - if others > DISTURBANCE { others } else { 0.0 };
+    let speed = (1.0 - stolen / number(cpus)).max(0.0);
     let own: u32 = scene.classes.iter().map(|class| class.own_cpus).sum();
     let enforced = scene.setting != Setting::Off;
     let shared: Vec<&Class> = scene.classes.iter().filter(|class| class.own_cpus == 0).collect();
@@ -214,11 +228,11 @@ fn promises(scene: &Scene, cpus: usize, left: f64) -> Vec<f64> {
         },
     };
     let hogs: Vec<Hog> = shared.iter().map(hog).collect();
-    let mut given = shares((left - f64::from(own)).max(0.0), &hogs).into_iter();
+    let mut given = shares((left - f64::from(own)).max(0.0) * speed, &hogs).into_iter();
     let each = scene.classes.iter();
     each.map(|class| match class.own_cpus {
         0 => given.next().unwrap_or(0.0),
-        own => f64::from(own),
+        own => f64::from(own) * speed,
     })
     .collect()
 }
@@ -233,23 +247,25 @@ fn show(report: &Report, how: &Classes) {
     say!("-----> Hogs on {} CPUs, {} s each scene", report.cpus, how.seconds);
     say!("       CPUs of one dyno; load {before} before, {after} after");
     say!(
-        "{:<21} {:<16} {:>5} {:>9} {:>9} {:>7}  verdict",
+        "{:<21} {:<16} {:>5} {:>9} {:>9} {:>7} {:>7}  verdict",
         "scene",
         "class",
         "dynos",
         "promised",
         "measured",
-        "others"
+        "others",
+        "stolen"
     );
     for row in &report.rows {
         say!(
-            "{:<21} {:<16} {:>5} {:>9.4} {:>9.4} {:>7.2}  {}",
+            "{:<21} {:<16} {:>5} {:>9.4} {:>9.4} {:>7.2} {:>7.2}  {}",
             row.scene,
             row.class,
             row.dynos,
             row.promised,
             row.measured,
             row.others,
+            row.stolen,
             row.verdict.name()
         );
     }
@@ -274,14 +290,18 @@ mod tests {
     fn promises_follow_weights_quotas_and_cpus_of_ones_own() {
         let all = Table::standard();
         let named = |names: &[&str]| names.iter().map(|name| all.named(name).unwrap()).collect();
-        for (names, setting, cpus, expected) in [
-            (&["Eco"][..], Setting::Off, 2, &[1.0][..]),
-            (&["Standard-2X"], Setting::Off, 2, &[2.0]),
-            (&["Standard-2X", "Eco"], ENFORCE, 2, &[0.5, 0.0625]),
-            (&["performance-1x", "Eco", "Basic"], Setting::Off, 2, &[1.0, 1.0 / 3.0, 2.0 / 3.0]),
+        let shared = &["performance-1x", "Eco", "Basic"][..];
+        let missing = |others, stolen| Missing { others, stolen };
+        for (names, setting, missing, expected) in [
+            (&["Eco"][..], Setting::Off, missing(0.0, 0.0), &[1.0][..]),
+            (&["Standard-2X"], Setting::Off, missing(0.05, 0.0), &[2.0]),
+            (&["Standard-2X", "Eco"], ENFORCE, missing(0.0, 0.0), &[0.5, 0.0625]),
+            (shared, Setting::Off, missing(0.0, 0.0), &[1.0, 1.0 / 3.0, 2.0 / 3.0]),
+            (shared, Setting::Off, missing(0.4, 0.0), &[1.0, 0.2, 0.4]),
+            (shared, Setting::Off, missing(0.0, 0.5), &[0.75, 0.25, 0.5]),
         ] {
             let scene = Scene { name: "", classes: named(names), setting };
-            for (promised, expected) in promises(&scene, cpus, number(cpus)).iter().zip(expected) {
+            for (promised, expected) in promises(&scene, 2, missing).iter().zip(expected) {
                 assert!((promised - expected).abs() < 1e-3, "{names:?}: {promised} not {expected}");
             }
         }

@@ -36,7 +36,7 @@ pub(super) fn shares(cpus: f64, hogs: &[Hog]) -> Vec<f64> {
 pub(super) enum Verdict {
     Holds,
     NotHeld,
-    /// Not held, but others than the dynos used the CPUs, too.
+    /// Not held, but others than the dynos had the CPUs, too.
     Disturbed,
 }
 
@@ -46,11 +46,11 @@ const TOLERANCE: f64 = 0.1;
 pub(super) const DISTURBANCE: f64 = 0.1;
 
 impl Verdict {
-    /// `others`: CPUs that others used meanwhile.
-    pub(super) fn of(promised: f64, measured: f64, others: f64) -> Self {
+    /// `missing`: CPUs that others had meanwhile, on this machine or on its host.
+    pub(super) fn of(promised: f64, measured: f64, missing: f64) -> Self {
         match () {
             () if (measured / promised - 1.0).abs() <= TOLERANCE => Self::Holds,
-            () if others > DISTURBANCE => Self::Disturbed,
+            () if missing > DISTURBANCE => Self::Disturbed,
             () => Self::NotHeld,
         }
     }
@@ -91,13 +91,13 @@ mod tests {
 
     #[test]
     fn a_promise_is_judged_by_what_was_measured() {
-        for (promised, measured, others, verdict) in [
+        for (promised, measured, missing, verdict) in [
             (0.25, 0.24, 0.0, Verdict::Holds),
             (0.25, 0.2, 0.0, Verdict::NotHeld),
             (0.25, 0.2, 1.0, Verdict::Disturbed),
             (0.25, 0.26, 1.0, Verdict::Holds),
         ] {
-            assert_eq!(Verdict::of(promised, measured, others), verdict);
+            assert_eq!(Verdict::of(promised, measured, missing), verdict);
         }
     }
 
