@@ -42,15 +42,36 @@ pub struct Track {
 pub struct Slice {
     /// Quarters of an hour since 1970.
     number: u64,
+    #[serde(flatten)]
+    pub spell: Spell,
+}
+
+/// What happened to a dyno in some time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Spell {
     pub seen: Duration,
     pub used: Duration,
     /// Held to its baseline, or it would have been.
     pub held: Duration,
 }
 
+impl Spell {
+    /// Adds what was between two looks.
+    pub fn book(&mut self, booked: Booked) {
+        let held = if booked.held { booked.elapsed } else { Duration::ZERO };
+        self.add(Self { seen: booked.elapsed, used: booked.used, held });
+    }
+
+    fn add(&mut self, more: Self) {
+        self.seen += more.seen;
+        self.used += more.used;
+        self.held += more.held;
+    }
+}
+
 impl History {
     /// Adds what happened just before `now_ms` (Unix time).
-    pub fn note(&mut self, place: &Place, class: &str, booked: Booked, now_ms: u64) {
+    pub fn note(&mut self, place: &Place, class: &str, spell: Spell, now_ms: u64) {
         if self.index.len() != self.tracks.len() {
             let places = self.tracks.iter().map(|(place, _)| place.clone());
             self.index = places.zip(0..).collect();
@@ -71,7 +92,7 @@ impl History {
         if track.class != class {
             class.clone_into(&mut track.class);
         }
-        track.note(booked, now_ms);
+        track.note(spell, now_ms);
     }
 
     /// Forgets places of which nothing was seen for a day.
@@ -88,7 +109,7 @@ impl History {
 }
 
 impl Track {
-    fn note(&mut self, booked: Booked, now_ms: u64) {
+    fn note(&mut self, spell: Spell, now_ms: u64) {
         let number = number(now_ms);
         if self.slices.back().is_none_or(|slice| slice.number != number) {
             self.slices.push_back(Slice { number, ..Slice::default() });
@@ -99,11 +120,7 @@ impl Track {
             self.slices.pop_front();
         }
         if let Some(slice) = self.slices.back_mut() {
-            slice.seen += booked.elapsed;
-            slice.used += booked.used;
-            if booked.held {
-                slice.held += booked.elapsed;
-            }
+            slice.spell.add(spell);
         }
     }
 
@@ -127,9 +144,10 @@ mod tests {
         Place { app: AppId::new("app"), name: name.into() }
     }
 
-    fn second(held: bool) -> Booked {
-        let second = Duration::from_secs(1);
-        Booked { elapsed: second, used: second / 2, held }
+    fn second(held: bool) -> Spell {
+        let (second, mut spell) = (Duration::from_secs(1), Spell::default());
+        spell.book(Booked { elapsed: second, used: second / 2, held });
+        spell
     }
 
     #[test]
@@ -142,7 +160,7 @@ mod tests {
         let (_, track) = history.tracks().next().unwrap();
         let slices: Vec<&Slice> = track.slices(49 * hour).collect();
         assert_eq!(slices.len(), 24);
-        let held: Duration = slices.iter().map(|slice| slice.held).sum();
+        let held: Duration = slices.iter().map(|slice| slice.spell.held).sum();
         assert_eq!(held, Duration::from_secs(12));
         assert_eq!(track.slices(60 * hour).count(), 13, "time alone makes slices old");
         history.sweep(60 * hour);
@@ -162,7 +180,7 @@ mod tests {
         }
         let seen: Vec<_> = back
             .tracks()
-            .map(|(p, t)| (p.name.clone(), t.slices(1).next().unwrap().seen))
+            .map(|(p, t)| (p.name.clone(), t.slices(1).next().unwrap().spell.seen))
             .collect();
         let secs = Duration::from_secs;
         assert_eq!(seen, [("web.1".into(), secs(2)), ("web.2".into(), secs(1))]);

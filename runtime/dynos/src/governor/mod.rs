@@ -76,6 +76,8 @@ struct State {
     rollout: Rollout,
     tenants: Tenants,
     history: History,
+    /// A setting was changed, and dynos do not know yet.
+    changed: bool,
 }
 
 /// One dyno's credit as people and metrics see it. CPU is in CPUs, times are in seconds.
@@ -147,6 +149,7 @@ impl Governor {
             state.rollout = before;
             return Err(ChangeError::Write { path: config.dir.clone(), source });
         }
+        state.changed = true;
         tracing::info!(scope = ?step.scope, %step, "CPU credits");
         Ok(step)
     }

@@ -63,8 +63,8 @@ struct Dyno<'a> {
 
 impl<'a> Dyno<'a> {
     fn of(class: &'a str, slices: Vec<Slice>) -> Self {
-        let seen = slices.iter().map(|slice| slice.seen).sum();
-        let held = slices.iter().map(|slice| slice.held).sum();
+        let seen = slices.iter().map(|slice| slice.spell.seen).sum();
+        let held = slices.iter().map(|slice| slice.spell.held).sum();
         Self { class, slices, seen, held }
     }
 
@@ -120,20 +120,20 @@ fn remedy(dyno: &Dyno<'_>, classes: &Classes, dynos: usize) -> Option<Remedy> {
 fn suffices(class: &Class, dyno: &Dyno<'_>, now: Option<&Class>) -> bool {
     let Some(terms) = class.credit else {
         let cpus = class.own_cpus.max(1);
-        return dyno.slices.iter().all(|slice| demand(slice, now) <= slice.seen * cpus);
+        return dyno.slices.iter().all(|slice| demand(slice, now) <= slice.spell.seen * cpus);
     };
     let mut account = Account::new(&terms, Mode::Observe);
     let mut held = Duration::ZERO;
     for slice in &dyno.slices {
         let wanted = demand(slice, now);
-        let mut left = slice.seen;
+        let mut left = slice.spell.seen;
         while left > Duration::ZERO {
             let piece = left.min(PIECE);
             left -= piece;
             if account.allowance() == Allowance::Baseline {
                 held += piece;
             }
-            let nanos = wanted.as_nanos() * piece.as_nanos() / slice.seen.as_nanos().max(1);
+            let nanos = wanted.as_nanos() * piece.as_nanos() / slice.spell.seen.as_nanos().max(1);
             let used = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
             account.book(&terms, used, piece);
         }
@@ -144,18 +144,21 @@ fn suffices(class: &Class, dyno: &Dyno<'_>, now: Option<&Class>) -> bool {
 /// CPU time that the dyno wanted. One that was really held back used its baseline and no more:
 /// how much it wanted nobody knows, and all that its class lets it burst to is assumed.
 fn demand(slice: &Slice, class: Option<&Class>) -> Duration {
-    let Some(terms) = class.and_then(|class| class.credit) else { return slice.used };
+    let Some(terms) = class.and_then(|class| class.credit) else { return slice.spell.used };
     let baseline = Duration::from_nanos(
-        u64::try_from(slice.held.as_nanos() * u128::from(terms.baseline_ppm_pooled()) / 1_000_000)
-            .unwrap_or(u64::MAX),
+        u64::try_from(
+            slice.spell.held.as_nanos() * u128::from(terms.baseline_ppm_pooled()) / 1_000_000,
+        )
+        .unwrap_or(u64::MAX),
     );
-    let capped = share(slice.used, baseline.max(Duration::from_millis(1)), 100) <= 105;
-    let all_held = slice.held > slice.seen / 2;
-    if capped && all_held { slice.held * terms.cpus } else { slice.used }
+    let capped = share(slice.spell.used, baseline.max(Duration::from_millis(1)), 100) <= 105;
+    let all_held = slice.spell.held > slice.spell.seen / 2;
+    if capped && all_held { slice.spell.held * terms.cpus } else { slice.spell.used }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::history::Spell;
     use super::super::ledger::Booked;
     use super::*;
 
@@ -174,7 +177,9 @@ mod tests {
                 let used = elapsed * *millis / 1000;
                 let held = account.allowance() == Allowance::Baseline;
                 account.book(&terms, used, elapsed);
-                history.note(&place, class, Booked { elapsed, used, held }, now_ms);
+                let mut spell = Spell::default();
+                spell.book(Booked { elapsed, used, held });
+                history.note(&place, class, spell, now_ms);
                 now_ms += 60_000;
             }
         }

@@ -2,7 +2,7 @@
 
 use super::Credit;
 use super::gauge::{self, Gauge};
-use super::history::{History, Place};
+use super::history::{History, Place, Spell};
 use super::ledger::{Entry, Kept, Reading};
 use super::rollout::Rollout;
 use super::setting::Treatment;
@@ -12,6 +12,9 @@ use lathe_logs::AppId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::Duration;
+
+/// The history knows quarters of an hour: it need not hear of every look.
+const NOTE_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
 pub(super) struct Tenants {
@@ -29,6 +32,8 @@ struct Tenant {
     entry: Option<Entry>,
     /// What the engine has to do when we are gone is agreed.
     agreed: Option<u64>,
+    /// What the history does not have yet.
+    spell: Spell,
 }
 
 /// What a dyno's log says, and what its engine has to know.
@@ -44,14 +49,20 @@ impl Tenants {
     }
 
     pub(super) fn unknown(&self, running: &[DynoId]) -> Vec<DynoId> {
+        // Most of the time nothing has changed, and engines tell in order.
+        if self.running.keys().eq(running) {
+            return Vec::new();
+        }
         running.iter().filter(|id| !self.running.contains_key(id)).copied().collect()
     }
 
-    pub(super) fn keep_only(&mut self, running: &[DynoId]) {
-        if self.running.len() != running.len() || !self.unknown(running).is_empty() {
-            let there: BTreeSet<&DynoId> = running.iter().collect();
-            self.running.retain(|id, _| there.contains(id));
+    pub(super) fn keep_only(&mut self, running: &[DynoId], now_ms: u64, history: &mut History) {
+        if self.running.keys().eq(running) {
+            return;
         }
+        let there: BTreeSet<&DynoId> = running.iter().collect();
+        let gone = self.running.extract_if(.., |id, _| !there.contains(id));
+        gone.for_each(|(_, mut tenant)| tenant.note(now_ms, history));
     }
 
     /// Takes a dyno in. Its account goes on where an earlier governor has left it.
@@ -69,7 +80,8 @@ impl Tenants {
         let kept = self.remembered.remove(&id);
         let whose = (governed.app.clone(), governed.name.clone());
         let entry = Entry::new(whose, governed.class.clone(), treatment, read, kept);
-        self.running.insert(id, Tenant { governed, place, gauge, entry, agreed: None });
+        let spell = Spell::default();
+        self.running.insert(id, Tenant { governed, place, gauge, entry, agreed: None, spell });
         Ok(())
     }
 
@@ -101,14 +113,23 @@ impl Tenants {
             let Ok(used) = tenant.gauge.used() else { continue };
             let booked = entry.book(Reading { used, at: now });
             if entry.treatment() != Treatment::Off {
-                history.note(&tenant.place, &entry.class.name, booked, now_ms);
+                tenant.spell.book(booked);
             }
-            let Some(quota_us) = entry.quota_to_write() else { continue };
-            if let Err(error) = tenant.gauge.set_quota(quota_us) {
+            if let Some(quota_us) = entry.quota_to_write()
+                && let Err(error) = tenant.gauge.set_quota(quota_us)
+            {
                 tracing::debug!(%error, dyno = %id, "a quota was not written");
                 entry.not_written();
             }
+            if tenant.spell.seen >= NOTE_EVERY {
+                tenant.note(now_ms, history);
+            }
         }
+    }
+
+    /// Gives the history what it does not have yet.
+    pub(super) fn note(&mut self, now_ms: u64, history: &mut History) {
+        self.running.values_mut().for_each(|tenant| tenant.note(now_ms, history));
     }
 
     /// What the engine has to write for whom when we are gone, where that has changed.
@@ -155,6 +176,14 @@ impl Tenants {
 }
 
 impl Tenant {
+    fn note(&mut self, now_ms: u64, history: &mut History) {
+        let Some(entry) = &self.entry else { return };
+        let spell = std::mem::take(&mut self.spell);
+        if spell != Spell::default() {
+            history.note(&self.place, &entry.class.name, spell, now_ms);
+        }
+    }
+
     fn credit(&self, id: DynoId) -> Credit {
         let Governed { app, name, class, group, pressure, .. } = &self.governed;
         let kept = gauge::kept(group, pressure.as_deref());

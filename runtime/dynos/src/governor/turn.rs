@@ -43,6 +43,8 @@ impl Drop for MakeSafe {
     fn drop(&mut self) {
         let mut state = self.0.state();
         state.tenants.make_safe();
+        let state = &mut *state;
+        state.tenants.note(self.0.config.clock.now_ms(), &mut state.history);
         let accounts = state.tenants.accounts();
         let kept = disk::save_accounts(&self.0.config.dir, &accounts)
             .and_then(|()| disk::save_history(&self.0.config.dir, &state.history));
@@ -89,8 +91,9 @@ impl<C: Containers> Loop<C> {
         let mut state = shared.state();
         let state = &mut *state;
         if let Some(running) = &running {
-            state.tenants.keep_only(running);
+            state.tenants.keep_only(running, now_ms, &mut state.history);
         }
+        let mut treat = std::mem::take(&mut state.changed) || !new.is_empty();
         for (id, governed) in new {
             let setting = state.rollout.setting(&governed.app, &governed.class.name, now_ms);
             let treatment = setting.treatment(&governed.app);
@@ -100,6 +103,8 @@ impl<C: Containers> Loop<C> {
         }
         if now.saturating_sub(self.second) >= SECOND {
             self.second = now;
+            // A trial may have ended.
+            treat = true;
             let load = Load { percent: load_percent(), limit: self.shared.config.load_limit };
             let steps = state.rollout.step(now_ms, load);
             for step in &steps {
@@ -111,8 +116,10 @@ impl<C: Containers> Loop<C> {
                 tracing::error!(%error, "the settings of the governor cannot be written");
             }
         }
-        state.tenants.treat(&state.rollout, now_ms, &mut news);
-        state.tenants.wills(&mut news);
+        if treat {
+            state.tenants.treat(&state.rollout, now_ms, &mut news);
+            state.tenants.wills(&mut news);
+        }
         state.tenants.tick(now, now_ms, &mut state.history);
         self.save(now, now_ms, state);
         self.tell(news);
