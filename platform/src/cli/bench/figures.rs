@@ -1,11 +1,8 @@
 //! Figures of one way to start a container, and the table in which they stand side by side.
 
-use super::BenchError;
-use super::chart::{Plot, page};
 use crate::cli::say::say;
 use serde::Serialize;
 use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 /// One start.
@@ -117,17 +114,6 @@ pub(super) fn variation(values: &[f64]) -> f64 {
 pub(super) fn load() -> String {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split_whitespace().next().unwrap_or("?").to_owned()
-}
-
-pub(super) fn write(path: &Path, report: &impl Serialize) -> Result<(), BenchError> {
-    let text = serde_json::to_string_pretty(report).map_err(std::io::Error::from);
-    text.and_then(|text| fs::write(path, text + "\n"))
-        .map_err(BenchError::at(format!("write {}", path.display())))
-}
-
-/// Writes plots as an SVG file.
-pub(super) fn draw(path: &Path, plots: &[Plot]) -> Result<(), BenchError> {
-    fs::write(path, page(plots)).map_err(BenchError::at(format!("write {}", path.display())))
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod limit;
 mod logs;
 mod machine;
 mod native;
+mod paper;
 mod probe;
 mod push;
 mod ready;

@@ -3,6 +3,7 @@
 use super::BenchError;
 use super::figures::{milliseconds, quantile, sorted};
 use super::ground::{self, Owner};
+use super::paper::Json;
 use super::steps::{Passed, Steps};
 use crate::cli::say::say;
 use crate::cli::up;
@@ -12,7 +13,7 @@ use clap::Args;
 use lathe_dynos::spec::{DynoId, DynoState, Observed};
 use serde::Serialize;
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Instant;
@@ -36,9 +37,8 @@ pub(in crate::cli) struct Push {
     /// Pushes after the first ones
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     count: u32,
-    /// Write the figures as JSON, too
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    json: Json,
 }
 
 /// The way from one point to the next, in the median of all pushes.
@@ -70,10 +70,7 @@ pub(super) async fn push(mut config: Config, how: &Push, steps: &Steps) -> Resul
     running.stop(true).await;
     let report = measured?;
     show(&report);
-    match &how.json {
-        Some(path) => super::figures::write(path, &report),
-        None => Ok(()),
-    }
+    how.json.write(&report)
 }
 
 async fn measure(

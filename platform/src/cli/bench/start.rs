@@ -6,11 +6,11 @@ use super::docker::Docker;
 use super::figures::{self, Memory, Row, Sample};
 use super::limit::Limit;
 use super::native::{Native, Shares};
+use super::paper::Json;
 use super::ready::Ready;
 use crate::cli::say::say;
 use clap::Args;
 use serde::Serialize;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// Thrown away: caches fill, pages are touched for the first time.
@@ -30,9 +30,8 @@ pub(in crate::cli) struct Start {
     /// Idle containers whose memory is looked at
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=IDLE_MAX))]
     idle: u32,
-    /// Write the figures as JSON, too
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    json: Json,
 }
 
 /// The figures of one run, which are to be compared with each other only.
@@ -110,10 +109,7 @@ pub(super) async fn start(how: &Start) -> Result<(), BenchError> {
     }
     let report = Report { load: [before, figures::load()], rows: measured?, shares, absent };
     show(&report, how);
-    match &how.json {
-        Some(path) => figures::write(path, &report),
-        None => Ok(()),
-    }
+    how.json.write(&report)
 }
 
 /// The ways there are on this machine, the limit first, and those there are not.

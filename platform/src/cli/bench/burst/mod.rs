@@ -9,9 +9,10 @@ mod lives;
 mod watcher;
 
 use super::chart::{Axis, Plot, Series};
-use super::figures::{draw, load, milliseconds, quantile, sorted};
+use super::figures::{load, milliseconds, quantile, sorted};
 use super::ground::{self, Owner};
 use super::machine::Machine;
+use super::paper::{Json, Svg};
 use super::{BenchError, within};
 use crate::cli::say::say;
 use crate::cli::up;
@@ -25,7 +26,7 @@ use serde::Serialize;
 use serde_json::json;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -57,12 +58,10 @@ pub(in crate::cli) struct Burst {
     /// Dynos of a formation that stay
     #[arg(long, default_value_t = 4000)]
     dynos: u32,
-    /// Write the figures as JSON, too
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Write a chart of who got how far when
-    #[arg(long, value_name = "FILE")]
-    svg: Option<PathBuf>,
+    #[command(flatten)]
+    json: Json,
+    #[command(flatten)]
+    svg: Svg,
 }
 
 #[derive(Debug, Serialize)]
@@ -123,15 +122,10 @@ pub(super) async fn burst(mut config: Config, how: &Burst) -> Result<(), BenchEr
     running.stop(true).await;
     let (report, series) = measured?;
     show(&report);
-    if let Some(path) = &how.svg {
-        let title = format!("{} tasks and {} dynos", how.tasks, how.dynos);
-        let plot = Plot { title, x: Axis::Linear("s"), y: Axis::Linear(""), series };
-        draw(path, &[plot])?;
-    }
-    match &how.json {
-        Some(path) => super::figures::write(path, &report),
-        None => Ok(()),
-    }
+    let title = format!("{} tasks and {} dynos", how.tasks, how.dynos);
+    let plot = Plot { title, x: Axis::Linear("s"), y: Axis::Linear(""), series };
+    how.svg.draw(&[plot])?;
+    how.json.write(&report)
 }
 
 async fn measure(

@@ -3,8 +3,9 @@
 
 mod promise;
 
-use super::figures::{load, write};
+use super::figures::load;
 use super::machine::Machine;
+use super::paper::Json;
 use super::yard::{ENFORCE, Worker, Yard, spent};
 use super::{BenchError, within};
 use crate::cli::say::say;
@@ -14,7 +15,6 @@ use lathe_dynos::class::{Class, Classes as Table, SHARES_OF_CPU};
 use lathe_dynos::governor::setting::Setting;
 use promise::{DISTURBANCE, Hog, Verdict, shares};
 use serde::Serialize;
-use std::path::PathBuf;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
@@ -39,9 +39,8 @@ pub(in crate::cli) struct Classes {
     /// Seconds that are counted of each scene
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
-    /// Write the figures as JSON, too
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    json: Json,
 }
 
 #[derive(Debug, Serialize)]
@@ -99,7 +98,7 @@ pub(super) async fn classes(config: &Config, how: &Classes) -> Result<(), BenchE
     yard.close().await?;
     let report = Report { load: [before, load()], cpus, rows: measured?, absent };
     show(&report, how);
-    how.json.as_ref().map_or(Ok(()), |path| write(path, &report))
+    how.json.write(&report)
 }
 
 /// The classes there are; those that need more CPUs to themselves than can be spared are absent.

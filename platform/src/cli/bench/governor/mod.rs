@@ -3,7 +3,8 @@
 
 mod trace;
 
-use super::figures::{draw, load, write};
+use super::figures::load;
+use super::paper::{Json, Svg};
 use super::yard::{ENFORCE, Yard};
 use super::{BenchError, groups, within};
 use crate::cli::say::say;
@@ -16,7 +17,6 @@ use nix::sys::time::TimeValLike;
 use serde::Serialize;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use trace::Trace;
 
@@ -42,12 +42,10 @@ pub(in crate::cli) struct Governor {
     /// Seconds of its baseline that the traced dyno uses after the burst, and then of rest
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     trace: u64,
-    /// Write the figures as JSON, too
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Write the trace as a chart
-    #[arg(long, value_name = "FILE")]
-    svg: Option<PathBuf>,
+    #[command(flatten)]
+    json: Json,
+    #[command(flatten)]
+    svg: Svg,
 }
 
 #[derive(Debug, Serialize)]
@@ -120,10 +118,8 @@ pub(super) async fn governor(config: &Config, how: &Governor) -> Result<(), Benc
     let (costs, trace) = measured?;
     let report = Report { load: [before, load()], costs, trace };
     show(&report, how);
-    if let Some(path) = &how.svg {
-        draw(path, &[report.trace.plot()])?;
-    }
-    how.json.as_ref().map_or(Ok(()), |path| write(path, &report))
+    how.svg.draw(&[report.trace.plot()])?;
+    how.json.write(&report)
 }
 
 /// The dynos do nothing; more and more of them.

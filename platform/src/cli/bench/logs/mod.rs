@@ -7,11 +7,11 @@ mod way;
 pub(super) use hub::serve;
 
 use super::BenchError;
-use super::figures::{load, quantile, sorted, write};
+use super::figures::{load, quantile, sorted};
+use super::paper::Json;
 use crate::cli::say::say;
 use clap::Args;
 use serde::Serialize;
-use std::path::PathBuf;
 use way::{Run, Way};
 
 /// What to measure with.
@@ -23,9 +23,8 @@ pub(in crate::cli) struct Logs {
     /// Rounds; in each, both carry all lines once
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     count: u32,
-    /// Write the figures as JSON, too
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    json: Json,
 }
 
 #[derive(Debug, Serialize)]
@@ -63,7 +62,7 @@ pub(super) fn logs(how: &Logs) -> Result<(), BenchError> {
     }
     let report = Report { load: [before, load()], lines: how.lines, rows, ratio };
     show(how, &report);
-    how.json.as_ref().map_or(Ok(()), |path| write(path, &report))
+    how.json.write(&report)
 }
 
 fn row(way: &'static str, lines: u64, runs: &[Run]) -> Row {

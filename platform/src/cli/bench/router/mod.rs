@@ -8,14 +8,15 @@ mod rival;
 pub(super) use own::serve;
 
 use super::BenchError;
-use super::figures::{load as load_average, quantile, sorted, write};
+use super::figures::{load as load_average, quantile, sorted};
+use super::paper::Json;
 use crate::cli::say::say;
 use crate::host::packages;
 use clap::Args;
 use load::{Answers, Ask, ask};
 use rival::{NEEDS, Places, Server, Way};
 use serde::Serialize;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread::available_parallelism;
 
 const HOST: &str = "app.example.com";
@@ -45,9 +46,8 @@ pub(in crate::cli) struct Router {
     /// Rounds; in each, every way is asked once with each number of connections
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     count: u32,
-    /// Write the figures as JSON, too
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    json: Json,
 }
 
 #[derive(Debug, Serialize)]
@@ -108,7 +108,7 @@ pub(super) fn router(how: &Router) -> Result<(), BenchError> {
     drop(backend);
     let report = Report { load: [before, load_average()], rows, lines };
     show(how, &report);
-    how.json.as_ref().map_or(Ok(()), |path| write(path, &report))
+    how.json.write(&report)
 }
 
 /// Way by way and round by round, so that whatever else the machine does falls on all alike.

@@ -5,6 +5,7 @@ mod table;
 
 use super::BenchError;
 use super::figures::load;
+use super::paper::Json;
 use crate::cli::say::say;
 use clap::Args;
 use rival::Rival;
@@ -25,9 +26,8 @@ pub(in crate::cli) struct Slug {
     /// Seconds after which no further round is begun
     #[arg(long, value_name = "SECONDS", default_value_t = 20)]
     within: u64,
-    /// Write the figures as JSON, too
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    json: Json,
 }
 
 pub(super) fn slug(how: &Slug) -> Result<(), BenchError> {
@@ -55,10 +55,7 @@ pub(super) fn slug(how: &Slug) -> Result<(), BenchError> {
     }
     let report = Report::new(&rows, absent, [before, load()]);
     show(how, rounds, &report);
-    match &how.json {
-        Some(path) => super::figures::write(path, &report),
-        None => Ok(()),
-    }
+    how.json.write(&report)
 }
 
 /// One rival packs the tree and unpacks what it has made.

@@ -8,8 +8,9 @@ pub(super) use pace::{Pace, listen};
 use super::BenchError;
 use super::burst::{Caller, DYNOS_OF_APP, Latency, SIZE, deploy, tear_down};
 use super::chart::{Axis, Mark, Plot, Series};
-use super::figures::{draw, load, milliseconds};
+use super::figures::{load, milliseconds};
 use super::ground::{self, Owner};
+use super::paper::{Json, Svg};
 use crate::cli::client::ClientError;
 use crate::cli::say::say;
 use crate::cli::up;
@@ -24,7 +25,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Dynos asked for at once.
@@ -42,12 +43,10 @@ pub(in crate::cli) struct Stress {
     /// Seconds to hold the full platform
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     hold: u64,
-    /// Write the figures as JSON, too
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Write a chart of what calls and loops took when
-    #[arg(long, value_name = "FILE")]
-    svg: Option<PathBuf>,
+    #[command(flatten)]
+    json: Json,
+    #[command(flatten)]
+    svg: Svg,
 }
 
 #[derive(Debug, Serialize)]
@@ -97,10 +96,8 @@ pub(super) async fn stress(
     running.stop(true).await;
     let (report, plots) = measured?;
     show(&report);
-    if let Some(path) = &how.svg {
-        draw(path, &plots)?;
-    }
-    how.json.as_ref().map_or(Ok(()), |path| super::figures::write(path, &report))
+    how.svg.draw(&plots)?;
+    how.json.write(&report)
 }
 
 async fn measure(

@@ -10,7 +10,8 @@ mod scene;
 mod summary;
 
 use super::chart::{Axis, Mark, Plot, Series};
-use super::figures::{draw, load, milliseconds, write};
+use super::figures::{load, milliseconds};
+use super::paper::{Json, Svg};
 use super::work::Run;
 use super::yard::{ENFORCE, Worker, Yard, spent};
 use super::{BenchError, within};
@@ -23,7 +24,6 @@ use lathe_dynos::governor::setting::Setting;
 use scene::{Demand, Scene};
 use serde::Serialize;
 use std::io;
-use std::path::PathBuf;
 use std::thread::available_parallelism;
 use std::time::Duration;
 use summary::{Answer, Row};
@@ -64,12 +64,10 @@ pub(in crate::cli) struct Variability {
     neighbours: u32,
     #[arg(long, default_value = "Eco")]
     neighbour_class: String,
-    /// Write the figures as JSON, too
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Write charts
-    #[arg(long, value_name = "FILE")]
-    svg: Option<PathBuf>,
+    #[command(flatten)]
+    json: Json,
+    #[command(flatten)]
+    svg: Svg,
 }
 
 #[derive(Debug, Serialize)]
@@ -128,10 +126,8 @@ pub(super) async fn variability(config: &Config, how: &Variability) -> Result<()
         absent,
     };
     show(&report);
-    if let Some(path) = &how.svg {
-        draw(path, &plots(&report))?;
-    }
-    how.json.as_ref().map_or(Ok(()), |path| write(path, &report))
+    how.svg.draw(&plots(&report))?;
+    how.json.write(&report)
 }
 
 /// The classes there are and that fit on this machine one at a time.
