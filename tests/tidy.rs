@@ -278,7 +278,8 @@ fn has_test(path: &Path, text: &str, full_name: &str) -> bool {
     let name = parts.next().unwrap_or_default();
     let module = parts.find(|part| *part != "tests").unwrap_or_default();
     let mut homes = path.iter().chain(path.file_stem());
-    homes.any(|home| home == module) && text.contains(&format!("fn {name}("))
+    let there = |mark| text.contains(&format!("fn {name}{mark}"));
+    homes.any(|home| home == module) && ["(", "<"].into_iter().any(there)
 }
 
 fn test_names(text: &str) -> Vec<String> {

@@ -66,8 +66,15 @@ fn a_release_serves_when_it_is_well_and_is_taken_back_when_it_fails_on_probation
     platform.post("/apps", &json!({"name": "careful"}));
     let care = json!({"LATHE_HEALTH_PATH": "/health", "VERSION": "1"});
     assert_eq!(configure(&platform, "careful", &care), 200);
-    for (name, bad) in [("LATHE_CANARY", "0"), ("LATHE_HEALTH_PATH", "x"), ("LATHE_PROBATION", "x")]
-    {
+    for (name, bad) in [
+        ("LATHE_CANARY", "0"),
+        ("LATHE_HEALTH_PATH", "x"),
+        ("LATHE_PROBATION", "x"),
+        ("LATHE_READY_COMMAND", ""),
+        ("LATHE_CHECK_INTERVAL", "0"),
+        // With a path there is no command.
+        ("LATHE_HEALTH_COMMAND", "true"),
+    ] {
         assert_eq!(configure(&platform, "careful", &json!({name: bad})), 422, "{name}={bad}");
     }
     deploy(&platform, "careful");
@@ -137,4 +144,84 @@ fn a_dyno_is_cycled_at_its_age_without_a_blink() {
     });
     let tally = load.end();
     assert!(tally.failed.is_empty() && tally.answered > 20, "{tally:?}");
+}
+
+/// Is ready from its second second on, can be stopped like a program that hangs, and can be told not to
+/// be ready for three seconds.
+const HANGS: &str = "\
+import http.server, os, pathlib, signal, threading
+ready = pathlib.Path('/tmp/ready')
+def later(seconds, what):
+    threading.Timer(seconds, what).start()
+class App(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        if self.path == '/hang':
+            later(0.2, lambda: os.kill(os.getpid(), signal.SIGSTOP))
+        if self.path == '/rest':
+            ready.unlink()
+            later(3, ready.touch)
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(open('/etc/hostname').read().strip().encode())
+    def log_message(self, *arguments):
+        pass
+later(2, ready.touch)
+http.server.ThreadingHTTPServer(('', int(os.environ['PORT'])), App).serve_forever()
+";
+
+/// fault R6
+#[test]
+fn a_dyno_that_hangs_is_replaced_and_one_that_is_not_ready_is_left_alone() {
+    let platform = Platform::start();
+    platform.post("/apps", &json!({"name": "hanging"}));
+    let care = json!({
+        "LATHE_READY_COMMAND": "echo resting; [ -e /tmp/ready ]",
+        "LATHE_CHECK_INTERVAL": "1", "LATHE_CHECK_TIMEOUT": "3", "LATHE_CHECK_FAILURES": "2",
+    });
+    assert_eq!(configure(&platform, "hanging", &care), 200);
+    platform.release("hanging", &json!({"web": "python3 web.py"}), &[("web.py", HANGS)]);
+    until("it serves", BOUND, || {
+        (newest(&platform, "hanging")["status"] == "succeeded").then_some(())
+    });
+    let said = |text: &str| platform.logs("hanging").contains(text);
+    assert!(said(
+        "heroku[web.1]: Not ready, gets no requests: the command exited with status 1, resting"
+    ));
+    assert!(said("heroku[web.1]: Ready, gets requests"), "before that the release was none");
+
+    // It rests: no request is lost, and none comes to it; nobody ends it.
+    let resting = platform.app("hanging", "/rest").body;
+    let line = "Not ready, gets no requests";
+    until("it is not ready", BOUND, || {
+        (platform.logs("hanging").matches(line).count() == 2).then_some(())
+    });
+    let answer = platform.app("hanging", "/");
+    assert_eq!((answer.status, answer.body), (200, resting.clone()), "the request waited");
+
+    let scale = json!({"updates": [{"type": "web", "quantity": 2}]});
+    assert_eq!(platform.api("PATCH", "/apps/hanging/formation", &scale).0, 200);
+    let answering = |times: usize| -> BTreeSet<String> {
+        let answers = (0..times).map(|_| platform.app("hanging", "/"));
+        answers.filter(|answer| answer.status == 200).map(|answer| answer.body).collect()
+    };
+    let two = until("both serve", BOUND, || {
+        let seen = answering(10);
+        (seen.len() == 2).then_some(seen)
+    });
+    assert!(two.contains(&resting), "it was never restarted");
+
+    let hung = platform.app("hanging", "/hang").body;
+    until("it is found", BOUND, || {
+        said("Health check failed 2 times in a row: no connection to port ").then_some(())
+    });
+    until("another is started", BOUND, || {
+        said("Starting another dyno in its place, because its health check fails").then_some(())
+    });
+    // The other one serves meanwhile, and is what it was when the new one has come.
+    let now = until("two serve again", BOUND, || {
+        let seen = answering(10);
+        assert!(!seen.contains(&hung), "nobody is sent to it any more");
+        (seen.len() == 2).then_some(seen)
+    });
+    assert_eq!(now.intersection(&two).count(), 1, "only one was replaced: {two:?} {now:?}");
 }

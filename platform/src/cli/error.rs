@@ -75,6 +75,8 @@ pub enum CliError {
     Spawner(#[from] SpawnerError),
     #[error(transparent)]
     Router(#[from] RouterVerbError),
+    #[error("a visit to a dyno could not be told of")]
+    Visitor(#[source] std::io::Error),
 }
 
 impl CliError {
@@ -103,7 +105,9 @@ impl CliError {
             Self::Client(_) => {
                 "The answer says what is wrong; `lathe doctor` checks the machine.".into()
             }
-            Self::Spawner(_) | Self::Router(_) => "The platform starts it again by itself.".into(),
+            Self::Spawner(_) | Self::Router(_) | Self::Visitor(_) => {
+                "The platform starts it again by itself.".into()
+            }
         }
     }
 
@@ -128,7 +132,8 @@ impl CliError {
             | Self::Install(_)
             | Self::Up(_)
             | Self::Spawner(_)
-            | Self::Router(_) => 71,
+            | Self::Router(_)
+            | Self::Visitor(_) => 71,
             Self::Workshop(_)
             | Self::Backup(_)
             | Self::Bench(_)

@@ -43,7 +43,7 @@ use crate::host::dockerd;
 use crate::host::instance::Dynos;
 use crate::hosting::OwnLog;
 use clap::{Parser, Subcommand};
-use lathe_dynos::native::spawner;
+use lathe_dynos::native::{spawner, visitor};
 use nix::sys::stat::{Mode, umask};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -169,6 +169,12 @@ enum Command {
         #[arg(long)]
         dir: PathBuf,
     },
+    /// The helper that has one command run inside a dyno; the platform runs it
+    #[command(hide = true)]
+    Visitor {
+        #[arg(long)]
+        dir: PathBuf,
+    },
     /// The router, in a dyno of the platform's own; the platform runs it
     #[command(hide = true)]
     Router(router::Router),
@@ -190,6 +196,10 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
     match cli.command {
         Command::Spawner { dir } => {
             spawner::run(&dir)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Visitor { dir } => {
+            visitor::run(&dir).map_err(CliError::Visitor)?;
             return Ok(ExitCode::SUCCESS);
         }
         Command::Router(what) => {
@@ -251,6 +261,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Stacks => stacks::list(&config)?,
         Command::StacksBuild => stacks::build(&config)?,
         Command::Spawner { .. }
+        | Command::Visitor { .. }
         | Command::Router(_)
         | Command::CompileWorker
         | Command::Bench(_) => {}

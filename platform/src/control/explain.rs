@@ -1,16 +1,26 @@
 //! Why a release did not boot, in words for whoever pushed it.
 
+use super::verdict::Failure;
 use crate::config::Patience;
+use lathe_dynos::checks::Finding;
 use lathe_dynos::spec::{End, EndCause};
 
 /// `port` is what `$PORT` was.
 pub(super) fn boot_failure(
     dyno: &str,
-    end: Option<&End>,
+    why: &Failure,
     port: Option<u16>,
     patience: Patience,
 ) -> String {
-    let Some(end) = end else { return format!("{dyno} did not start") };
+    let end = match why {
+        Failure::Ended(Some(end)) => end,
+        Failure::Ended(None) => return format!("{dyno} did not start"),
+        Failure::NotReady => return not_ready(dyno, patience),
+        Failure::Ailing(finding) => {
+            let Finding { times, why, .. } = finding;
+            return format!("{dyno} failed its health check {times} times in a row: {why}");
+        }
+    };
     let mut text = reason(dyno, end, port, patience);
     if !end.last_lines.is_empty() {
         text.push_str("\nIts last lines:");
@@ -19,6 +29,14 @@ pub(super) fn boot_failure(
         }
     }
     text
+}
+
+fn not_ready(dyno: &str, patience: Patience) -> String {
+    let within = patience.boot_timeout.as_secs();
+    format!(
+        "{dyno} was up, but not ready within {within} seconds\n\
+         The app's log says why; LATHE_READY_PATH or LATHE_READY_COMMAND is what was asked"
+    )
 }
 
 fn reason(dyno: &str, end: &End, port: Option<u16>, patience: Patience) -> String {
@@ -89,8 +107,23 @@ mod tests {
             ),
         ];
         for (end, expected) in cases {
-            assert_eq!(boot_failure("web.1", Some(&end), Some(12345), Patience::HEROKU), expected);
+            let why = Failure::Ended(Some(end));
+            assert_eq!(boot_failure("web.1", &why, Some(12345), Patience::HEROKU), expected);
         }
-        assert_eq!(boot_failure("web.1", None, None, Patience::HEROKU), "web.1 did not start");
+        let finding = Finding { since_ms: 0, times: 3, why: "/up was answered with 500".into() };
+        for (why, expected) in [
+            (Failure::Ended(None), "web.1 did not start"),
+            (
+                Failure::Ailing(finding),
+                "web.1 failed its health check 3 times in a row: /up was answered with 500",
+            ),
+            (
+                Failure::NotReady,
+                "web.1 was up, but not ready within 60 seconds\nThe app's log says why; \
+                 LATHE_READY_PATH or LATHE_READY_COMMAND is what was asked",
+            ),
+        ] {
+            assert_eq!(boot_failure("web.1", &why, None, Patience::HEROKU), expected);
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! Routes without a state: the last table, sent to where its dynos are now. Pure.
 
+use super::routing::may_serve;
 use super::slots::Place;
-use lathe_dynos::spec::{DynoState, Observed};
+use lathe_dynos::spec::Observed;
 use lathe_router::{AppRoute, Availability, Routes, Target};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -44,7 +45,7 @@ fn up(app: &str, observed: &Observed) -> Vec<(Place, Target)> {
     let mut up: Vec<(Place, Target)> = observed
         .dynos
         .range(Place::slots_of(app))
-        .filter(|(_, dyno)| dyno.state == DynoState::Up)
+        .filter(|(_, dyno)| may_serve(dyno))
         .filter_map(|(slot, dyno)| {
             let place = Place::parse(slot).filter(Place::is_web)?;
             let target = Target {
@@ -63,7 +64,7 @@ fn up(app: &str, observed: &Observed) -> Vec<(Place, Target)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lathe_dynos::spec::{DynoId, ObservedDyno};
+    use lathe_dynos::spec::{DynoId, DynoState, ObservedDyno};
     use lathe_logs::AppId;
     use std::net::Ipv4Addr;
 
@@ -79,6 +80,8 @@ mod tests {
             address: Some(Ipv4Addr::new(10, 0, 0, u8::try_from(n).unwrap())),
             since_ms: 0,
             crashes: 0,
+            ready: state == DynoState::Up,
+            ailing: None,
             last_end: None,
         };
         let dynos = places.iter().enumerate();

@@ -9,6 +9,7 @@ pub mod last_good;
 mod phase;
 pub mod plan;
 mod plans;
+mod replace;
 pub mod room;
 mod routing;
 pub mod running;
@@ -26,14 +27,15 @@ pub mod wanted;
 use crate::services::Services;
 use crate::state::formation::{self, Restart};
 use crate::state::model::{Phase, Release, ReleaseStatus};
-use crate::state::{StateError, releases};
+use crate::state::{StateError, Tx, releases};
 use crate::steps;
 use jiff::Timestamp;
-use lathe_dynos::spec::{Desired, End};
+use lathe_dynos::spec::Desired;
 use lathe_logs::Source;
 use lathe_router::{Demand, Routes};
 use plan::{Facts, Plan, Turn};
 use plans::Plans;
+use replace::Replaced;
 use slots::Place;
 use snapshot::Snapshot;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -42,6 +44,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use verdict::Failure;
 
 /// While dynos drain, somebody has to look at the clock.
 const DRAIN_TICK: Duration = Duration::from_millis(250);
@@ -92,6 +95,7 @@ pub async fn run(services: Services, wires: Wires, shutdown: impl Future<Output 
         observed_once: false,
         listening_since_ms: now_ms(),
         on_probation: BTreeSet::new(),
+        replaced: Replaced::default(),
         wake_ms: None,
     };
     let demand = control.wires.demand.clone();
@@ -141,6 +145,8 @@ struct Control {
     listening_since_ms: u64,
     /// Of whom that was said.
     on_probation: BTreeSet<(String, u32)>,
+    /// Because of their checks.
+    replaced: Replaced,
     /// When to look again though nothing has changed.
     wake_ms: Option<u64>,
 }
@@ -195,6 +201,7 @@ impl Control {
             apps_domain: &self.services.config.apps_domain,
             patience: self.services.config.dynos,
             classes: &self.services.config.classes,
+            replaced: &self.replaced,
             asked_ms: &self.wires.demand.last_ms(),
             listening_since_ms: self.listening_since_ms,
             now_ms: now_ms(),
@@ -260,16 +267,23 @@ impl Control {
             Turn::Promote { app, version } => {
                 self.services.store.write(move |tx| releases::promote(tx, &app, version)).await
             }
-            Turn::Fail { app, version, dyno, end } => self.fail(app, version, &dyno, end).await,
+            Turn::Fail { app, version, dyno, why } => self.fail(app, version, &dyno, &why).await,
             Turn::Cycle { app, dyno } => {
                 self.services.say(&app, Source::Heroku, &dyno, "Cycling");
-                let cycled = self
-                    .services
-                    .store
-                    .write(move |tx| formation::restart(tx, &app, Restart::Dyno(&dyno)));
-                cycled.await
+                self.restart(app, dyno).await
+            }
+            Turn::Replace { app, dyno, times } => {
+                let text = "Starting another dyno in its place, because its health check fails";
+                self.services.say(&app, Source::Heroku, &dyno, text);
+                self.replaced.note(&app, &dyno, times, now_ms());
+                self.restart(app, dyno).await
             }
         }
+    }
+
+    async fn restart(&self, app: String, dyno: String) -> Result<(), StateError> {
+        let restart = move |tx: &Tx<'_>| formation::restart(tx, &app, Restart::Dyno(&dyno));
+        self.services.store.write(restart).await
     }
 
     async fn fail(
@@ -277,7 +291,7 @@ impl Control {
         app: String,
         version: u32,
         dyno: &str,
-        end: Option<End>,
+        why: &Failure,
     ) -> Result<(), StateError> {
         let port = self.previous.dynos.iter().find_map(|(slot, wanted)| {
             let place = Place::parse(slot)?;
@@ -285,7 +299,7 @@ impl Control {
             it.then_some(wanted.spec.port)?
         });
         let patience = self.services.config.dynos;
-        let reason = explain::boot_failure(dyno, end.as_ref(), port, patience);
+        let reason = explain::boot_failure(dyno, why, port, patience);
         let first = reason.lines().next().unwrap_or_default().to_owned();
         self.services.say(&app, Source::App, "api", &format!("Release v{version} failed: {first}"));
         self.services.store.write(move |tx| releases::fail(tx, &app, version, &reason)).await

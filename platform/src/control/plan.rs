@@ -2,11 +2,12 @@
 //!
 //! Pure and level-triggered: state and observation in, everything out, the same each time.
 
-use super::routing::{self, is_up};
+use super::replace::{self, Replaced};
+use super::routing::{self, is_up, may_serve};
 use super::sleep::{self, Sleep};
 use super::slots::Place;
 use super::snapshot::{AppState, Snapshot};
-use super::verdict::{Probation, Verdict, verdict};
+use super::verdict::{Failure, Probation, Verdict, verdict};
 use super::wanted::{self, StackRoot};
 use super::{cycle, wake};
 use crate::config::Patience;
@@ -14,7 +15,7 @@ use crate::state::care::Care;
 use crate::state::model::Phase;
 use imbl::OrdMap;
 use lathe_dynos::class::Classes;
-use lathe_dynos::spec::{Desired, End, Observed, ObservedDyno, Slot, Wanted};
+use lathe_dynos::spec::{Desired, Observed, ObservedDyno, Slot, Wanted};
 use lathe_logs::AppId;
 use lathe_router::{AppRoute, Routes};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -40,6 +41,7 @@ pub struct Facts<'a> {
     pub apps_domain: &'a str,
     pub patience: Patience,
     pub classes: &'a Classes,
+    pub replaced: &'a Replaced,
     /// By app, when it was last asked for, Unix milliseconds; and since when anybody has listened.
     pub asked_ms: &'a HashMap<AppId, u64>,
     pub listening_since_ms: u64,
@@ -70,9 +72,11 @@ pub enum Turn {
     /// It booted: it serves from now on.
     Promote { app: String, version: u32 },
     /// It did not boot: it will not serve.
-    Fail { app: String, version: u32, dyno: String, end: Option<End> },
+    Fail { app: String, version: u32, dyno: String, why: Failure },
     /// It has reached the age at which a dyno is replaced.
     Cycle { app: String, dyno: String },
+    /// Its health check fails: another one is to take its place, the n-th time in a row.
+    Replace { app: String, dyno: String, times: u32 },
 }
 
 impl Plan {
@@ -137,10 +141,12 @@ fn serve(
     stack_root: StackRoot<'_>,
 ) -> AppRoute {
     plan.dynos.extend(wanted::of_app(state, facts.patience, facts.classes, stack_root));
-    let (cycled, due_ms) = cycle::next(state, facts);
-    plan.turns.extend(cycled);
-    if let Some(due_ms) = due_ms {
-        wake(&mut plan.wake_ms, due_ms);
+    for (turn, due_ms) in [replace::next(state, facts), cycle::next(state, facts)] {
+        // One dyno at a time, whatever the reason.
+        plan.turns.extend(turn.filter(|_| plan.turns.is_empty()));
+        if let Some(due_ms) = due_ms {
+            wake(&mut plan.wake_ms, due_ms);
+        }
     }
     let Some(candidate) = &state.candidate else {
         return routing::route(state, facts.observed, None);
@@ -153,18 +159,23 @@ fn serve(
     let care = Care::of(&candidate.config).unwrap_or_default();
     // With nothing that serves beside it there is nothing to go back to.
     let length = if serves(state) { care.probation } else { Duration::ZERO };
-    let probation = Probation { length, now_ms: facts.now_ms };
+    let ready_within = facts.patience.boot_timeout;
+    let probation = Probation { length, ready_within, now_ms: facts.now_ms };
     let mut canary = None;
     match verdict(&wanted::places(state, candidate), facts.observed, probation) {
-        Verdict::Waiting => {}
+        Verdict::Waiting { until_ms } => {
+            if let Some(due_ms) = until_ms {
+                wake(&mut plan.wake_ms, due_ms);
+            }
+        }
         Verdict::OnProbation { until_ms } => {
             wake(&mut plan.wake_ms, until_ms);
             plan.on_probation.insert((app, version));
             canary = Some((candidate, care.canary_percent));
         }
         Verdict::Boots => plan.turns.push(Turn::Promote { app, version }),
-        Verdict::Fails { dyno, end } => {
-            plan.turns.push(Turn::Fail { app, version, dyno, end });
+        Verdict::Fails { dyno, why } => {
+            plan.turns.push(Turn::Fail { app, version, dyno, why });
         }
     }
     routing::route(state, facts.observed, canary)
@@ -183,8 +194,8 @@ fn before_restart(wanted: &Wanted, place: &Place) -> Arc<Wanted> {
     Arc::new(held)
 }
 
-/// Keeps dynos that are no longer wanted but must not go yet: the predecessor of one that is not
-/// up, and whatever still answers requests. Only what is up is kept, so nothing kept is restarted.
+/// Keeps dynos that are no longer wanted but must not go yet: the predecessor of one that is not up
+/// and ready, and whatever still answers requests. Only what is up is kept, so nothing kept is restarted.
 fn hold(plan: &mut Plan, app: &str, facts: &Facts<'_>) {
     let seen = || facts.observed.dynos.range(Place::slots_of(app));
     let surplus: Vec<(Place, &Slot, &ObservedDyno)> = seen()
@@ -198,7 +209,7 @@ fn hold(plan: &mut Plan, app: &str, facts: &Facts<'_>) {
         .dynos
         .keys()
         .filter_map(Place::parse)
-        .filter(|place| !facts.observed.dynos.get(&place.slot()).is_some_and(is_up))
+        .filter(|place| !facts.observed.dynos.get(&place.slot()).is_some_and(may_serve))
         .map(|place| (place.identity(), place))
         .collect();
     for (place, slot, dyno) in surplus {

@@ -27,18 +27,22 @@ pub(super) fn route(
     AppRoute { name: state.app.name.clone(), availability, targets }
 }
 
-/// For each web dyno the one that is up: the wanted one or, until that is up, its predecessor.
+/// For each web dyno the one that is up and ready: the wanted one or, until that is, its predecessor.
+/// Those that are not well only if there is no other: a check that fails for all of them is no reason
+/// to answer nobody.
 fn targets(state: &AppState, release: &Release, observed: &Observed) -> Vec<Target> {
     let web = wanted::places(state, release).into_iter().filter(Place::is_web);
-    web.filter_map(|place| {
-        let wanted = observed.dynos.get(&place.slot()).filter(|dyno| is_up(dyno));
-        if let Some(dyno) = wanted {
-            return target(&place, dyno);
+    let serving = web.filter_map(|place| {
+        let wanted = observed.dynos.get(&place.slot()).filter(|dyno| may_serve(dyno));
+        match wanted {
+            Some(dyno) => Some((place, dyno)),
+            None => predecessor(&place, observed),
         }
-        let (place, dyno) = predecessor(&place, observed)?;
-        target(&place, dyno)
-    })
-    .collect()
+    });
+    let serving: Vec<(Place, &ObservedDyno)> = serving.collect();
+    let well = serving.iter().any(|(_, dyno)| dyno.ailing.is_none());
+    let chosen = serving.iter().filter(|(_, dyno)| !well || dyno.ailing.is_none());
+    chosen.filter_map(|(place, dyno)| target(place, dyno)).collect()
 }
 
 /// Nothing runs, and whoever asks wakes it.
@@ -75,12 +79,17 @@ pub(super) fn is_up(dyno: &ObservedDyno) -> bool {
     dyno.state == DynoState::Up
 }
 
-/// The dyno that a restart is about to replace, while it is still up.
+/// Up, and ready if it is asked to be.
+pub(super) fn may_serve(dyno: &ObservedDyno) -> bool {
+    is_up(dyno) && dyno.ready
+}
+
+/// The dyno that a restart is about to replace, while it still serves.
 fn predecessor<'a>(place: &Place, observed: &'a Observed) -> Option<(Place, &'a ObservedDyno)> {
     observed
         .dynos
         .range(Place::slots_of(&place.app))
-        .filter(|(_, dyno)| is_up(dyno))
+        .filter(|(_, dyno)| may_serve(dyno))
         .filter_map(|(slot, dyno)| Some((Place::parse(slot)?, dyno)))
         .filter(|(other, _)| {
             other.identity() == place.identity() && other.restarts < place.restarts

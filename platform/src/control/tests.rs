@@ -1,12 +1,15 @@
 //! The plan, case by case: what serves goes on serving, and only what booted serves.
 
 use super::plan::{Facts, Plan, Turn, plan};
+use super::replace::Replaced;
 use super::slots::Place;
 use super::snapshot::{AppState, Snapshot};
+use super::verdict::Failure;
 use super::wanted;
 use crate::config::Patience;
 use crate::state::model::{Account, App, Config, Formation, Phase, Release, ReleaseStatus, Slug};
 use jiff::Timestamp;
+use lathe_dynos::checks::Finding;
 use lathe_dynos::class::Classes;
 use lathe_dynos::spec::{Desired, DynoId, DynoState, End, EndCause, Observed, ObservedDyno};
 use lathe_logs::AppId;
@@ -125,6 +128,8 @@ fn seen(state: DynoState, crashes: u32) -> ObservedDyno {
         address: Some(Ipv4Addr::new(10, 0, 0, 9)),
         since_ms: 0,
         crashes,
+        ready: state == DynoState::Up,
+        ailing: None,
         last_end: (crashes > 0).then_some(end),
     }
 }
@@ -142,13 +147,20 @@ fn decide(
     busy: bool,
     waited_ms: u64,
 ) -> Plan {
-    let time = Time { patience: Patience::HEROKU, listening_since_ms: NOW_MS };
-    decide_at(state, before, seen, busy, waited_ms, &time)
+    decide_at(state, before, seen, busy, waited_ms, &Time::default())
 }
 
 struct Time {
     patience: Patience,
     listening_since_ms: u64,
+    replaced: Replaced,
+}
+
+impl Default for Time {
+    fn default() -> Self {
+        let (patience, replaced) = (Patience::HEROKU, Replaced::default());
+        Self { patience, listening_since_ms: NOW_MS, replaced }
+    }
 }
 
 fn decide_at(
@@ -176,6 +188,7 @@ fn decide_at(
         apps_domain: "localhost",
         patience: time.patience,
         classes: &Classes::standard(),
+        replaced: &time.replaced,
         asked_ms: &HashMap::new(),
         listening_since_ms: time.listening_since_ms,
         now_ms: NOW_MS,
@@ -210,7 +223,9 @@ fn a_release_that_ends_instead_of_booting_fails_and_the_old_one_serves_on() {
     let seen =
         observed(&[(place(1, 1, 0), DynoState::Up, 0), (place(2, 1, 0), DynoState::Crashed, 1)]);
     let plan = decide(&state, None, &seen, false, 0);
-    let [Turn::Fail { version: 2, dyno, end: Some(end), .. }] = plan.turns.as_slice() else {
+    let [Turn::Fail { version: 2, dyno, why: Failure::Ended(Some(end)), .. }] =
+        plan.turns.as_slice()
+    else {
         panic!("{:?}", plan.turns)
     };
     assert_eq!((dyno.as_str(), end.status), ("web.1", 1));
@@ -298,6 +313,84 @@ fn a_release_on_probation_has_its_share_and_is_promoted_or_taken_back() {
     assert_eq!(plan.turns, [Turn::Promote { app: "app".into(), version: 2 }]);
 }
 
+/// Its health check has failed since then.
+fn ails(seen: &mut Observed, place: &Place, since_ms: u64) {
+    let finding = Finding { since_ms, times: 3, why: "no answer".into() };
+    seen.dynos.get_mut(&place.slot()).unwrap().ailing = Some(finding);
+}
+
+/// fault R6
+#[test]
+fn a_dyno_that_is_not_well_is_replaced_alone_and_gets_no_requests_while_others_are() {
+    let mut state = AppState { current: Some(serving(1)), ..app() };
+    state.formation[0].quantity = 3;
+    let places = [1, 2, 3].map(|index| place(1, index, 0));
+    let all_up = || observed(&places.clone().map(|place| (place, DynoState::Up, 0)));
+    let judge = |seen: &Observed, replaced: Replaced| {
+        decide_at(&state, None, seen, false, 0, &Time { replaced, ..Time::default() })
+    };
+    let replace =
+        |dyno: &str, times| vec![Turn::Replace { app: "app".into(), dyno: dyno.to_owned(), times }];
+    let mut seen = all_up();
+    ails(&mut seen, &places[1], NOW_MS - 10);
+    let plan = judge(&seen, Replaced::default());
+    let names = |plan: &Plan| {
+        let route = the_route(plan);
+        route.targets.iter().map(|target| target.name.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (plan.turns.clone(), names(&plan)),
+        (replace("web.2", 1), vec!["web.1".to_owned(), "web.3".into()])
+    );
+
+    // The one that has failed for longest goes first, and no second one while another starts.
+    // With nobody well, requests go on going to whoever is there.
+    places.iter().zip([5, 20, 10]).for_each(|(place, ms)| ails(&mut seen, place, NOW_MS - ms));
+    let plan = judge(&seen, Replaced::default());
+    assert_eq!((plan.turns.clone(), names(&plan).len()), (replace("web.2", 1), 3));
+    seen.dynos.get_mut(&places[0].slot()).unwrap().state = DynoState::Starting;
+    assert_eq!(judge(&seen, Replaced::default()).turns, []);
+
+    // Whoever comes to nothing again and again is given more time each time, and is not ended for it.
+    let after = |times| {
+        let mut replaced = Replaced::default();
+        replaced.note("app", "web.2", times, NOW_MS - 60_000);
+        let mut seen = all_up();
+        for place in &places {
+            seen.dynos.get_mut(&place.slot()).unwrap().since_ms = NOW_MS - 50_000;
+        }
+        ails(&mut seen, &places[1], NOW_MS - 10_000);
+        let plan = judge(&seen, replaced);
+        (plan.turns, plan.wake_ms.map(|due_ms| due_ms - NOW_MS))
+    };
+    assert_eq!(after(2), (replace("web.2", 3), None));
+    assert_eq!(after(3), (vec![], Some(20_000)));
+    assert_eq!(after(4), (vec![], Some(50_000)));
+    assert_eq!(after(200), (vec![], None));
+}
+
+#[test]
+fn who_is_not_ready_gets_nothing_and_a_release_needs_ready_dynos() {
+    let mut state = AppState { current: Some(serving(1)), ..app() };
+    let mut seen =
+        observed(&[(place(1, 1, 0), DynoState::Up, 0), (place(2, 1, 0), DynoState::Up, 0)]);
+    let unready = |seen: &mut Observed, version, since_ms| {
+        let dyno = seen.dynos.get_mut(&place(version, 1, 0).slot()).unwrap();
+        (dyno.ready, dyno.since_ms) = (false, since_ms);
+    };
+    unready(&mut seen, 1, 0);
+    let plan = decide(&state, None, &seen, false, 0);
+    assert_eq!((plan.turns.len(), the_route(&plan).availability), (0, Availability::Booting));
+
+    state.candidate = Some(booting(2));
+    unready(&mut seen, 2, NOW_MS - 50_000);
+    let plan = decide(&state, None, &seen, false, 0);
+    assert_eq!((plan.turns.len(), plan.wake_ms), (0, Some(NOW_MS + 10_000)));
+    unready(&mut seen, 2, NOW_MS - 60_000);
+    let plan = decide(&state, None, &seen, false, 0);
+    let [Turn::Fail { why: Failure::NotReady, .. }] = plan.turns.as_slice() else { panic!() };
+}
+
 #[test]
 fn who_is_not_asked_for_sleeps_if_his_class_does() {
     let mut state = AppState { current: Some(serving(1)), ..app() };
@@ -305,7 +398,8 @@ fn who_is_not_asked_for_sleeps_if_his_class_does() {
     let judge = |state: &AppState, busy, silent_ms: u64| {
         let patience =
             Patience { sleep_after: std::time::Duration::from_secs(100), ..Patience::HEROKU };
-        let time = Time { patience, listening_since_ms: NOW_MS - silent_ms };
+        let listening_since_ms = NOW_MS - silent_ms;
+        let time = Time { patience, listening_since_ms, ..Time::default() };
         decide_at(state, None, &up, busy, 60_000, &time)
     };
     assert!(judge(&state, false, 900_000).asleep.is_empty(), "Standard-1X");
@@ -327,8 +421,8 @@ fn dynos_are_cycled_one_at_a_time_and_only_when_asked() {
     let judge = |second, cycle_secs| {
         let seen = observed(&[(place(1, 1, 0), DynoState::Up, 0), (place(1, 2, 0), second, 0)]);
         let cycle = std::time::Duration::from_secs(cycle_secs);
-        let time =
-            Time { patience: Patience { cycle, ..Patience::HEROKU }, listening_since_ms: NOW_MS };
+        let patience = Patience { cycle, ..Patience::HEROKU };
+        let time = Time { patience, ..Time::default() };
         decide_at(&state, None, &seen, false, 0, &time)
     };
     assert_eq!(judge(DynoState::Up, 0).turns, []);

@@ -60,7 +60,7 @@ pub fn of_release(
                 spec: DynoSpec { port, ..spec },
                 boot_timeout: patience.boot_timeout,
                 stop_grace: patience.stop_grace,
-                health_path: care.health_path.clone().filter(|_| place.is_web()),
+                checks: care.checks.clone(),
                 metrics: state.metrics,
             };
             Some((place.slot(), Arc::new(wanted)))

@@ -14,12 +14,14 @@ pub use open::{OpenError, Opened, end_all, open, registry};
 use crate::config::EngineKind;
 use lathe_dynos::class::{Capacity, Shortage, promised_beside};
 use lathe_dynos::containers::{
-    Containers, EngineError, Exited, Governed, Known, LastWill, Output, Signal, Start, StartError,
-    Started, Usage,
+    Containers, EngineError, Exited, Governed, Known, LastWill, Output, Ran, Signal, Start,
+    StartError, Started, Usage,
 };
 use lathe_dynos::docker::DockerEngine;
 use lathe_dynos::native::{Grants, NativeEngine};
 use lathe_dynos::spec::{DynoId, DynoSpec};
+use std::net::Ipv4Addr;
+use std::time::Duration;
 use tokio::sync::broadcast;
 
 /// Our own engine, and beside it a Docker daemon's.
@@ -121,6 +123,20 @@ impl Containers for Engine {
 
     async fn listening(&self, id: DynoId) -> Result<Vec<u16>, EngineError> {
         ask!(self, id, engine => engine.listening(id))
+    }
+
+    async fn accepts(
+        &self,
+        id: DynoId,
+        address: Ipv4Addr,
+        port: u16,
+        at_most: Duration,
+    ) -> Result<bool, EngineError> {
+        ask!(self, id, engine => engine.accepts(id, address, port, at_most))
+    }
+
+    async fn run(&self, id: DynoId, command: &str, at_most: Duration) -> Result<Ran, EngineError> {
+        ask!(self, id, engine => engine.run(id, command, at_most))
     }
 
     async fn running(&self) -> Result<Vec<DynoId>, EngineError> {

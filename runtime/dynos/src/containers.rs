@@ -73,6 +73,25 @@ pub trait Containers: Send + Sync + 'static {
         }
     }
 
+    /// Whether the container's own program takes a connection from here to its port in time. The
+    /// kernel takes connections for a program that has stopped taking any; that is not enough here.
+    fn accepts(
+        &self,
+        id: DynoId,
+        address: Ipv4Addr,
+        port: u16,
+        at_most: Duration,
+    ) -> impl Future<Output = Result<bool, EngineError>> + Send;
+
+    /// Runs a command by a shell inside the container, as its own process would be run, and ends it
+    /// with all it started when it takes longer.
+    fn run(
+        &self,
+        id: DynoId,
+        command: &str,
+        at_most: Duration,
+    ) -> impl Future<Output = Result<Ran, EngineError>> + Send;
+
     /// The containers that run; cheap enough to be asked many times a second.
     fn running(&self) -> impl Future<Output = Result<Vec<DynoId>, EngineError>> + Send {
         async {
@@ -148,6 +167,15 @@ pub enum EngineError {
         #[source]
         source: io::Error,
     },
+}
+
+/// What came of a command inside a container.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Ran {
+    /// 0..=255, 128 + n for one ended by signal n; none for one that took too long.
+    pub status: Option<u8>,
+    /// The last line of what it said, cut to a readable length; may be empty.
+    pub last_line: String,
 }
 
 /// A container has ended; sent once, after its output pipes have been closed by all of it.

@@ -1,9 +1,10 @@
 //! The decision about one slot: what is wanted of it against what is tracked, at a given time. Pure
 //! and level-triggered: asked again in the same situation it answers the same.
 
+use crate::checks::Vital;
 use crate::clock::millis;
 use crate::restart::Backoff;
-use crate::spec::{Desired, DynoId, EndCause, Slot};
+use crate::spec::{Desired, DynoId, EndCause, Slot, Wanted};
 use crate::tracked::{Action, Container, Phase, Place, Probe, Tracked};
 
 /// Starts under way at once; more would only make each of them slower.
@@ -65,6 +66,9 @@ pub(crate) fn converge(
             let metrics = desired.dynos.get(slot).is_some_and(|wanted| wanted.metrics);
             verdict.at(container.sample_due_ms, now_ms, Action::Sample { id, metrics });
         }
+        if let Some(wish) = desired.dynos.get(slot).filter(|_| current) {
+            look_after(&mut verdict, id, container, wish, now_ms);
+        }
         taken |= !container.ended();
         verdict.launching |= matches!(container.phase, Phase::Launching { .. });
     }
@@ -73,6 +77,25 @@ pub(crate) fn converge(
         verdict.vacant_ms = place.map_or(Some(0), |place| start_due_ms(place, backoff));
     }
     verdict
+}
+
+/// A dyno that is up is asked whether it is still well, and ready.
+fn look_after(
+    verdict: &mut Verdict,
+    id: DynoId,
+    container: &Container,
+    wanted: &Wanted,
+    now_ms: u64,
+) {
+    if !matches!(container.phase, Phase::Up { .. }) || container.port.is_none() {
+        return;
+    }
+    let failures = wanted.checks.failures;
+    for vital in Vital::BOTH.into_iter().filter(|vital| wanted.checks.of(*vital).is_some()) {
+        if let Some(due_ms) = container.pulse.due_ms(vital, &wanted.checks) {
+            verdict.at(due_ms, now_ms, Action::Check { id, vital, failures });
+        }
+    }
 }
 
 /// The next thing to do about one container, and when.

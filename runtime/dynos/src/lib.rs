@@ -3,6 +3,7 @@
 
 mod alarms;
 pub mod cell;
+pub mod checks;
 pub mod class;
 pub mod clock;
 pub mod containers;

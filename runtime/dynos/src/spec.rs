@@ -1,5 +1,6 @@
 //! The words the cell and its caller share: what shall run, and what does run.
 
+use crate::checks::{Checks, Finding};
 use crate::class::{Class, Tenant};
 use imbl::OrdMap;
 use lathe_logs::AppId;
@@ -81,9 +82,9 @@ pub struct Wanted {
     pub boot_timeout: Duration,
     /// From SIGTERM to SIGKILL (R12).
     pub stop_grace: Duration,
-    /// It is up when this path is answered with 2xx or 3xx, not as soon as it takes connections.
+    /// Of a dyno with a port only.
     #[serde(default)]
-    pub health_path: Option<String>,
+    pub checks: Checks,
     /// What it uses is told in its app's log (log-runtime-metrics).
     #[serde(default)]
     pub metrics: bool,
@@ -108,6 +109,12 @@ pub struct ObservedDyno {
     pub since_ms: u64,
     /// Crashes in a row since the slot appeared or was last up for long.
     pub crashes: u32,
+    /// It may get requests: it is up, and says that it is ready if that is asked of it.
+    #[serde(default)]
+    pub ready: bool,
+    /// It is up and its health check fails.
+    #[serde(default)]
+    pub ailing: Option<Finding>,
     /// Why the last one ended, for whoever has to explain it.
     pub last_end: Option<End>,
 }

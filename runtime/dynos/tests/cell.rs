@@ -7,6 +7,7 @@ mod world;
 
 use lathe_dynos::cell::seal::Unsealed;
 use lathe_dynos::cell::{Config, Stop, run};
+use lathe_dynos::checks::Checks;
 use lathe_dynos::clock::Clock;
 use lathe_dynos::containers::Containers;
 use lathe_dynos::native::{NativeConfig, NativeEngine};
@@ -132,7 +133,7 @@ impl Machine {
             },
             boot_timeout: Duration::from_secs(2),
             stop_grace: Duration::from_secs(1),
-            health_path: None,
+            checks: Checks::default(),
             metrics: false,
         };
         let dynos = commands.iter().map(|(name, command)| (slot(name), wanted(name, command)));

@@ -90,6 +90,8 @@ macro_rules! kernel_contract {
                 given_pipes_carry_input_output_and_the_end
                 a_fork_bomb_stays_small
                 the_environment_is_the_configs_and_the_dynos
+                a_command_runs_inside_a_dyno_as_its_own_process_would
+                who_stops_accepting_is_found
         );
     };
 }

@@ -2,6 +2,7 @@
 
 use super::super::plan::{Facts, Plan, plan};
 use super::super::plans::Plans;
+use super::super::replace::Replaced;
 use super::super::snapshot::Snapshot;
 use crate::config::Patience;
 use lathe_dynos::class::Classes;
@@ -114,6 +115,7 @@ impl Fleet {
             apps_domain: "localhost",
             patience: Patience::HEROKU,
             classes: &Classes::standard(),
+            replaced: &Replaced::default(),
             asked_ms: &HashMap::new(),
             listening_since_ms: 0,
             now_ms,

@@ -281,7 +281,8 @@ fn turned(snapshot: &mut Snapshot, turn: &Turn) {
     let (Turn::RunReleasePhase { app, .. }
     | Turn::Promote { app, .. }
     | Turn::Fail { app, .. }
-    | Turn::Cycle { app, .. }) = turn;
+    | Turn::Cycle { app, .. }
+    | Turn::Replace { app, .. }) = turn;
     let Some(state) = snapshot.apps.iter_mut().find(|state| state.app.id == *app) else { return };
     let state = Arc::make_mut(state);
     let Some(mut candidate) = state.candidate.take() else { return };

@@ -1,5 +1,5 @@
-//! The spawner as a program of its own: `lathe-spawner spawner --dir <dir>`, for tests and for
-//! engines used without the `lathe` binary.
+//! The engine's helpers as a program of their own, `lathe-spawner spawner --dir <dir>` and
+//! `lathe-spawner visitor --dir <dir>`: for tests and for engines used without the `lathe` binary.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -11,6 +11,12 @@ fn main() -> ExitCode {
     let (Some(dir), None) = (arguments.next().map(PathBuf::from), arguments.next()) else {
         return usage();
     };
+    if words == [Some("visitor".into()), Some("--dir".into())] {
+        return match lathe_dynos::native::visitor::run(&dir) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        };
+    }
     if words != [Some("spawner".into()), Some("--dir".into())] {
         return usage();
     }
@@ -27,6 +33,6 @@ fn main() -> ExitCode {
 }
 
 fn usage() -> ExitCode {
-    eprintln!("usage: lathe-spawner spawner --dir <dir>");
+    eprintln!("usage: lathe-spawner spawner|visitor --dir <dir>");
     ExitCode::from(64)
 }

@@ -13,6 +13,7 @@ mod tests;
 pub use record::{Record, RecordError};
 
 use crate::PACE;
+use crate::checks::Checks;
 use crate::clock::Clock;
 use crate::containers::{Containers, Exited, Start, Stdio};
 use crate::mind::Mind;
@@ -299,13 +300,20 @@ impl<C: Containers> Cell<C> {
                 });
             }
             Action::Probe { id } => {
-                let tracked = self.mind.tracked();
-                let Some((address, port)) = tracked.door(id) else { return };
-                let wanted = tracked.slot(id).and_then(|slot| self.mind.wanted(slot));
-                let path = wanted.and_then(|wanted| wanted.health_path.clone());
-                self.call(unanswered, CALL_TIMEOUT, async move {
-                    let door = SocketAddrV4::new(address, port);
-                    Some(perform::probe(engine.as_ref(), id, door, path).await)
+                let Some((door, checks)) = self.asks(id) else { return };
+                // Well and ready are two questions.
+                self.call(unanswered, CALL_TIMEOUT + checks.timeout * 2, async move {
+                    Some(perform::probe(engine.as_ref(), id, door, &checks).await)
+                });
+            }
+            Action::Check { id, vital, failures } => {
+                let Some((door, checks)) = self.asks(id) else { return };
+                let at_most = checks.timeout;
+                let Some(check) = checks.of(vital).cloned() else { return };
+                self.call(unanswered, CALL_TIMEOUT + at_most, async move {
+                    let engine = engine.as_ref();
+                    let outcome = health::ask(engine, id, door, &check, at_most).await;
+                    Some(Fact::Checked { id, vital, failures, outcome })
                 });
             }
             Action::Sample { id, metrics } => self.call(unanswered, CALL_TIMEOUT, async move {
@@ -315,6 +323,15 @@ impl<C: Containers> Cell<C> {
                 Some(perform::list(engine.as_ref()).await)
             }),
         }
+    }
+
+    /// Where a dyno is asked, and what.
+    fn asks(&self, id: DynoId) -> Option<(SocketAddrV4, Checks)> {
+        let tracked = self.mind.tracked();
+        let (address, port) = tracked.door(id)?;
+        let wanted = tracked.slot(id).and_then(|slot| self.mind.wanted(slot));
+        let checks = wanted.map(|wanted| wanted.checks.clone()).unwrap_or_default();
+        Some((SocketAddrV4::new(address, port), checks))
     }
 
     fn start(&mut self, slot: &Slot, now_ms: u64) {

@@ -1,6 +1,7 @@
 //! Does one action at an engine and turns the answer into a fact. No decisions here.
 
 use crate::cell::health;
+use crate::checks::{Check, Checks, Outcome};
 use crate::containers::{Containers, EngineError, Signal, Start, StartError};
 use crate::output::pump::PumpEnd;
 use crate::output::state_line as line;
@@ -62,21 +63,26 @@ pub(crate) async fn forget<C: Containers>(engine: &C, id: DynoId, output: PumpEn
     }
 }
 
-/// A dyno is up when a connection to its port is taken, or its health path answered; asking where it listens first spares it
-/// the connections while it is not.
+/// A dyno is up when a connection to its port is taken, or it says that it is well; asking where it
+/// listens first spares it the questions while it does not.
 pub(crate) async fn probe<C: Containers>(
     engine: &C,
     id: DynoId,
     door: SocketAddrV4,
-    health_path: Option<String>,
+    checks: &Checks,
 ) -> Fact {
     let ports = engine.listening(id).await.unwrap_or_default();
-    let connects = ports.contains(&door.port())
-        && match health_path {
-            None => engine.connects(id, *door.ip(), door.port()).await,
-            Some(path) => health::answers(door, &path).await,
+    let well = ports.contains(&door.port())
+        && match &checks.health {
+            // Taken by the kernel is enough: whoever has just begun to listen may not accept yet.
+            Check::Port => engine.connects(id, *door.ip(), door.port()).await,
+            check => health::ask(engine, id, door, check, checks.timeout).await == Outcome::Well,
         };
-    Fact::Probed { id, ports, connects }
+    let readiness = match &checks.readiness {
+        Some(check) if well => Some(health::ask(engine, id, door, check, checks.timeout).await),
+        _ => None,
+    };
+    Fact::Probed { id, ports, well, readiness }
 }
 
 /// What it uses, and for its metrics how many of its processes want to run.
@@ -102,7 +108,13 @@ pub(crate) fn unanswered(action: &Action) -> Option<Fact> {
         Action::Start { .. } | Action::Kill { .. } => None,
         Action::Terminate { id } => Some(Fact::NotTerminated { id: *id }),
         Action::Forget { id } => Some(Fact::NotForgotten { id: *id }),
-        Action::Probe { id } => Some(Fact::Probed { id: *id, ports: Vec::new(), connects: false }),
+        Action::Probe { id } => {
+            Some(Fact::Probed { id: *id, ports: Vec::new(), well: false, readiness: None })
+        }
+        Action::Check { id, vital, failures } => {
+            let (id, vital, failures) = (*id, *vital, *failures);
+            Some(Fact::Checked { id, vital, failures, outcome: Outcome::Unknown })
+        }
         Action::Sample { id, .. } => Some(Fact::Sampled { id: *id, usage: None, runnable: None }),
         Action::List => Some(Fact::NotListed),
     }

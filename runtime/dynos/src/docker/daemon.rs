@@ -7,9 +7,10 @@ use bollard::Docker;
 use bollard::auth::DockerCredentials;
 use bollard::container::{AttachContainerResults, LogOutput};
 use bollard::errors::Error;
+use bollard::exec::{CreateExecOptions, StartExecResults};
 use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, ContainerSummary, EventMessage,
-    NetworkCreateRequest, SystemInfo,
+    ExecInspectResponse, NetworkCreateRequest, SystemInfo,
 };
 use bollard::query_parameters::{
     AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, CreateImageOptionsBuilder,
@@ -139,6 +140,28 @@ impl Daemon {
         let options = AttachContainerOptionsBuilder::new();
         let options = options.stream(true).stdin(true).stdout(true).stderr(true).build();
         within(WORK_TIMEOUT, self.client.attach_container(name, Some(options))).await
+    }
+
+    /// Begins a command in the container: the daemon's name of it, and what it says.
+    pub(super) async fn exec(
+        &self,
+        name: &str,
+        argv: Vec<String>,
+    ) -> Result<(String, StartExecResults), Trouble> {
+        let options = CreateExecOptions {
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            cmd: Some(argv),
+            working_dir: Some("/app".to_owned()),
+            ..CreateExecOptions::default()
+        };
+        let id = within(CALL_TIMEOUT, self.client.create_exec(name, options)).await?.id;
+        let output = within(CALL_TIMEOUT, self.client.start_exec(&id, None)).await?;
+        Ok((id, output))
+    }
+
+    pub(super) async fn inspect_exec(&self, id: &str) -> Result<ExecInspectResponse, Trouble> {
+        within(CALL_TIMEOUT, self.client.inspect_exec(id)).await
     }
 
     /// What it has said since that second, with the time of each line, until it ends.

@@ -2,10 +2,10 @@
 
 use super::daemon::{Daemon, Trouble};
 use super::open::{self, DockerConfig, OpenError};
-use super::{output, starting, watch};
+use super::{exec, output, starting, watch};
 use crate::containers::{
-    Containers, EngineError, Exited, Governed, Known, Output, Signal, Start, StartError, Started,
-    Usage,
+    Containers, EngineError, Exited, Governed, Known, Output, Ran, Signal, Start, StartError,
+    Started, Usage,
 };
 use crate::native::berths::BerthId;
 use crate::native::cgroup::{Cgroups, Group};
@@ -16,6 +16,7 @@ use nix::unistd::Pid;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::broadcast;
@@ -218,6 +219,23 @@ impl Containers for DockerEngine {
         let dyno = self.shared.dyno(id)?;
         let running = dyno.known.ended.is_none();
         Ok(if running { ports::listening(dyno.known.pid) } else { Vec::new() })
+    }
+
+    async fn accepts(
+        &self,
+        id: DynoId,
+        address: Ipv4Addr,
+        port: u16,
+        at_most: Duration,
+    ) -> Result<bool, EngineError> {
+        let dyno = self.shared.dyno(id)?;
+        let door = SocketAddrV4::new(address, port);
+        Ok(dyno.known.ended.is_none() && ports::accepts(dyno.known.pid, door, at_most).await)
+    }
+
+    async fn run(&self, id: DynoId, command: &str, at_most: Duration) -> Result<Ran, EngineError> {
+        let dyno = self.shared.dyno(id)?;
+        exec::run(&self.shared, &dyno, command, at_most).await
     }
 
     async fn running(&self) -> Result<Vec<DynoId>, EngineError> {

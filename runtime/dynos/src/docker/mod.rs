@@ -11,6 +11,7 @@ mod body;
 mod carry;
 mod daemon;
 mod engine;
+mod exec;
 mod image;
 mod open;
 mod output;

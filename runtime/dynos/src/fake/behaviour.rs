@@ -1,6 +1,7 @@
 //! What a fake dyno does, and what is done to the calls of its engine.
 
 use crate::containers::Usage;
+use std::ops::Range;
 use std::time::Duration;
 
 /// What a fake dyno does.
@@ -10,6 +11,10 @@ pub struct Behaviour {
     pub listens_after: Option<Duration>,
     /// Ends by itself so long after launch, with this status; none = never.
     pub ends_after: Option<(Duration, u8)>,
+    /// While it is as old as this it accepts no connection, and a command in it ends with 1.
+    pub sick: Option<Range<Duration>>,
+    /// The same for the command `ready` alone.
+    pub unready: Option<Range<Duration>>,
     /// Ends so long after SIGTERM; none = ignores it.
     pub obeys_after: Option<Duration>,
     /// What it then says, and its status.
@@ -29,6 +34,8 @@ impl Default for Behaviour {
         Self {
             listens_after: Some(Duration::from_millis(300)),
             ends_after: None,
+            sick: None,
+            unready: None,
             obeys_after: Some(Duration::from_millis(200)),
             at_term: (Vec::new(), 143),
             says: Vec::new(),
@@ -60,4 +67,5 @@ pub enum Call {
     Kill,
     Forget,
     Listening,
+    Run,
 }

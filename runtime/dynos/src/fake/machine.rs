@@ -3,6 +3,7 @@
 
 use super::dice::Dice;
 use crate::cell::label::SlotLabels;
+use crate::checks::Outcome;
 use crate::containers::{Ended, Known};
 use crate::mind::Mind;
 use crate::restart::Backoff;
@@ -273,10 +274,17 @@ impl Machine {
                 Some(Fact::Forgotten { id: *id })
             }
             Action::Probe { id } => {
-                let connects = self.listens(*id, now_ms);
+                let well = self.listens(*id, now_ms);
                 let port = self.containers.get(id).and_then(|c| c.known.spec.port);
-                let ports = port.filter(|_| connects).into_iter().collect();
-                Some(Fact::Probed { id: *id, ports, connects })
+                let ports = port.filter(|_| well).into_iter().collect();
+                Some(Fact::Probed { id: *id, ports, well, readiness: None })
+            }
+            Action::Check { id, vital, failures } => {
+                let (id, vital, failures) = (*id, *vital, *failures);
+                let well = self.listens(id, now_ms);
+                let outcome =
+                    if well { Outcome::Well } else { Outcome::Failed("it is gone".to_owned()) };
+                Some(Fact::Checked { id, vital, failures, outcome })
             }
             Action::Sample { id, .. } => {
                 Some(Fact::Sampled { id: *id, usage: None, runnable: None })

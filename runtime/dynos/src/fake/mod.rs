@@ -13,7 +13,7 @@ pub use wish::{desired, spec};
 
 use crate::clock::Clock;
 use crate::containers::{
-    Containers, Ended, EngineError, Exited, Known, Output, Signal, Start, StartError, Started,
+    Containers, Ended, EngineError, Exited, Known, Output, Ran, Signal, Start, StartError, Started,
     Usage,
 };
 use crate::spec::DynoId;
@@ -22,6 +22,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -216,6 +217,16 @@ impl Fake {
     }
 }
 
+impl Container {
+    fn is_sick(&mut self) -> bool {
+        within(self.behaviour.sick.as_ref(), self.launched)
+    }
+}
+
+fn within(ages: Option<&Range<Duration>>, launched: Instant) -> bool {
+    ages.is_some_and(|ages| ages.contains(&launched.elapsed()))
+}
+
 fn pipes(words: [&[u8]; 2]) -> io::Result<([OwnedFd; 2], [File; 2])> {
     let (stdout, says) = pipe_with(PipeFlags::CLOEXEC)?;
     let (stderr, complains) = pipe_with(PipeFlags::CLOEXEC)?;
@@ -332,6 +343,31 @@ impl Containers for Fake {
             container.known.ended.is_none() && container.known.spec.port == Some(port)
         });
         running.unwrap_or(false)
+    }
+
+    async fn accepts(
+        &self,
+        id: DynoId,
+        address: Ipv4Addr,
+        port: u16,
+        at_most: Duration,
+    ) -> Result<bool, EngineError> {
+        let sick = self.with(id, Container::is_sick)?;
+        if sick {
+            sleep(at_most).await;
+        }
+        Ok(!sick && self.connects(id, address, port).await)
+    }
+
+    async fn run(&self, id: DynoId, command: &str, _at_most: Duration) -> Result<Ran, EngineError> {
+        self.around(Call::Run, |fake| {
+            let unwell = fake.with(id, |container| match command {
+                "ready" => within(container.behaviour.unready.as_ref(), container.launched),
+                _ => container.is_sick(),
+            })?;
+            Ok(Ran { status: Some(u8::from(unwell)), last_line: String::new() })
+        })
+        .await
     }
 
     async fn usage(&self, id: DynoId) -> Result<Usage, EngineError> {

@@ -1,5 +1,6 @@
 //! Small wishes for the fake to fulfil.
 
+use crate::checks::Checks;
 use crate::class::Class;
 use crate::spec::{Desired, DynoSpec, Slot, Wanted};
 use lathe_logs::AppId;
@@ -44,5 +45,6 @@ pub fn spec(name: &str) -> DynoSpec {
 
 fn wanted(name: &str) -> Wanted {
     let (boot_timeout, stop_grace) = (Duration::from_mins(1), Duration::from_secs(30));
-    Wanted { spec: spec(name), boot_timeout, stop_grace, health_path: None, metrics: false }
+    let checks = Checks::default();
+    Wanted { spec: spec(name), boot_timeout, stop_grace, checks, metrics: false }
 }

@@ -164,8 +164,13 @@ impl Group {
             self.remove()?;
             return Err(error);
         }
+        Ok(self.membership())
+    }
+
+    /// What a process joins to be in them.
+    pub(crate) fn membership(&self) -> Membership {
         let v1: BTreeSet<PathBuf> = self.controllers.values().cloned().collect();
-        Ok(Membership { v1: v1.into_iter().collect(), v2: self.unified.clone() })
+        Membership { v1: v1.into_iter().collect(), v2: self.unified.clone() }
     }
 
     /// Each once: many machines mount `cpu` and `cpuacct` as one hierarchy.

@@ -13,12 +13,12 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Write;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What the first process has from the spawner when it is born.
 #[derive(Debug)]
@@ -95,6 +95,16 @@ fn prepare(groups: &Membership, network: OwnedFd, dir: &Path) -> Result<(), Fail
     nix::sched::setns(network, CloneFlags::CLONE_NEWNET).map_err(Failure::at("enter network"))?;
     rootfs::lay_out(&dir.join("scratch"))?;
     confine::forever()
+}
+
+/// As `prepare` does it for a container's first process, but into groups that are there.
+pub(super) fn join_all(groups: &Membership, own_cpuset: Option<&Path>) -> Result<(), Failure> {
+    groups.v1.iter().map(PathBuf::as_path).chain(own_cpuset).try_for_each(join)?;
+    match &groups.v2 {
+        Some(group) => fs::write(group.join("cgroup.procs"), "0")
+            .map_err(Failure::at(format!("join {}", group.display()))),
+        None => Ok(()),
+    }
 }
 
 /// Moves this process. On version 1 it does so itself by `tasks`: moving another one by

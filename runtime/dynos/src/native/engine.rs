@@ -11,16 +11,16 @@ use super::record::Files;
 use super::slugs::Slugs;
 use super::sockets::KeptSocket;
 use super::wire::{Answer, Failure, Order};
-use super::{ports, starting};
+use super::{ports, starting, visiting};
 use crate::containers::{
-    Containers, EngineError, Exited, Governed, Known, LastWill, Output, Signal, Start, StartError,
-    Started, Usage,
+    Containers, EngineError, Exited, Governed, Known, LastWill, Output, Ran, Signal, Start,
+    StartError, Started, Usage,
 };
 use crate::spec::{DynoId, DynoSpec, SYSTEM_APP};
 use rustix::termios::Winsize;
 use std::fs::File;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -245,6 +245,23 @@ impl Containers for NativeEngine {
 
     async fn listening(&self, id: DynoId) -> Result<Vec<u16>, EngineError> {
         Ok(self.shared.pid(id)?.map(ports::listening).unwrap_or_default())
+    }
+
+    async fn accepts(
+        &self,
+        id: DynoId,
+        address: Ipv4Addr,
+        port: u16,
+        at_most: Duration,
+    ) -> Result<bool, EngineError> {
+        match self.shared.pid(id)? {
+            Some(pid) => Ok(ports::accepts(pid, SocketAddrV4::new(address, port), at_most).await),
+            None => Ok(false),
+        }
+    }
+
+    async fn run(&self, id: DynoId, command: &str, at_most: Duration) -> Result<Ran, EngineError> {
+        visiting::run(&self.shared, id, command, at_most).await
     }
 
     async fn running(&self) -> Result<Vec<DynoId>, EngineError> {

@@ -11,6 +11,9 @@
 //! What does not depend on the dyno is made ahead, as a berth: control groups, a network, and a
 //! first process in them that waits for a dyno.
 //!
+//! For a command inside a dyno that runs, the engine sends a visitor: a process that lives as long as
+//! the command.
+//!
 //! Each may die without the next one noticing. A new engine finds the spawner by its socket, a
 //! new spawner finds the dynos by their records and takes their pipes from `/proc/<pid>/fd`, and
 //! a dyno's first process writes the exit status to a file that it holds open from its birth.
@@ -46,6 +49,8 @@ mod strays;
 mod stream;
 mod syscalls;
 mod title;
+mod visiting;
+pub mod visitor;
 mod wire;
 
 pub use address::{Network, ParseNetworkError};

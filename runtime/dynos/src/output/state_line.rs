@@ -1,6 +1,7 @@
 //! What the platform says about a dyno in the app's log: Heroku's words to the letter.
 //! Source: Heroku Dev Center, "Heroku Error Codes" and "Logging".
 
+use crate::checks::Finding;
 use crate::class::Class;
 use lathe_slug::SlugId;
 use std::time::Duration;
@@ -61,6 +62,19 @@ pub(crate) fn r17(expected: &SlugId, actual: &SlugId) -> String {
         "Error R17 (Checksum error) -> Checksum does match expected value. Expected: SHA256:{expected} Actual: SHA256:{actual}"
     )
 }
+
+/// Ours, as everything about checks: Heroku has none.
+pub(crate) fn ailing(finding: &Finding) -> String {
+    format!("Health check failed {} times in a row: {}", finding.times, finding.why)
+}
+
+pub(crate) const WELL_AGAIN: &str = "Health check passes again";
+
+pub(crate) fn not_ready(finding: &Finding) -> String {
+    format!("Not ready, gets no requests: {}", finding.why)
+}
+
+pub(crate) const READY: &str = "Ready, gets requests";
 
 /// Megabytes are 2^20 bytes and whole, the share of the quota has one decimal.
 pub(crate) fn memory(used_bytes: u64, class: &Class) -> String {

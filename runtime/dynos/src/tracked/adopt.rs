@@ -4,6 +4,7 @@ use super::memory::{self, Memory};
 use super::metrics::Load;
 use super::{Container, ENGINE_RETRY_MS, Phase, Place, Probe, RELIST_MS, SAMPLE_MS, Said, Tracked};
 use crate::cell::label::SlotLabels;
+use crate::checks::Pulse;
 use crate::containers::{Ended, Known};
 use crate::output::state_line as line;
 use crate::restart;
@@ -67,6 +68,7 @@ impl Tracked {
             since_ms: known.started_ms.min(now_ms),
             sample_due_ms: now_ms + SAMPLE_MS,
             sampling: false,
+            pulse: Pulse::default(),
             judge_due_ms: now_ms + SAMPLE_MS,
             load: Load::new(now_ms),
             adopted: true,

@@ -3,6 +3,7 @@
 use super::memory::Memory;
 use super::metrics::Load;
 use super::{Action, Container, Phase, Probe, SAMPLE_MS, Said, Tracked};
+use crate::checks::Pulse;
 use crate::output::state_line as line;
 use crate::spec::{DynoId, EndCause, Slot, Wanted};
 
@@ -25,6 +26,7 @@ impl Tracked {
             since_ms: now_ms,
             sample_due_ms: now_ms + SAMPLE_MS,
             sampling: false,
+            pulse: Pulse::default(),
             judge_due_ms: now_ms + SAMPLE_MS,
             load: Load::new(now_ms),
             adopted: false,
@@ -76,6 +78,12 @@ impl Tracked {
                     self.containers.get_mut(id)
                 {
                     *probe = Probe::UnderWay;
+                }
+                Vec::new()
+            }
+            Action::Check { id, vital, .. } => {
+                if let Some(container) = self.containers.get_mut(id) {
+                    container.pulse.begin(*vital, now_ms);
                 }
                 Vec::new()
             }

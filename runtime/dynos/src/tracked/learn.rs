@@ -5,6 +5,7 @@ use super::metrics::{self, Load};
 use super::{
     Container, ENGINE_RETRY_MS, Fact, METRICS_SAMPLE_MS, Phase, Probe, SAMPLE_MS, Said, Tracked,
 };
+use crate::checks::{Outcome, Pulse, Vital};
 use crate::clock::millis;
 use crate::containers::{Ended, Usage};
 use crate::output::state_line as line;
@@ -30,7 +31,11 @@ impl Tracked {
                 }
                 self.exited(id, ended, None, now_ms)
             }
-            Fact::Probed { id, ports, connects } => self.probed(id, ports, connects, now_ms),
+            Fact::Probed { id, ports, well: false, .. } => self.not_up(id, ports, now_ms),
+            Fact::Probed { id, readiness, .. } => self.up(id, readiness, now_ms),
+            Fact::Checked { id, vital, failures, outcome } => {
+                self.checked(id, vital, outcome, failures, now_ms)
+            }
             Fact::Sampled { id, usage, runnable } => self.sampled(id, usage, runnable, now_ms),
             Fact::Listed { known } => self.listed(known, now_ms),
             Fact::NotTerminated { id } => {
@@ -107,14 +112,19 @@ impl Tracked {
         Vec::new()
     }
 
-    fn probed(&mut self, id: DynoId, ports: Vec<u16>, connects: bool, now_ms: u64) -> Vec<Said> {
-        let Some(container) = self.containers.get_mut(&id) else { return Vec::new() };
-        let Phase::Booting { probe, listened, .. } = &mut container.phase else {
-            return Vec::new();
-        };
-        if !connects {
+    fn not_up(&mut self, id: DynoId, ports: Vec<u16>, now_ms: u64) -> Vec<Said> {
+        if let Some(Container { phase: Phase::Booting { probe, listened, .. }, .. }) =
+            self.containers.get_mut(&id)
+        {
             *probe = Probe::At { ms: now_ms };
             *listened = ports;
+        }
+        Vec::new()
+    }
+
+    fn up(&mut self, id: DynoId, readiness: Option<Outcome>, now_ms: u64) -> Vec<Said> {
+        let Some(container) = self.containers.get_mut(&id) else { return Vec::new() };
+        if !matches!(container.phase, Phase::Booting { .. }) {
             return Vec::new();
         }
         // Found running and older than any boot may be: the log has had this line already.
@@ -122,11 +132,43 @@ impl Tracked {
             && now_ms.saturating_sub(container.launched_ms) > millis(container.boot_timeout);
         let up_from_ms = if container.adopted { container.launched_ms } else { now_ms };
         container.enters(Phase::Up { from_ms: up_from_ms }, now_ms);
+        container.pulse = Pulse::up(readiness, now_ms);
+        let mut said = Vec::new();
         if known {
             container.word = "up";
+        } else {
+            said.push(container.turns("up"));
+        }
+        said.extend(
+            container
+                .pulse
+                .finding(Vital::Readiness)
+                .map(line::not_ready)
+                .map(|text| container.says(text)),
+        );
+        said
+    }
+
+    fn checked(
+        &mut self,
+        id: DynoId,
+        vital: Vital,
+        outcome: Outcome,
+        failures: u32,
+        now_ms: u64,
+    ) -> Vec<Said> {
+        let Some(container) = self.containers.get_mut(&id) else { return Vec::new() };
+        let turned = container.pulse.learn(vital, outcome, failures, now_ms);
+        if !turned || !matches!(container.phase, Phase::Up { .. }) {
             return Vec::new();
         }
-        vec![container.turns("up")]
+        let text = match (vital, container.pulse.finding(vital)) {
+            (Vital::Health, Some(finding)) => line::ailing(finding),
+            (Vital::Health, None) => line::WELL_AGAIN.to_owned(),
+            (Vital::Readiness, Some(finding)) => line::not_ready(finding),
+            (Vital::Readiness, None) => line::READY.to_owned(),
+        };
+        vec![container.says(text)]
     }
 
     fn sampled(

@@ -6,6 +6,7 @@ mod learn;
 pub(crate) mod memory;
 mod metrics;
 
+use crate::checks::{Outcome, Pulse, Vital};
 use crate::containers::{Ended, Known, Usage};
 use crate::output::state_line as line;
 use crate::spec::{DynoId, DynoState, End, EndCause, Slot};
@@ -76,6 +77,7 @@ pub(crate) struct Container {
     pub(crate) since_ms: u64,
     pub(crate) sample_due_ms: u64,
     pub(crate) sampling: bool,
+    pub(crate) pulse: Pulse,
     /// When its memory is to be judged and its metrics are to be told.
     judge_due_ms: u64,
     load: Load,
@@ -161,9 +163,15 @@ pub enum Action {
     Forget {
         id: DynoId,
     },
-    /// See whether it listens.
+    /// See whether it listens, and is well.
     Probe {
         id: DynoId,
+    },
+    /// See whether it still is; so many failures in a row count.
+    Check {
+        id: DynoId,
+        vital: Vital,
+        failures: u32,
     },
     /// Measure what it uses; for its metrics how many of its processes want to run, too.
     Sample {
@@ -196,11 +204,19 @@ pub enum Fact {
         ended: Ended,
         last_lines: Vec<String>,
     },
-    /// The ports it listens on, and whether a connection to its own port was taken.
+    /// The ports it listens on, whether it is well, and whether it says that it is ready, if that was
+    /// asked.
     Probed {
         id: DynoId,
         ports: Vec<u16>,
-        connects: bool,
+        well: bool,
+        readiness: Option<Outcome>,
+    },
+    Checked {
+        id: DynoId,
+        vital: Vital,
+        failures: u32,
+        outcome: Outcome,
     },
     NotTerminated {
         id: DynoId,
@@ -234,6 +250,7 @@ impl Action {
             | Self::Kill { id, .. }
             | Self::Forget { id }
             | Self::Probe { id }
+            | Self::Check { id, .. }
             | Self::Sample { id, .. } => Some(*id),
         }
     }
@@ -249,6 +266,7 @@ impl Fact {
             | Self::StartUnanswered { id }
             | Self::Exited { id, .. }
             | Self::Probed { id, .. }
+            | Self::Checked { id, .. }
             | Self::NotTerminated { id }
             | Self::Forgotten { id }
             | Self::NotForgotten { id }

@@ -1,12 +1,14 @@
 //! What takes real processes, terminals and control groups.
 
 use crate::script::Script;
-use crate::subject::{Subject, clear, end, output, wait_for};
-use lathe_dynos::containers::{Containers, Start, Stdio};
+use crate::subject::{PATIENCE, Subject, clear, end, output, wait_for};
+use lathe_dynos::containers::{Containers, EngineError, Ran, Start, Stdio};
+use lathe_dynos::spec::DynoId;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 fn start_of<S: Subject>(subject: &S, command: &str) -> Start {
     let mut start = subject.start_of(&Script::default());
@@ -74,7 +76,7 @@ pub(crate) async fn given_pipes_carry_input_output_and_the_end<S: Subject>() {
         File::from(OwnedFd::from(errors)).read_to_end(&mut complained).unwrap();
         (said, complained)
     });
-    let read = tokio::time::timeout(crate::subject::PATIENCE, read).await.unwrap().unwrap();
+    let read = tokio::time::timeout(PATIENCE, read).await.unwrap().unwrap();
     assert_eq!(end(&subject, id).await.status, 6);
     assert!(read.0 == [&sent, &b"\n"[..]].concat(), "{} bytes of {}", read.0.len(), sent.len());
     assert_eq!(read.1, b"bad\n");
@@ -117,5 +119,65 @@ pub(crate) async fn the_environment_is_the_configs_and_the_dynos<S: Subject>() {
     let listed = subject.engine().list().await.unwrap();
     assert_eq!(listed[0].spec, spec, "and is listed as it was given");
     clear(subject.engine()).await;
+    subject.close().await;
+}
+
+/// What a command tells of how it is confined: no capability, no way to get one, a filter.
+const CONFINED: &str = "while read -r name value; do case $name in \
+    CapEff:|NoNewPrivs:|Seccomp:) echo -n \"$value \";; esac; done < /proc/self/status";
+
+pub(crate) async fn a_command_runs_inside_a_dyno_as_its_own_process_would<S: Subject>() {
+    let subject = S::new().await;
+    let mut start = start_of(&subject, "echo hello > /tmp/word; exec sleep 1000");
+    start.spec.env = BTreeMap::from([("GREETING".to_owned(), "good day".to_owned())]);
+    let id = start.id;
+    let engine = subject.engine();
+    engine.start(start).await.unwrap();
+    let run = async |command: &str| engine.run(id, command, PATIENCE).await.unwrap();
+    let ran = |status, line: &str| Ran { status: Some(status), last_line: line.to_owned() };
+    wait_for("the dyno's word", async || run("cat /tmp/word").await == ran(0, "hello")).await;
+    let seen = run("echo $GREETING $DYNO $PORT $PWD; [ -e /proc/$$ ] && exit 7").await;
+    assert_eq!(seen, ran(7, "good day web.1 5000 /app"));
+    assert_eq!(run(CONFINED).await, ran(0, "0000000000000000 1 2"));
+    assert_eq!(run("kill -9 $$").await, ran(137, ""));
+    let flood = run("yes | head -c 3000000; echo; echo last").await;
+    assert_eq!(flood, ran(0, "last"), "whatever it says, it does not wait for a reader");
+
+    // It counts as one of the dyno's, and goes with what it has started when its time is over.
+    let before = engine.usage(id).await.unwrap().pids;
+    let more = wait_for("more processes", async || engine.usage(id).await.unwrap().pids > before);
+    let command = "echo busy; sleep 1000 & sleep 1000";
+    let (late, ()) = tokio::join!(engine.run(id, command, Duration::from_secs(3)), more);
+    assert_eq!(late.unwrap(), Ran { status: None, last_line: "busy".to_owned() });
+    wait_for("its processes to be gone", async || engine.usage(id).await.unwrap().pids <= before)
+        .await;
+
+    assert!(matches!(
+        engine.run(DynoId::random(), "true", PATIENCE).await,
+        Err(EngineError::Unknown(_))
+    ));
+    engine.kill(id).await.unwrap();
+    end(&subject, id).await;
+    assert!(engine.run(id, "true", PATIENCE).await.is_err(), "nobody is there any more");
+    clear(engine).await;
+    subject.close().await;
+}
+
+/// fault R6
+pub(crate) async fn who_stops_accepting_is_found<S: Subject>() {
+    let subject = S::new().await;
+    let start = subject.start_of(&Script { listens: true, ..Script::default() });
+    let id = start.id;
+    let engine = subject.engine();
+    let address = engine.start(start).await.unwrap().address;
+    let accepts = async |at_most| engine.accepts(id, address, 5000, at_most).await.unwrap();
+    wait_for("a port", async || accepts(PATIENCE).await).await;
+    // The kernel goes on taking connections for it.
+    engine.run(id, "kill -STOP -1", PATIENCE).await.unwrap();
+    assert!(engine.connects(id, address, 5000).await);
+    assert!(!accepts(Duration::from_millis(300)).await);
+    engine.run(id, "kill -CONT -1", PATIENCE).await.unwrap();
+    assert!(accepts(PATIENCE).await);
+    clear(engine).await;
     subject.close().await;
 }

@@ -1,6 +1,7 @@
 //! The cell on the fake engine, under virtual time: Heroku's traces, adoption, and what no fault
 //! may bring about.
 
+mod health;
 mod usage;
 
 use super::seal::Unsealed;
