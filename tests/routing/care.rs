@@ -3,6 +3,7 @@
 use lathe_tests::{Load, Platform, get, until};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::process::Stdio;
 use std::time::Duration;
 
 const BOUND: Duration = Duration::from_mins(1);
@@ -38,6 +39,15 @@ fn newest(platform: &Platform, app: &str) -> Value {
     let (_, releases) = platform.api("GET", &format!("/apps/{app}/releases"), &Value::Null);
     let releases = releases.as_array().unwrap().clone();
     releases.into_iter().max_by_key(|release| release["version"].as_u64()).unwrap()
+}
+
+/// What the newest release has passed.
+fn stages(platform: &Platform, app: &str) -> Vec<String> {
+    let (_, release) = platform.api("GET", &format!("/apps/{app}/releases/newest"), &Value::Null);
+    let steps = release["pipeline"]["steps"].as_array().unwrap().clone();
+    let times: Vec<&str> = steps.iter().map(|step| step["at"].as_str().unwrap()).collect();
+    assert!(times.is_sorted(), "{times:?}");
+    steps.iter().map(|step| step["stage"].as_str().unwrap().to_owned()).collect()
 }
 
 /// All answers until the newest release has come to `status`. A request that is at a dyno when it
@@ -92,11 +102,28 @@ fn a_release_serves_when_it_is_well_and_is_taken_back_when_it_fails_on_probation
         json!({"VERSION": "2", "FAIL_AFTER": "4", "LATHE_PROBATION": "20", "LATHE_CANARY": "50"});
     assert_eq!(configure(&platform, "careful", &bad), 200);
     assert_eq!(newest(&platform, "careful")["phase"], "booting");
+    let watch =
+        platform.command().args(["releases:watch", "careful"]).stdout(Stdio::piped()).spawn();
     let seen = answers_until(&platform, "careful", "failed");
     assert_eq!(seen, BTreeSet::from(["1 well".into(), "2 well".into()]), "both serve meanwhile");
     let failure = newest(&platform, "careful")["failure"].as_str().unwrap().to_owned();
     assert!(failure.contains("web.1 exited with status 3"), "{failure}");
-    assert!(platform.logs("careful").contains("app[api]: Release v"), "and says so");
+    // Its way is told while it goes it, in the app's log too, and kept with it.
+    let watched = watch.unwrap().wait_with_output().unwrap();
+    assert_eq!(watched.status.code(), Some(1));
+    let watched = String::from_utf8(watched.stdout).unwrap();
+    let version = newest(&platform, "careful")["version"].to_string();
+    for text in [
+        format!("v{version} starts its dynos\n"),
+        format!("v{version} has booted and is on probation: 50% of the requests for 20 seconds\n"),
+        "    web.1 up\n".into(),
+        format!("v{version} failed: web.1 exited with status 3"),
+    ] {
+        assert!(watched.contains(&text), "{text:?} is not in {watched}");
+        let line = text.replace("    web.1 up\n", "web.1");
+        assert!(platform.logs("careful").contains(line.trim_end()), "{line:?}");
+    }
+    assert_eq!(stages(&platform, "careful"), ["booting", "probation", "failed"]);
     let (_, vars) = platform.api("GET", "/apps/careful/config-vars", &Value::Null);
     assert_eq!((&vars["VERSION"], &vars["FAIL_AFTER"]), (&json!("1"), &Value::Null));
     until("code and config are back", BOUND, || {
@@ -107,6 +134,7 @@ fn a_release_serves_when_it_is_well_and_is_taken_back_when_it_fails_on_probation
     assert_eq!(configure(&platform, "careful", &good), 200);
     let seen = answers_until(&platform, "careful", "succeeded");
     assert!(seen.contains("1 well") && seen.contains("3 well"), "{seen:?}");
+    assert_eq!(stages(&platform, "careful"), ["booting", "probation", "serving"]);
     until("all requests are its", BOUND, || {
         (0..20).all(|_| platform.app("careful", "/").body == "3 well").then_some(())
     });

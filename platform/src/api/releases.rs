@@ -7,12 +7,14 @@ use super::error::ApiError;
 use super::page::page;
 use super::segments::Segments;
 use super::{account, apps, inputs};
-use crate::state::model::{App, Config, Release, ReleaseStatus};
+use crate::control::pipeline;
+use crate::state::model::{App, Config, Release, ReleaseStatus, Step};
 use crate::state::{self, StateError, releases, slugs, system};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
 use lathe_logs::Source;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -32,8 +34,18 @@ pub(super) async fn show(
     State(context): State<Context>,
     access: AppAccess,
 ) -> Result<Json<Value>, ApiError> {
-    let release = find(&context, &access).await?;
-    Ok(Json(show_release(&context, &access.app, &release)))
+    let (app, identity) = (access.app.id.clone(), access.parameter("release"));
+    let observed = context.services.observed.borrow().clone();
+    let read = context.services.store.read(move |tx| {
+        let release = releases::by_identity(tx, &app, &identity)?;
+        let progress = pipeline::of_release(tx, &release, &observed)?;
+        Ok((release, progress))
+    });
+    let (release, progress) = read.await?;
+    let mut shown = show_release(&context, &access.app, &release);
+    let dynos = progress.iter().map(|dyno| json!({"name": dyno.name, "state": dyno.word}));
+    shown["pipeline"]["dynos"] = dynos.collect();
+    Ok(Json(shown))
 }
 
 pub(super) async fn config_vars(
@@ -148,6 +160,11 @@ pub(super) async fn output(
     }
 }
 
+fn show_step(step: &Step) -> Value {
+    let at = Timestamp::from_millisecond(step.at_ms).unwrap_or_default();
+    json!({"stage": step.stage, "at": at, "text": step.text})
+}
+
 fn show_release(context: &Context, app: &App, release: &Release) -> Value {
     let slug = release.slug.as_ref();
     let has_phase = slug.is_some_and(|slug| slug.command("release").is_some());
@@ -160,6 +177,7 @@ fn show_release(context: &Context, app: &App, release: &Release) -> Value {
         "status": release.status.as_str(),
         "phase": release.phase.as_str(),
         "failure": release.failure,
+        "pipeline": {"steps": release.steps.iter().map(show_step).collect::<Vec<_>>()},
         "grants": grants(app),
         "current": app.current == Some(release.version),
         "eligible_for_rollback": slug.is_some() && release.status != ReleaseStatus::Failed,

@@ -16,6 +16,7 @@ mod inputs;
 mod install;
 mod logs;
 mod release_diff;
+mod release_watch;
 mod remote;
 mod rescue;
 mod router;
@@ -123,6 +124,9 @@ enum Command {
     /// Compare two releases: files, sizes, process types, names of config vars
     #[command(name = "releases:diff")]
     ReleaseDiff(release_diff::ReleaseDiff),
+    /// Tell each step of a release while it goes it, until it serves (exit status 0) or does not (1)
+    #[command(name = "releases:watch")]
+    ReleaseWatch(release_watch::ReleaseWatch),
     /// Build a release again from its commit, buildpacks and stack, with no cache, and say whether it
     /// is identical (exit status 0) or which file differs first (1)
     Verify(verify::Verify),
@@ -246,6 +250,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Slug(what) => return Ok(slug::slug(&config, &what)?),
         Command::ReleaseInputs(what) => inputs::show(&config, &what)?,
         Command::ReleaseDiff(what) => release_diff::show(&config, &what)?,
+        Command::ReleaseWatch(what) => return release_watch::watch(&config, &what),
         Command::Backup { file } => backup::backup(&config, &file)?,
         Command::Restore { file } => backup::restore(&config, &file)?,
         Command::Rescue { what } => return rescue::rescue(&config, what.as_ref()),

@@ -7,6 +7,7 @@ mod cycle;
 mod explain;
 pub mod last_good;
 mod phase;
+pub mod pipeline;
 pub mod plan;
 mod plans;
 mod replace;
@@ -33,6 +34,7 @@ use jiff::Timestamp;
 use lathe_dynos::spec::Desired;
 use lathe_logs::Source;
 use lathe_router::{Demand, Routes};
+use pipeline::Told;
 use plan::{Facts, Plan, Turn};
 use plans::Plans;
 use replace::Replaced;
@@ -94,7 +96,7 @@ pub async fn run(services: Services, wires: Wires, shutdown: impl Future<Output 
         phasing: HashSet::new(),
         observed_once: false,
         listening_since_ms: now_ms(),
-        on_probation: BTreeSet::new(),
+        told: Told::since(now_ms()),
         replaced: Replaced::default(),
         wake_ms: None,
     };
@@ -143,8 +145,7 @@ struct Control {
     /// Until the cell has spoken, the router's last table is better than one without dynos.
     observed_once: bool,
     listening_since_ms: u64,
-    /// Of whom that was said.
-    on_probation: BTreeSet<(String, u32)>,
+    told: Told,
     /// Because of their checks.
     replaced: Replaced,
     /// When to look again though nothing has changed.
@@ -209,7 +210,7 @@ impl Control {
         self.plans.decide(&facts, &|stack| self.services.stack_root(stack))
     }
 
-    /// Says in the apps' logs who falls asleep, who wakes, and who is on probation.
+    /// Says in the apps' logs who falls asleep, who wakes, and how far releases have come.
     fn tell(&mut self, snapshot: &Snapshot, plan: &Plan) {
         let before = self.wires.asleep.borrow().clone();
         for state in &snapshot.apps {
@@ -227,11 +228,11 @@ impl Control {
         if *before != plan.asleep {
             self.wires.asleep.send_replace(Arc::new(plan.asleep.clone()));
         }
-        for (app, version) in plan.on_probation.difference(&self.on_probation) {
-            let text = format!("Release v{version} has booted and is on probation");
-            self.services.say(app, Source::App, "api", &text);
+        for state in &snapshot.apps {
+            for text in self.told.news(state) {
+                self.services.say(&state.app.id, Source::App, "api", &text);
+            }
         }
-        self.on_probation.clone_from(&plan.on_probation);
     }
 
     /// Sends what has changed. Routes go first: a dyno loses its route before it loses its life.
@@ -263,6 +264,10 @@ impl Control {
                     self.phases.spawn(phase::run(self.services.clone(), app, version));
                 }
                 Ok(())
+            }
+            Turn::BeginProbation { app, version, text } => {
+                let begin = move |tx: &Tx<'_>| releases::begin_probation(tx, &app, version, &text);
+                self.services.store.write(begin).await
             }
             Turn::Promote { app, version } => {
                 self.services.store.write(move |tx| releases::promote(tx, &app, version)).await

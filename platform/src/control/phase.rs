@@ -11,6 +11,7 @@ use lathe_dynos::class::Class;
 use lathe_dynos::containers::Ended;
 use lathe_dynos::oneoff::Attachment;
 use lathe_dynos::spec::{DynoId, DynoSpec};
+use lathe_logs::Source;
 use std::time::Duration;
 
 const TYPE: &str = "release";
@@ -51,6 +52,10 @@ async fn record(
     version: u32,
     result: Result<(), String>,
 ) -> Result<(), StateError> {
+    if let Err(reason) = &result {
+        let first = reason.lines().next().unwrap_or_default();
+        services.say(app, Source::App, "api", &format!("Release v{version} failed: {first}"));
+    }
     let app = app.to_owned();
     let recorded = services.store.write(move |tx| match result {
         Ok(()) => releases::start_booting(tx, &releases::by_version(tx, &app, version)?.id),

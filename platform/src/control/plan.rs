@@ -12,7 +12,7 @@ use super::wanted::{self, StackRoot};
 use super::{cycle, wake};
 use crate::config::Patience;
 use crate::state::care::Care;
-use crate::state::model::Phase;
+use crate::state::model::{Phase, Stage};
 use imbl::OrdMap;
 use lathe_dynos::class::Classes;
 use lathe_dynos::spec::{Desired, Observed, ObservedDyno, Slot, Wanted};
@@ -58,8 +58,6 @@ pub struct Plan {
     pub turns: Vec<Turn>,
     /// Apps that sleep, by id.
     pub asleep: BTreeSet<String>,
-    /// Candidates that serve a share of the requests: app and version.
-    pub on_probation: BTreeSet<(String, u32)>,
     /// When the same facts give another plan.
     pub wake_ms: Option<u64>,
 }
@@ -69,7 +67,9 @@ pub struct Plan {
 pub enum Turn {
     /// Its `release` process has to run before anything boots.
     RunReleasePhase { app: String, version: u32 },
-    /// It booted: it serves from now on.
+    /// It booted: it serves a share of the requests, as `text` says.
+    BeginProbation { app: String, version: u32, text: String },
+    /// It has booted, and stayed: it serves from now on.
     Promote { app: String, version: u32 },
     /// It did not boot: it will not serve.
     Fail { app: String, version: u32, dyno: String, why: Failure },
@@ -86,13 +86,12 @@ impl Plan {
 
     /// Adds the plan of one app, but for its dynos.
     pub(super) fn add(&mut self, app: &Self) {
-        let Self { dynos: _, draining, hosts, routes, turns, asleep, on_probation, wake_ms } = app;
+        let Self { dynos: _, draining, hosts, routes, turns, asleep, wake_ms } = app;
         self.draining.extend(draining.iter().map(|(slot, since_ms)| (slot.clone(), *since_ms)));
         self.hosts.extend(hosts.iter().map(|(host, id)| (host.clone(), id.clone())));
         self.routes.extend(routes.iter().map(|(id, route)| (id.clone(), route.clone())));
         self.turns.extend(turns.iter().cloned());
         self.asleep.extend(asleep.iter().cloned());
-        self.on_probation.extend(on_probation.iter().cloned());
         if let Some(due_ms) = wake_ms {
             wake(&mut self.wake_ms, *due_ms);
         }
@@ -170,7 +169,10 @@ fn serve(
         }
         Verdict::OnProbation { until_ms } => {
             wake(&mut plan.wake_ms, until_ms);
-            plan.on_probation.insert((app, version));
+            if !candidate.steps.iter().any(|step| step.stage == Stage::Probation) {
+                let text = care.probation_in_words();
+                plan.turns.push(Turn::BeginProbation { app, version, text });
+            }
             canary = Some((candidate, care.canary_percent));
         }
         Verdict::Boots => plan.turns.push(Turn::Promote { app, version }),

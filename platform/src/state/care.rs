@@ -72,6 +72,17 @@ impl Care {
     }
 }
 
+impl Care {
+    /// Goes on from "Release v7".
+    pub fn probation_in_words(&self) -> String {
+        let Self { canary_percent, probation, .. } = self;
+        let seconds = probation.as_secs();
+        format!(
+            "has booted and is on probation: {canary_percent}% of the requests for {seconds} seconds"
+        )
+    }
+}
+
 fn check(config: &Config, names: &Names) -> Result<Option<Check>, StateError> {
     match (config.get(names.path), config.get(names.command)) {
         (None, None) => Ok(None),

@@ -21,6 +21,7 @@ mod schema;
 pub mod secrets;
 pub mod slugs;
 pub mod sources;
+mod steps;
 pub mod system;
 mod writer;
 

@@ -120,8 +120,36 @@ pub struct Release {
     pub account: Account,
     /// What the release phase printed.
     pub output: Option<String>,
+    /// What it has passed, the oldest first; each once.
+    pub steps: Vec<Step>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
+}
+
+/// Something a release has passed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Step {
+    pub stage: Stage,
+    pub at_ms: i64,
+    /// Goes on from "Release v7".
+    pub text: String,
+}
+
+/// The stages of a release's way, in their order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Its `release` process runs; of the platform's own, its rehearsal.
+    Releasing,
+    /// Its dynos start beside the old ones.
+    Booting,
+    /// It serves a share of the requests.
+    Probation,
+    /// It serves.
+    Serving,
+    /// Or it does not, or not any more.
+    Failed,
+    Expired,
 }
 
 /// Heroku's release statuses.

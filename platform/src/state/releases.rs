@@ -2,14 +2,20 @@
 
 use super::accounts::account_at;
 use super::care::Care;
-use super::model::{Account, App, Config, Phase, Release, ReleaseStatus, Slug};
-use super::{StateError, Tx, apps, formation, ms, slugs, system, time};
+use super::model::{Account, App, Config, Phase, Release, ReleaseStatus, Slug, Stage};
+use super::{StateError, Tx, apps, formation, ms, slugs, steps, system, time};
 use rusqlite::{OptionalExtension, Row, params};
 use uuid::Uuid;
 
 const RELEASES: &str = "SELECT r.id, r.app, r.version, r.slug, r.config, r.description, r.status, \
-    r.phase, r.failure, r.output, r.created_ms, r.updated_ms, a.id, a.email, a.created_ms \
+    r.phase, r.failure, r.output, r.created_ms, r.updated_ms, r.steps, a.id, a.email, a.created_ms \
     FROM releases r JOIN accounts a ON a.id = r.account";
+
+const STARTS: &str = "starts its dynos";
+const SERVES: &str = "serves";
+
+/// A release's name in place of a number.
+const NEWEST: &str = "newest";
 
 /// Heroku's limit on all config vars of an app together.
 pub const CONFIG_BYTES_MAX: usize = 64 * 1024;
@@ -82,6 +88,13 @@ pub fn append(
     } else {
         apps::set_current(tx, &app.id, version)?;
     }
+    let (stage, text) = match phase {
+        Phase::Releasing if app.system => (Stage::Releasing, "is rehearsed"),
+        Phase::Releasing => (Stage::Releasing, "runs its release command"),
+        Phase::Booting => (Stage::Booting, STARTS),
+        Phase::Done => (Stage::Serving, SERVES),
+    };
+    steps::pass(tx, &id, stage, text)?;
     by_identity(tx, &app.id, &id)
 }
 
@@ -100,17 +113,32 @@ fn supersede(tx: &Tx<'_>, app: &str) -> Result<(), StateError> {
     let sql = "UPDATE releases SET status = 'expired', phase = 'done', updated_ms = ?2, \
         failure = 'a newer release came before this one had booted' \
         WHERE app = ?1 AND status = 'pending' \
-        AND version = (SELECT candidate FROM apps WHERE id = ?1)";
-    tx.sql.execute(sql, params![app, ms(tx.now)])?;
-    Ok(())
+        AND version = (SELECT candidate FROM apps WHERE id = ?1) RETURNING id";
+    let row = tx.sql.query_row(sql, params![app, ms(tx.now)], |row| row.get::<_, String>(0));
+    match row.optional()? {
+        Some(id) => steps::pass(tx, &id, Stage::Expired, "was overtaken by a newer one"),
+        None => Ok(()),
+    }
 }
 
 /// The release phase has passed: its dynos may start.
 pub fn start_booting(tx: &Tx<'_>, release: &str) -> Result<(), StateError> {
-    tx.sql.execute(
+    let started = tx.sql.execute(
         "UPDATE releases SET phase = 'booting', updated_ms = ?2 WHERE id = ?1 AND status = 'pending'",
         params![release, ms(tx.now)],
     )?;
+    if started == 1 {
+        steps::pass(tx, release, Stage::Booting, STARTS)?;
+    }
+    Ok(())
+}
+
+/// The candidate serves a share of the requests, and is watched.
+pub fn begin_probation(tx: &Tx<'_>, app: &str, version: u32, text: &str) -> Result<(), StateError> {
+    let release = by_version(tx, app, version)?;
+    if release.status == ReleaseStatus::Pending {
+        steps::pass(tx, &release.id, Stage::Probation, text)?;
+    }
     Ok(())
 }
 
@@ -140,15 +168,19 @@ fn end(
     status: ReleaseStatus,
     failure: Option<&str>,
 ) -> Result<bool, StateError> {
-    let ended = tx.sql.execute(
+    let ended = tx.sql.query_row(
         "UPDATE releases SET status = ?3, phase = 'done', failure = ?4, updated_ms = ?5 \
-         WHERE app = ?1 AND version = ?2 AND status = 'pending'",
+         WHERE app = ?1 AND version = ?2 AND status = 'pending' RETURNING id",
         params![app, version, status, failure, ms(tx.now)],
-    )?;
-    if ended == 1 {
-        apps::set_candidate(tx, app, None)?;
+        |row| row.get::<_, String>(0),
+    );
+    let Some(id) = ended.optional()? else { return Ok(false) };
+    match failure.and_then(|reason| reason.lines().next()) {
+        Some(reason) => steps::pass(tx, &id, Stage::Failed, &format!("failed: {reason}"))?,
+        None => steps::pass(tx, &id, Stage::Serving, SERVES)?,
     }
-    Ok(ended == 1)
+    apps::set_candidate(tx, app, None)?;
+    Ok(true)
 }
 
 /// The release that the next one builds on: the newest that did not fail.
@@ -160,9 +192,12 @@ pub fn head(tx: &Tx<'_>, app: &str) -> Result<Option<Release>, StateError> {
     row.map(|raw| complete(tx, raw)).transpose()
 }
 
-/// By id or version number (`7`; a leading `v` is accepted).
+/// By id or version number (`7`; a leading `v` is accepted), or the `newest`.
 pub fn by_identity(tx: &Tx<'_>, app: &str, identity: &str) -> Result<Release, StateError> {
-    let version: Option<u32> = identity.strip_prefix('v').unwrap_or(identity).parse().ok();
+    let version: Option<u32> = match identity {
+        NEWEST => Some(next_version(tx, app)?.saturating_sub(1)),
+        _ => identity.strip_prefix('v').unwrap_or(identity).parse().ok(),
+    };
     let sql = format!("{RELEASES} WHERE r.app = ?1 AND (r.id = ?2 OR r.version = ?3)");
     let row = tx
         .sql
@@ -217,7 +252,8 @@ fn raw(row: &Row<'_>) -> rusqlite::Result<Raw> {
         output: row.get(9)?,
         created_at: time(row.get(10)?),
         updated_at: time(row.get(11)?),
-        account: account_at(row, 12)?,
+        steps: steps::read(row, 12)?,
+        account: account_at(row, 13)?,
     };
     Ok((release, row.get(3)?, row.get(4)?))
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Step n brings a file from version n to n + 1. Steps are never edited once released.
-const MIGRATIONS: [&str; 4] = [V1, V2, V3, V4];
+const MIGRATIONS: [&str; 5] = [V1, V2, V3, V4, V5];
 
 const V1: &str = "
 CREATE TABLE accounts (
@@ -84,6 +84,9 @@ const V4: &str = "
 ALTER TABLE apps ADD COLUMN system INTEGER NOT NULL DEFAULT 0;
 CREATE UNIQUE INDEX one_system_app ON apps (system) WHERE system = 1;
 ";
+
+/// What each release has passed, and when: a list in JSON.
+const V5: &str = "ALTER TABLE releases ADD COLUMN steps TEXT NOT NULL DEFAULT '[]';";
 
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 

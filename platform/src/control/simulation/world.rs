@@ -279,6 +279,7 @@ impl World {
 /// A step of a release is written down.
 fn turned(snapshot: &mut Snapshot, turn: &Turn) {
     let (Turn::RunReleasePhase { app, .. }
+    | Turn::BeginProbation { app, .. }
     | Turn::Promote { app, .. }
     | Turn::Fail { app, .. }
     | Turn::Cycle { app, .. }

@@ -9,6 +9,7 @@ use bollard::exec::StartExecResults;
 use futures_util::StreamExt;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use std::fs;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
@@ -49,13 +50,22 @@ pub(super) async fn run(
     Ok(Ran { status, last_line: words.line() })
 }
 
-/// The daemon has no word for it. A process of the dyno's group is the dyno's, and this one leads a
-/// session, as everything that `runc` starts.
+/// The daemon has no word for it. The process is one of the dyno's group, and leads a session, as
+/// everything that `runc` starts.
 fn end(shared: &Shared, dyno: &Dyno, pid: Option<i64>) {
-    let pid = pid.and_then(|pid| i32::try_from(pid).ok());
-    let pid = pid.filter(|pid| shared.group(dyno).processes().contains(pid));
-    if let Some(pid) = pid {
+    let processes = shared.group(dyno).processes();
+    let named = |process: &&i32| pid.is_some_and(|pid| is_known_as(**process, pid));
+    if let Some(process) = processes.iter().find(named) {
         // It may have ended meanwhile.
-        let _gone = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+        let _gone = killpg(Pid::from_raw(*process), Signal::SIGKILL);
     }
+}
+
+/// Whether the daemon means this process by that number: it counts as we do, or in a namespace of
+/// its own, and never as the container does, whose own number of a process is the last.
+fn is_known_as(process: i32, pid: i64) -> bool {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
+    let numbers: Vec<i64> = numbers.split_whitespace().filter_map(|n| n.parse().ok()).collect();
+    numbers.split_last().is_some_and(|(_, others)| others.contains(&pid))
 }

@@ -1,5 +1,7 @@
 //! The plan, case by case: what serves goes on serving, and only what booted serves.
 
+mod checks;
+
 use super::plan::{Facts, Plan, Turn, plan};
 use super::replace::Replaced;
 use super::slots::Place;
@@ -9,7 +11,6 @@ use super::wanted;
 use crate::config::Patience;
 use crate::state::model::{Account, App, Config, Formation, Phase, Release, ReleaseStatus, Slug};
 use jiff::Timestamp;
-use lathe_dynos::checks::Finding;
 use lathe_dynos::class::Classes;
 use lathe_dynos::spec::{Desired, DynoId, DynoState, End, EndCause, Observed, ObservedDyno};
 use lathe_logs::AppId;
@@ -60,6 +61,7 @@ pub(super) fn release(
         failure: None,
         account: account(),
         output: None,
+        steps: Vec::new(),
         created_at: Timestamp::UNIX_EPOCH,
         updated_at: Timestamp::UNIX_EPOCH,
     }
@@ -289,8 +291,8 @@ fn a_release_on_probation_has_its_share_and_is_promoted_or_taken_back() {
         seen
     };
     let plan = decide(&state, None, &since(NOW_MS - 10_000), false, 0);
-    assert_eq!(plan.turns, []);
-    assert_eq!(plan.on_probation, BTreeSet::from([("app".to_owned(), 2)]));
+    let text = "has booted and is on probation: 25% of the requests for 60 seconds".into();
+    assert_eq!(plan.turns, [Turn::BeginProbation { app: "app".into(), version: 2, text }]);
     assert_eq!(plan.wake_ms, Some(NOW_MS + 50_000));
     let weights: Vec<_> = the_route(&plan)
         .targets
@@ -311,84 +313,6 @@ fn a_release_on_probation_has_its_share_and_is_promoted_or_taken_back() {
     let first = AppState { current: None, ..state };
     let plan = decide(&first, None, &since(NOW_MS), false, 0);
     assert_eq!(plan.turns, [Turn::Promote { app: "app".into(), version: 2 }]);
-}
-
-/// Its health check has failed since then.
-fn ails(seen: &mut Observed, place: &Place, since_ms: u64) {
-    let finding = Finding { since_ms, times: 3, why: "no answer".into() };
-    seen.dynos.get_mut(&place.slot()).unwrap().ailing = Some(finding);
-}
-
-/// fault R6
-#[test]
-fn a_dyno_that_is_not_well_is_replaced_alone_and_gets_no_requests_while_others_are() {
-    let mut state = AppState { current: Some(serving(1)), ..app() };
-    state.formation[0].quantity = 3;
-    let places = [1, 2, 3].map(|index| place(1, index, 0));
-    let all_up = || observed(&places.clone().map(|place| (place, DynoState::Up, 0)));
-    let judge = |seen: &Observed, replaced: Replaced| {
-        decide_at(&state, None, seen, false, 0, &Time { replaced, ..Time::default() })
-    };
-    let replace =
-        |dyno: &str, times| vec![Turn::Replace { app: "app".into(), dyno: dyno.to_owned(), times }];
-    let mut seen = all_up();
-    ails(&mut seen, &places[1], NOW_MS - 10);
-    let plan = judge(&seen, Replaced::default());
-    let names = |plan: &Plan| {
-        let route = the_route(plan);
-        route.targets.iter().map(|target| target.name.clone()).collect::<Vec<_>>()
-    };
-    assert_eq!(
-        (plan.turns.clone(), names(&plan)),
-        (replace("web.2", 1), vec!["web.1".to_owned(), "web.3".into()])
-    );
-
-    // The one that has failed for longest goes first, and no second one while another starts.
-    // With nobody well, requests go on going to whoever is there.
-    places.iter().zip([5, 20, 10]).for_each(|(place, ms)| ails(&mut seen, place, NOW_MS - ms));
-    let plan = judge(&seen, Replaced::default());
-    assert_eq!((plan.turns.clone(), names(&plan).len()), (replace("web.2", 1), 3));
-    seen.dynos.get_mut(&places[0].slot()).unwrap().state = DynoState::Starting;
-    assert_eq!(judge(&seen, Replaced::default()).turns, []);
-
-    // Whoever comes to nothing again and again is given more time each time, and is not ended for it.
-    let after = |times| {
-        let mut replaced = Replaced::default();
-        replaced.note("app", "web.2", times, NOW_MS - 60_000);
-        let mut seen = all_up();
-        for place in &places {
-            seen.dynos.get_mut(&place.slot()).unwrap().since_ms = NOW_MS - 50_000;
-        }
-        ails(&mut seen, &places[1], NOW_MS - 10_000);
-        let plan = judge(&seen, replaced);
-        (plan.turns, plan.wake_ms.map(|due_ms| due_ms - NOW_MS))
-    };
-    assert_eq!(after(2), (replace("web.2", 3), None));
-    assert_eq!(after(3), (vec![], Some(20_000)));
-    assert_eq!(after(4), (vec![], Some(50_000)));
-    assert_eq!(after(200), (vec![], None));
-}
-
-#[test]
-fn who_is_not_ready_gets_nothing_and_a_release_needs_ready_dynos() {
-    let mut state = AppState { current: Some(serving(1)), ..app() };
-    let mut seen =
-        observed(&[(place(1, 1, 0), DynoState::Up, 0), (place(2, 1, 0), DynoState::Up, 0)]);
-    let unready = |seen: &mut Observed, version, since_ms| {
-        let dyno = seen.dynos.get_mut(&place(version, 1, 0).slot()).unwrap();
-        (dyno.ready, dyno.since_ms) = (false, since_ms);
-    };
-    unready(&mut seen, 1, 0);
-    let plan = decide(&state, None, &seen, false, 0);
-    assert_eq!((plan.turns.len(), the_route(&plan).availability), (0, Availability::Booting));
-
-    state.candidate = Some(booting(2));
-    unready(&mut seen, 2, NOW_MS - 50_000);
-    let plan = decide(&state, None, &seen, false, 0);
-    assert_eq!((plan.turns.len(), plan.wake_ms), (0, Some(NOW_MS + 10_000)));
-    unready(&mut seen, 2, NOW_MS - 60_000);
-    let plan = decide(&state, None, &seen, false, 0);
-    let [Turn::Fail { why: Failure::NotReady, .. }] = plan.turns.as_slice() else { panic!() };
 }
 
 #[test]
