@@ -1,7 +1,7 @@
 //! Dyno classes and CPU credits from outside: refusals with numbers, settings, and what holds when
 //! nobody governs.
 
-use lathe_tests::{Checkout, Platform, until};
+use lathe_tests::{Checkout, Platform, cpu_quota, until};
 use serde_json::{Value, json};
 use std::fs;
 use std::time::Duration;
@@ -87,17 +87,6 @@ fn a_class_that_does_not_fit_is_refused_with_the_numbers() {
     });
 }
 
-/// The quota in force in a berth, microseconds in a period.
-fn quota(berth: &str) -> Option<u64> {
-    let groups = |root: &str| fs::read_dir(root).into_iter().flatten().flatten();
-    let file = |root: &str, name: &str| {
-        groups(root).map(|group| group.path().join(berth).join(name)).find(|path| path.exists())
-    };
-    let v1 = file("/sys/fs/cgroup/cpu", "cpu.cfs_quota_us");
-    let path = v1.or_else(|| file("/sys/fs/cgroup", "cpu.max"))?;
-    fs::read_to_string(path).ok()?.split_whitespace().next()?.parse().ok()
-}
-
 fn credit(platform: &Platform) -> Option<Value> {
     let (status, all) = platform.api("GET", "/apps/busy/cpu", &Value::Null);
     assert_eq!(status, 200, "{all}");
@@ -106,7 +95,7 @@ fn credit(platform: &Platform) -> Option<Value> {
 
 fn quota_is(berth: &str, wanted: u64) {
     until(&format!("the quota is {wanted}"), BOUND, || {
-        (quota(berth) == Some(wanted)).then_some(())
+        (cpu_quota(berth) == Some(wanted)).then_some(())
     });
 }
 
@@ -144,7 +133,7 @@ fn without_a_governor_nobody_bursts_and_balances_are_resumed() {
         let balance = until("the governor is back", BOUND, || credit(&platform))["balance"].clone();
         assert!(balance.as_f64().unwrap() > 4.0, "{balance}");
         platform.stop();
-        assert_eq!(quota(&berth), Some(6250), "a graceful end leaves the baseline behind");
+        assert_eq!(cpu_quota(&berth), Some(6250), "a graceful end leaves the baseline behind");
         platform.up();
         quota_is(&berth, 100_000);
 

@@ -1,7 +1,7 @@
 //! The same app on our own engine and on a Docker daemon's; images of our own registry; a daemon
 //! that is killed and stopped.
 
-use lathe_tests::{Answer, Checkout, Dockerd, OneOff, Platform, get, request, until};
+use lathe_tests::{Answer, Checkout, Dockerd, OneOff, Platform, cpu_quota, get, request, until};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -19,6 +19,8 @@ const WEB: &str = "import http.server, os, sys\n\
     \x20       self.wfile.write(body)\n\
     print('ready to serve', flush=True)\n\
     http.server.ThreadingHTTPServer(('', int(os.environ['PORT'])), Hello).serve_forever()\n";
+
+const GROUP: &str = "{{.HostConfig.CgroupParent}}";
 
 const HOG: &str = "python3 -c \"x = bytearray(900 << 20); input()\"";
 
@@ -81,7 +83,7 @@ fn an_app_is_the_same_on_our_own_engine() {
     push_serve_log_and_run(&Platform::start());
 }
 
-/// fault R11: the daemon is killed, stopped and asked to come back; nothing of others is touched.
+/// fault R9, R11: the governor is killed with the platform; the daemon is killed, stopped and asked to come back; nothing of others is touched.
 #[test]
 fn an_app_is_the_same_on_a_docker_daemon_which_may_be_killed_and_stopped() {
     let Some(daemon) = Dockerd::up() else { return };
@@ -91,6 +93,7 @@ fn an_app_is_the_same_on_a_docker_daemon_which_may_be_killed_and_stopped() {
         &format!("docker.network={}", daemon.subnet(0)),
         &format!("docker.registry={}", daemon.host()),
         "listen.api_tls=0.0.0.0:0",
+        "governor.load_percent=1000000",
     ]);
     push_serve_log_and_run(&platform);
     assert!(platform.dynos().is_empty(), "our own engine runs none: {:?}", platform.dynos());
@@ -101,7 +104,17 @@ fn an_app_is_the_same_on_a_docker_daemon_which_may_be_killed_and_stopped() {
 
     images_are_pulled_by_those_who_may_see_the_app(&platform, &daemon);
 
+    let id = |container: &str| daemon.says(&["inspect", "--format", GROUP, container]);
+    let group = id(before.trim()).rsplit('/').next().unwrap().trim().to_owned();
+    let quota_is = |wanted: u64| {
+        until("its quota is that", BOUND, || (cpu_quota(&group) == Some(wanted)).then_some(()));
+    };
+    let enforce = ["cpu:set", "enforce", "100", "--app", "ship", "--for", "1h"];
+    assert!(platform.command().args(enforce).status().unwrap().success());
+    log_has(&platform, "CPU credits are enforced");
+    quota_is(100_000);
     platform.kill();
+    quota_is(25_000);
     platform.up();
     serves(&platform, "hej web.1");
     daemon.kill();

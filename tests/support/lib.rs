@@ -22,7 +22,7 @@ pub use app::{Checkout, Pushed};
 pub use disk::Disk;
 pub use dockerd::Dockerd;
 pub use http::{Answer, get, request, request_on};
-pub use machine::{Dyno, Load, Tally, cgroups_of_pids, signal};
+pub use machine::{Dyno, Load, Tally, cgroups_of_pids, cpu_quota, signal};
 pub use platform::{Platform, lathe, unique_network};
 pub use receiver::Receiver;
 pub use rendezvous::{OneOff, Session};

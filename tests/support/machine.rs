@@ -248,3 +248,15 @@ impl Load {
         self.thread.join().unwrap()
     }
 }
+
+/// The CPU quota of a control group one below a root of Lathe's, microseconds; none when it is not
+/// there or has none.
+pub fn cpu_quota(group: &str) -> Option<u64> {
+    let groups = |root: &str| std::fs::read_dir(root).into_iter().flatten().flatten();
+    let file = |root: &str, name: &str| {
+        groups(root).map(|root| root.path().join(group).join(name)).find(|path| path.exists())
+    };
+    let v1 = file("/sys/fs/cgroup/cpu", "cpu.cfs_quota_us");
+    let path = v1.or_else(|| file("/sys/fs/cgroup", "cpu.max"))?;
+    std::fs::read_to_string(path).ok()?.split_whitespace().next()?.parse().ok()
+}

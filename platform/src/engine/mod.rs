@@ -59,6 +59,10 @@ impl Engine {
         self.native.start_with(start, grants).await
     }
 
+    fn is_dockers(&self, id: DynoId) -> bool {
+        self.docker.as_ref().is_some_and(|docker| docker.knows(id))
+    }
+
     /// Closes both. With `stop_dynos` every dyno ends, and nothing of ours is left.
     pub async fn close(&self, stop_dynos: bool) -> Result<(), OpenError> {
         if let Some(docker) = &self.docker {
@@ -110,6 +114,9 @@ impl Containers for Engine {
     }
 
     async fn forget(&self, id: DynoId) -> Result<(), EngineError> {
+        if self.is_dockers(id) {
+            self.native.keep_will(id, None)?;
+        }
         ask!(self, id, engine => engine.forget(id))
     }
 
@@ -152,7 +159,11 @@ impl Containers for Engine {
     }
 
     async fn when_gone(&self, id: DynoId, will: Option<LastWill>) -> Result<(), EngineError> {
-        ask!(self, id, engine => engine.when_gone(id, will))
+        // The spawner outlives the platform, whoever runs the dyno.
+        if self.is_dockers(id) {
+            return self.native.keep_will(id, will.as_ref());
+        }
+        self.native.when_gone(id, will).await
     }
 
     async fn usage(&self, id: DynoId) -> Result<Usage, EngineError> {

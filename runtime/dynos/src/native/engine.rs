@@ -10,6 +10,7 @@ use super::open::{self, NativeConfig, OpenError};
 use super::record::Files;
 use super::slugs::Slugs;
 use super::sockets::KeptSocket;
+use super::wills::Wills;
 use super::wire::{Answer, Failure, Order};
 use super::{ports, starting, visiting};
 use crate::containers::{
@@ -84,6 +85,15 @@ impl NativeEngine {
     /// Where ends are told: an engine beside this one may tell its own there.
     pub fn exits(&self) -> broadcast::Sender<Exited> {
         self.shared.exits.clone()
+    }
+
+    /// Leaves with the spawner what to do for a dyno of another engine when the platform is gone.
+    ///
+    /// # Errors
+    /// It cannot be written down.
+    pub fn keep_will(&self, id: DynoId, will: Option<&LastWill>) -> Result<(), EngineError> {
+        let kept = Wills::of(&self.shared.config.dir).keep(id, will);
+        kept.map_err(|source| unwritten(id, source))
     }
 
     /// The name servers that dynos ask.
@@ -281,11 +291,7 @@ impl Containers for NativeEngine {
 
     async fn when_gone(&self, id: DynoId, will: Option<LastWill>) -> Result<(), EngineError> {
         let files = Files::of(&self.shared.config.dir, id);
-        files.write_will(will.as_ref()).map_err(|source| EngineError::Failed {
-            id,
-            step: "write down what to do without the governor".to_owned(),
-            source,
-        })
+        files.write_will(will.as_ref()).map_err(|source| unwritten(id, source))
     }
 
     async fn usage(&self, id: DynoId) -> Result<Usage, EngineError> {
@@ -308,4 +314,12 @@ impl Containers for NativeEngine {
 
 fn failed(id: DynoId, failure: &Failure) -> EngineError {
     EngineError::Failed { id, step: failure.step.clone(), source: failure.error() }
+}
+
+fn unwritten(id: DynoId, source: io::Error) -> EngineError {
+    EngineError::Failed {
+        id,
+        step: "write down what to do without the governor".to_owned(),
+        source,
+    }
 }

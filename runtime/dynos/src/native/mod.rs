@@ -51,6 +51,7 @@ mod syscalls;
 mod title;
 mod visiting;
 pub mod visitor;
+mod wills;
 mod wire;
 
 pub use address::{Network, ParseNetworkError};

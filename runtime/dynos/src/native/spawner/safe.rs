@@ -3,8 +3,8 @@
 
 use super::Spawner;
 use crate::native::record::Files;
-use std::fs::OpenOptions;
-use std::io::{self, Write};
+use crate::native::wills::{self, Wills};
+use std::io;
 use std::time::{Duration, Instant};
 
 /// How long an engine may be away before what it has left is done: an upgrade that takes no
@@ -40,26 +40,21 @@ impl Alone {
 }
 
 impl Spawner {
-    /// Does for every dyno that runs what the engine has left for the case of its absence.
+    /// Does for every dyno that runs, of whichever engine, what was left for the case of the
+    /// platform's absence.
     pub(super) fn make_safe(&self) {
         let running = self.held.iter().filter(|(_, held)| held.status.is_none());
         for (dyno, _) in running {
             // One that is ending has no group any more.
             drop(make_safe(&Files::of(&self.dir, *dyno)));
         }
+        drop(Wills::of(&self.dir).execute());
     }
 }
 
 fn make_safe(files: &Files) -> io::Result<()> {
     let Some(will) = files.will() else { return Ok(()) };
-    // It names a file of this dyno's own group and nothing else.
-    let berth = files.record()?.group();
-    let own = will.path.parent().is_some_and(|group| group.ends_with(berth.to_string()));
-    if !own {
-        return Err(io::ErrorKind::InvalidData.into());
-    }
-    let mut file = OpenOptions::new().write(true).open(will.path)?;
-    file.write_all(will.text.as_bytes())
+    wills::execute(&will, &files.record()?.group().to_string())
 }
 
 #[cfg(test)]
