@@ -1,5 +1,6 @@
 //! The unmodified Heroku CLI from npm drives a platform: every everyday command, by a table.
 
+use crate::hosting::{Visitors, serve};
 use lathe_tests::{Checkout, Platform, host, until};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -155,6 +156,52 @@ const AFTER_THE_PUSH: &[Step] = &[
     step(&["apps:destroy", "--confirm", "cli-too", "-a", "cli-too"], &["Destroying", "done"]),
     step(&["apps"], &["You have no apps"]),
 ];
+
+/// The platform itself, as an app.
+const OF_THE_PLATFORM: &[Step] = &[
+    step(
+        &["ps", "-a", "lathe"],
+        &["keeper.1: up", "platform.1: up", "router.1: up", "lathe router", "Host"],
+    ),
+    step(&["releases", "-a", "lathe"], &["v1", "The program that was started here"]),
+    step(&["config", "-a", "lathe"], &["lathe Config Vars"]),
+    step(&["logs", "-a", "lathe"], &["heroku[platform.1]: State changed from starting to up"]),
+    step(&["logs", "-a", "lathe", "-p", "router"], &["heroku[router.1]: State changed from"]),
+    step(&["ps:restart", "-d", "router.1", "-a", "lathe"], &["Restarting", "done"]),
+    fails(&["ps:restart", "-d", "keeper.1", "-a", "lathe"], 2, &["systemctl restart"]),
+    fails(&["ps:scale", "router=2", "-a", "lathe"], 2, &["You cannot scale lathe"]),
+];
+
+/// `heroku ps`, `logs`, `releases`, `config` and `ps:restart` show and restart the platform itself; who
+/// asks for an app meanwhile is answered.
+#[test]
+fn the_heroku_cli_shows_the_platform_itself_and_restarts_it() {
+    let node = node();
+    let cli = installed(&node);
+    let platform = Platform::start_self_hosted(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    let desk = Desk::new(&platform, &[cli, node], folder.path());
+    serve(&platform, "visited");
+    let visitors = Visitors::start(platform.address("router"), "visited");
+    let (holder, routers) = (platform.holder(), platform.routers());
+    let another_router = |routers: &[u32]| {
+        until("another router serves alone", BOUND, || {
+            let now = platform.routers();
+            (now.len() == 1 && now != routers).then_some(now)
+        })
+    };
+    desk.all(OF_THE_PLATFORM);
+    let routers = another_router(&routers);
+    desk.all(&[step(&["ps:restart", "-a", "lathe"], &["Restarting", "done"])]);
+    another_router(&routers);
+    assert_eq!(platform.holder(), holder, "the same process, anew");
+    until("it says so", BOUND, || {
+        (platform.logs("lathe").matches("heroku[platform.1]: State changed").count() > 1)
+            .then_some(())
+    });
+    desk.all(&[step(&["ps", "-a", "lathe"], &["platform.1: up", "router.1: up"])]);
+    visitors.end();
+}
 
 #[test]
 fn the_heroku_cli_does_its_everyday_commands() {

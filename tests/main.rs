@@ -7,6 +7,7 @@ mod bench;
 mod bootstrap;
 mod build;
 mod buildpacks;
+mod clock;
 mod cold;
 mod credit;
 mod durable;

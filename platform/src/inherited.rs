@@ -15,9 +15,14 @@ pub(crate) fn pair() -> io::Result<(File, File)> {
     Ok((take(3)?, take(4)?))
 }
 
+/// The one that a keeper has from the program that this process was before. As `pair`.
+pub(crate) fn one(fd: RawFd) -> io::Result<File> {
+    take(fd)
+}
+
 fn take(fd: RawFd) -> io::Result<File> {
-    // SAFETY: called for the two numbers above alone, at the very start of a process that was given
-    // both; nothing else in it owns them. One that is not open is told by the next call.
+    // SAFETY: called for the numbers above alone, at the very start of a program that was given them;
+    // nothing else in it owns them. One that is not open is told by the next call.
     let file = unsafe { File::from_raw_fd(fd) };
     match fcntl_setfd(&file, FdFlags::CLOEXEC) {
         Ok(()) => Ok(file),

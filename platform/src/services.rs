@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::endpoints::Endpoints;
 use crate::engine::{AppImages, Engine};
+use crate::hosting::Parts;
 use crate::stack::{self, Stacks};
 use crate::state::Store;
 use bytes::Bytes;
@@ -39,6 +40,8 @@ pub struct Services {
     pub stacks: Arc<Stacks>,
     /// What the cell saw last.
     pub observed: watch::Receiver<Arc<Observed>>,
+    /// The platform's own processes beside this one.
+    pub parts: Parts,
     pub started_at: Timestamp,
     /// The ids of the apps that sleep.
     pub asleep: watch::Receiver<Arc<BTreeSet<String>>>,

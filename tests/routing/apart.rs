@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -48,13 +48,13 @@ async def main():
 asyncio.run(main())
 ";
 
-fn deploy(platform: &Platform) {
+pub(crate) fn deploy(platform: &Platform) {
     platform.release("apart", &json!({"web": "python3 web.py"}), &[("web.py", WEB)]);
     until("it serves", BOUND, || (platform.app("apart", "/").status == 200).then_some(()));
 }
 
 /// A connection that stays.
-struct Line {
+pub(crate) struct Line {
     stream: TcpStream,
     reader: BufReader<TcpStream>,
 }
@@ -70,11 +70,11 @@ impl Line {
         line
     }
 
-    fn web_socket(router: SocketAddr) -> Self {
+    pub(crate) fn web_socket(router: SocketAddr) -> Self {
         Self::open(router, "/socket", "Connection: Upgrade\r\nUpgrade: websocket\r\n")
     }
 
-    fn stream(router: SocketAddr) -> Self {
+    pub(crate) fn stream(router: SocketAddr) -> Self {
         Self::open(router, "/stream", "")
     }
 
@@ -84,13 +84,13 @@ impl Line {
         line
     }
 
-    fn echoes(&mut self, word: &str) {
+    pub(crate) fn echoes(&mut self, word: &str) {
         self.stream.write_all(format!("{word}\n").as_bytes()).unwrap();
         assert_eq!(self.next(), format!("{word}\n"));
     }
 
     /// Something new comes: more than may lie about on the way.
-    fn flows(&mut self) {
+    pub(crate) fn flows(&mut self) {
         for _ in 0..10 {
             while self.next() != "tick\n" {}
         }
@@ -106,35 +106,44 @@ enum End {
 
 /// One request on a connection of its own.
 #[derive(Clone, Copy, Debug)]
-struct Visit {
+pub(crate) struct Visit {
     took: Duration,
     end: End,
 }
 
 /// Requests, several at a time.
-struct Visitors {
+pub(crate) struct Visitors {
     told: Arc<AtomicBool>,
+    count: Arc<AtomicUsize>,
     threads: Vec<JoinHandle<Vec<Visit>>>,
 }
 
 impl Visitors {
-    fn come(router: SocketAddr) -> Self {
+    pub(crate) fn come(router: SocketAddr) -> Self {
         let told = Arc::new(AtomicBool::new(false));
+        let count = Arc::new(AtomicUsize::new(0));
         let come = |told: Arc<AtomicBool>| {
+            let count = Arc::clone(&count);
             std::thread::spawn(move || {
                 let mut visits = Vec::new();
                 while !told.load(Ordering::Relaxed) {
                     visits.push(visit(router));
+                    count.fetch_add(1, Ordering::Relaxed);
                     std::thread::sleep(Duration::from_millis(3));
                 }
                 visits
             })
         };
         let threads = (0..VISITORS).map(|_| come(Arc::clone(&told))).collect();
-        Self { told, threads }
+        Self { told, count, threads }
     }
 
-    fn go(self) -> Vec<Visit> {
+    /// How many there have been.
+    pub(crate) fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn go(self) -> Vec<Visit> {
         self.told.store(true, Ordering::Relaxed);
         self.threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     }
@@ -152,7 +161,7 @@ fn visit(router: SocketAddr) -> Visit {
     Visit { took: began.elapsed(), end }
 }
 
-fn all_answered(what: &str, visits: &[Visit]) {
+pub(crate) fn all_answered(what: &str, visits: &[Visit]) {
     let failed: Vec<_> = visits.iter().filter(|v| v.end != End::Answered(200)).collect();
     let longest = visits.iter().map(|v| v.took).max();
     eprintln!("{what}: {} visits, longest {longest:?}, failed {}", visits.len(), failed.len());
@@ -160,7 +169,7 @@ fn all_answered(what: &str, visits: &[Visit]) {
 }
 
 /// How many lines the app's log has ever had, and how many of them are counted as lost.
-fn lines(platform: &Platform) -> (u64, u64) {
+pub(crate) fn lines(platform: &Platform) -> (u64, u64) {
     let (status, counts) = platform.api("GET", "/apps/apart/log-counts", &Value::Null);
     assert_eq!(status, 200, "{counts}");
     let of = |name: &str| counts[name].as_u64().unwrap();
@@ -170,7 +179,7 @@ fn lines(platform: &Platform) -> (u64, u64) {
 
 /// Every visit has its line, once, or is among those counted as lost; beside a few lines that are
 /// not of visits. `before`: how many lines there were.
-fn accounted(platform: &Platform, before: u64, visits: &[Visit]) {
+pub(crate) fn accounted(platform: &Platform, before: u64, visits: &[Visit]) {
     let answered = visits.iter().filter(|v| v.end == End::Answered(200)).count() as u64;
     let came = visits.len() as u64;
     let (more, lost) = until("every visit is accounted for", BOUND, || {

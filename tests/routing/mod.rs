@@ -1,5 +1,5 @@
 //! Requests while what they are routed to changes under them.
 
-mod apart;
+pub(crate) mod apart;
 mod care;
 mod deploys;

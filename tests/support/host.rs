@@ -28,6 +28,9 @@ pub const PLATFORM: &[Need] = &[
     (&["test", "-e", "/etc/ssl/certs/ca-certificates.crt"], "ca-certificates"),
 ];
 pub const DOCKER: Need = (&["dockerd", "--version"], "docker.io");
+/// A library that shows a program another time of day.
+pub const FAKETIME: Need =
+    (&["sh", "-c", "ls /usr/lib/*/faketime/libfaketime.so.1"], "libfaketime");
 pub const STRACE: Need = (&["strace", "--version"], "strace");
 pub const XFS: Need = (&["mkfs.xfs", "-V"], "xfsprogs");
 

@@ -39,6 +39,7 @@ pub struct Platform {
     _dir: Option<TempDir>,
     network: String,
     settings: Vec<String>,
+    environment: Vec<(String, String)>,
     program: PathBuf,
     self_hosted: bool,
 }
@@ -69,6 +70,12 @@ impl Platform {
         Self::begin(dir.path().to_owned(), Some(dir), settings, true)
     }
 
+    /// With these variables in its environment.
+    pub fn start_self_hosted_within(environment: &[(String, String)], settings: &[&str]) -> Self {
+        let dir = tempfile::Builder::new().prefix("lathe-it-").tempdir().unwrap();
+        Self::begin_within(environment, dir.path().to_owned(), Some(dir), settings, true)
+    }
+
     /// On a data directory that another platform has left, as after a reboot.
     pub fn revive(data: &Path, settings: &[&str]) -> Self {
         Self::revived(data, settings, false)
@@ -85,6 +92,16 @@ impl Platform {
     }
 
     fn begin(data: PathBuf, dir: Option<TempDir>, settings: &[&str], self_hosted: bool) -> Self {
+        Self::begin_within(&[], data, dir, settings, self_hosted)
+    }
+
+    fn begin_within(
+        environment: &[(String, String)],
+        data: PathBuf,
+        dir: Option<TempDir>,
+        settings: &[&str],
+        self_hosted: bool,
+    ) -> Self {
         host::needs(host::PLATFORM);
         let mut platform = Self {
             child: None,
@@ -92,6 +109,7 @@ impl Platform {
             _dir: dir,
             network: unique_network(),
             settings: settings.iter().map(|s| (*s).to_owned()).collect(),
+            environment: environment.to_vec(),
             program: lathe(),
             self_hosted,
         };
@@ -135,7 +153,8 @@ impl Platform {
     /// `lathe` with this platform's settings.
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
-        command.arg("--data").arg(&self.data);
+        let environment = self.environment.iter().map(|(name, value)| (name, value));
+        command.envs(environment).arg("--data").arg(&self.data);
         let network = format!("network={}", self.network);
         let free = ["api_tls", "api_plain", "rendezvous", "router"]
             .map(|l| format!("listen.{l}=127.0.0.1:0"));
@@ -227,6 +246,14 @@ impl Platform {
         let mut child = self.child.take().expect("it is up");
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    /// Waits for the end of the keeper, and starts another as a service manager does; the platform
+    /// goes on meanwhile.
+    pub fn another_keeper(&mut self) {
+        let mut child = self.child.take().expect("it is up");
+        until("the keeper ends", STOP_BOUND, || child.try_wait().unwrap());
+        self.up();
     }
 
     /// The process that holds the data directory, whoever has started it.

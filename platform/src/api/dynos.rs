@@ -9,6 +9,7 @@ use super::formation::named;
 use crate::attach::{self, Detached};
 use crate::control::running::{self, Dyno};
 use crate::control::{room, wanted};
+use crate::hosting::Anew;
 use crate::state::formation::Restart;
 use crate::state::model::{App, OneOff, Release};
 use crate::state::oneoffs::{self, NewOneOff};
@@ -47,7 +48,8 @@ pub(super) async fn show(
 /// Dynos of the formation as the cell sees them, then one-offs that have not ended.
 async fn all(context: &Context, app: &App) -> Result<Vec<Value>, ApiError> {
     let (id, itself) = (app.id.clone(), app.clone());
-    let (kept, since) = (context.services.config.kept.clone(), context.services.started_at);
+    let (config, since) = (context.services.config.clone(), context.services.started_at);
+    let parts = context.services.parts.clone();
     let observed = context.services.observed.borrow().clone();
     let asleep = context.services.asleep.borrow().contains(&id);
     let (dynos, oneoffs, releases) = context
@@ -56,7 +58,7 @@ async fn all(context: &Context, app: &App) -> Result<Vec<Value>, ApiError> {
         .read(move |tx| {
             let oneoffs = oneoffs::running(tx)?.into_iter().filter(|one| one.app == id);
             let dynos = if itself.system {
-                vec![running::of_platform(tx, &itself, kept.as_deref(), since)?]
+                parts.all(tx, &itself, &config, since)?
             } else {
                 running::of_app(tx, &id, &observed, asleep)?
             };
@@ -74,6 +76,9 @@ pub(super) async fn restart_all(
     State(context): State<Context>,
     access: AppAccess,
 ) -> Result<Response, ApiError> {
+    if access.app.system {
+        return begin_anew(&context, &access, Anew::All);
+    }
     mark(&context, &access, |tx, app| formation::restart(tx, app, Restart::All)).await
 }
 
@@ -82,6 +87,10 @@ pub(super) async fn restart_type(
     access: AppAccess,
 ) -> Result<Response, ApiError> {
     let name = access.parameter("type");
+    if access.app.system {
+        let anew = Anew::named(&name).ok_or(StateError::NotFound("process type"))?;
+        return begin_anew(&context, &access, anew);
+    }
     mark(&context, &access, move |tx, app| {
         formation::of_type(tx, app, &name)?.ok_or(StateError::NotFound("process type"))?;
         formation::restart(tx, app, Restart::Type(&name))
@@ -114,6 +123,10 @@ pub(super) async fn restart(
                 all.iter().find(|dyno| dyno["id"] == *identity || dyno["name"] == *identity);
             let found = found.ok_or_else(|| ApiError::not_found("dyno"))?;
             let name = found["name"].as_str().unwrap_or_default().to_owned();
+            if access.app.system {
+                let anew = Anew::named(&name).ok_or_else(keeper_stays)?;
+                return begin_anew(&context, &access, anew);
+            }
             mark(&context, &access, move |tx, app| {
                 formation::restart(tx, app, Restart::Dyno(&name))
             })
@@ -128,13 +141,27 @@ async fn mark(
     access: &AppAccess,
     change: impl FnOnce(&Tx<'_>, &str) -> Result<(), StateError> + Send + 'static,
 ) -> Result<Response, ApiError> {
-    let instead = "A release of it replaces it; on its server, `lathe stop` and `lathe up` do.";
-    access.ordinary("restart", instead)?;
     let app = access.app.id.clone();
     context.services.store.write(move |tx| change(tx, &app)).await?;
     let line = format!("Restart by user {}", access.account.email);
     context.services.say(&access.app.id, Source::App, "api", &line);
     Ok((StatusCode::ACCEPTED, Json(json!({}))).into_response())
+}
+
+/// The platform itself, or its router: the same release anew. Nobody is turned away meanwhile.
+fn begin_anew(context: &Context, access: &AppAccess, anew: Anew) -> Result<Response, ApiError> {
+    if let Some(version) = access.app.candidate {
+        let message = format!("The platform is about to become v{version}: that restarts it.");
+        return Err(ApiError::invalid(message));
+    }
+    let line = format!("Restart by user {}", access.account.email);
+    context.services.say(&access.app.id, Source::App, "api", &line);
+    context.services.parts.begin(anew);
+    Ok((StatusCode::ACCEPTED, Json(json!({}))).into_response())
+}
+
+fn keeper_stays() -> ApiError {
+    ApiError::invalid("The keeper is started anew on its server: systemctl restart lathe")
 }
 
 #[derive(Debug, Deserialize)]

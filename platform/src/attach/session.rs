@@ -31,6 +31,11 @@ const LINGER: Duration = Duration::from_secs(1);
 /// How long a client that has closed its side may take to read what is left.
 const LAST_OUTPUT_MAX: Duration = Duration::from_secs(30);
 
+/// Its exit status is not known, and is not told.
+const FAREWELL: &[u8] =
+    b"\r\n !     The platform is restarted, which ends this connection, and the dyno with it.\r\n \
+    !     Run it again; `heroku run:detached` is for what shall outlast a restart.\r\n";
+
 /// Who ended a session.
 enum EndedBy {
     Dyno,
@@ -88,7 +93,11 @@ pub(super) async fn run(
                 () = stop.cancelled() => {}
             }
         }
-        EndedBy::Stop => client.close().await,
+        EndedBy::Stop => {
+            // A client that is gone needs no reason.
+            drop(client.say(FAREWELL).await);
+            client.close().await;
+        }
     }
 }
 

@@ -21,6 +21,7 @@ use crate::config::ConfigError;
 use crate::host::dockerd::DockerdError;
 use crate::host::instance::InstanceError;
 use crate::host::packages::PackagesError;
+use crate::hosting::AccountError;
 use crate::stack::StackError;
 use lathe_dynos::native::spawner::SpawnerError;
 use std::error::Error;
@@ -70,6 +71,8 @@ pub enum CliError {
     #[error(transparent)]
     Up(#[from] UpVerbError),
     #[error(transparent)]
+    Heir(#[from] AccountError),
+    #[error(transparent)]
     Client(#[from] ClientError),
     #[error(transparent)]
     Spawner(#[from] SpawnerError),
@@ -102,6 +105,7 @@ impl CliError {
             Self::Token(error) => error.remedy(),
             Self::Verify(error) => error.remedy(),
             Self::Up(error) => error.remedy(),
+            Self::Heir(_) => "`lathe rescue` says what can be done.".into(),
             Self::Client(_) => {
                 "The answer says what is wrong; `lathe doctor` checks the machine.".into()
             }
@@ -141,6 +145,7 @@ impl CliError {
             | Self::ReleaseDiff(_)
             | Self::Selftest(_)
             | Self::Demo(_)
+            | Self::Heir(_)
             | Self::Inputs(_) => 1,
         }
     }

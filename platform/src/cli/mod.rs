@@ -42,15 +42,20 @@ use crate::config::{Config, Flags};
 use crate::git::hook;
 use crate::host::dockerd;
 use crate::host::instance::Dynos;
-use crate::hosting::OwnLog;
+use crate::hosting::{self, HEIR, MIGRATE, OwnLog};
+use crate::roles::UpError;
+use crate::state::Store;
+use crate::state::lock::DataLock;
 use clap::{Parser, Subcommand};
 use lathe_dynos::native::{spawner, visitor};
 use nix::sys::stat::{Mode, umask};
+use say::say;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{FilterExt, LevelFilter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 use up::UpVerbError;
 
 /// A platform that turns `git push` into running apps.
@@ -182,6 +187,12 @@ enum Command {
     /// The router, in a dyno of the platform's own; the platform runs it
     #[command(hide = true)]
     Router(router::Router),
+    /// Bring a state that no platform uses to the schema of this program, as the next platform would
+    #[command(hide = true, name = MIGRATE)]
+    Migrate,
+    /// What this program would do as the keeper; the keeper asks it
+    #[command(hide = true, name = HEIR)]
+    Heir,
     /// The compiler in a build dyno; the platform runs it
     #[command(hide = true)]
     CompileWorker,
@@ -254,6 +265,8 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Backup { file } => backup::backup(&config, &file)?,
         Command::Restore { file } => backup::restore(&config, &file)?,
         Command::Rescue { what } => return rescue::rescue(&config, what.as_ref()),
+        Command::Migrate => migrate(&config)?,
+        Command::Heir => say!("{}", hosting::account(&config)?),
         Command::Verify(what) => return verify::verify(&config, &what),
         Command::Bootstrap(what) => return bootstrap::bootstrap(&config, &flags, &what),
         Command::Selftest(how) => return selftest::selftest(&config, &how),
@@ -272,6 +285,13 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         | Command::Bench(_) => {}
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the next platform would do as it starts.
+fn migrate(config: &Config) -> Result<(), UpVerbError> {
+    let _lock = DataLock::take(&config.data).map_err(UpError::State)?;
+    drop(Store::open(&config.data).map_err(UpError::State)?);
+    Ok(())
 }
 
 /// How this program is called here: it need not be on `$PATH`.
@@ -295,10 +315,12 @@ fn runtime() -> Result<tokio::runtime::Runtime, UpVerbError> {
 /// Sends the log to stderr, and to the system app's own once there is one. A line that cannot be written is lost: complaining about it on the
 /// same full disk would be a panic in the middle of whatever had something to say.
 fn init_log(filter: &str) {
-    let filter = EnvFilter::new(filter);
+    let filter = || EnvFilter::new(filter);
     let stderr =
         tracing_subscriber::fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
-    tracing_subscriber::registry().with(filter).with(stderr).with(OwnLog).init();
+    // Whoever asks for the platform's log wants to see what it does, and not only what fails.
+    let own = OwnLog.with_filter(filter().or(LevelFilter::INFO));
+    tracing_subscriber::registry().with(stderr.with_filter(filter())).with(own).init();
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

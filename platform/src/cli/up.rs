@@ -7,9 +7,11 @@ use crate::config::{Config, Flags};
 use crate::host::instance::Dynos;
 use crate::host::notify;
 use crate::host::packages::{self, PackagesError};
-use crate::hosting::{self, KeeperError, Launch};
+use crate::hosting::{self, KeeperError, Launch, Post};
+use crate::inherited;
 use crate::roles::{self, Running, UpError};
 use clap::Args;
+use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -31,6 +33,10 @@ pub(super) struct Up {
     /// Set by the keeper of a self-hosted platform: the release this is
     #[arg(long, hide = true, value_name = "RELEASE", conflicts_with = "self_hosted")]
     kept: Option<String>,
+    /// Set by the keeper that this process was before
+    #[arg(long, hide = true, num_args = 3, value_names = ["RELEASE", "LOCK", "OWN"],
+        requires = "self_hosted")]
+    post: Option<Vec<OsString>>,
 }
 
 /// Why it did not run.
@@ -48,6 +54,8 @@ pub enum UpVerbError {
     Notify(#[source] io::Error),
     #[error("no platform is kept running")]
     Keep(#[from] KeeperError),
+    #[error("the keeper before has not left its post as it has to")]
+    Post(#[source] io::Error),
 }
 
 impl UpVerbError {
@@ -62,8 +70,12 @@ impl UpVerbError {
 
 pub(super) fn up(mut config: Config, flags: &Flags, how: &Up) -> Result<(), CliError> {
     if how.self_hosted {
-        super::readable_by_dynos();
-        return Ok(runtime()?.block_on(keep(&config, flags, how))?);
+        let post = match &how.post {
+            None => Post { yields: true, ..first_post()? },
+            Some(words) => take_post(words).map_err(UpVerbError::Post)?,
+        };
+        let launch = launch(&config, flags, how.no_install, how.stop_dynos);
+        return Ok(keep(&config, &launch, post)?);
     }
     prepare_host(how.no_install)?;
     config.kept.clone_from(&how.kept);
@@ -73,11 +85,30 @@ pub(super) fn up(mut config: Config, flags: &Flags, how: &Up) -> Result<(), CliE
     }
 }
 
-/// Keeps a version of the platform running until told to stop.
-async fn keep(config: &Config, flags: &Flags, how: &Up) -> Result<(), UpVerbError> {
-    let mut signals = Signals::watch()?;
-    let launch = launch(config, flags, how.no_install, how.stop_dynos);
-    Ok(hosting::keep(config, &launch, signals.next()).await?)
+/// Keeps a version of the platform running until told to stop. It has no other thread: what comes for
+/// this process while it becomes another program waits for that one.
+pub(super) fn keep(config: &Config, launch: &Launch, post: Post) -> Result<(), UpVerbError> {
+    super::readable_by_dynos();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(UpVerbError::Threads)?.block_on(async {
+        let mut signals = Signals::watch()?;
+        hosting::hear().map_err(|error| UpVerbError::Signals(error.into()))?;
+        Ok(hosting::keep(config, launch, post, signals.next()).await?)
+    })
+}
+
+/// Of a keeper that was no other program before.
+pub(super) fn first_post() -> Result<Post, UpVerbError> {
+    let own = std::env::current_exe().map_err(UpVerbError::Post)?;
+    Ok(Post { release: hosting::OWN.into(), own, yields: false, lock: None })
+}
+
+fn take_post(words: &[OsString]) -> io::Result<Post> {
+    let [release, lock, own] = words else { return Err(io::ErrorKind::InvalidInput.into()) };
+    let text = |word: &OsString| word.to_str().map(str::to_owned).ok_or(io::ErrorKind::InvalidData);
+    let lock = text(lock)?.parse().map_err(io::Error::other)?;
+    let lock = Some(inherited::one(lock)?);
+    Ok(Post { release: text(release)?, own: own.into(), yields: true, lock })
 }
 
 /// How a keeper starts the platform.
@@ -128,8 +159,8 @@ async fn serve(config: Config, stop_dynos: bool) -> Result<After, UpVerbError> {
     }
     let told = tokio::select! {
         told = signals.next() => told,
-        () = running.mended() => {
-            say!("The state can be opened: starting again");
+        () = running.again() => {
+            say!("Starting again");
             running.stop(false).await;
             return Ok(After::Again);
         }

@@ -30,9 +30,9 @@ use crate::state::formation::{self, Restart};
 use crate::state::model::{Phase, Release, ReleaseStatus};
 use crate::state::{StateError, Tx, releases};
 use crate::steps;
-use jiff::Timestamp;
 use lathe_dynos::spec::Desired;
 use lathe_logs::Source;
+use lathe_logs::clock::steady_ms;
 use lathe_router::{Demand, Routes};
 use pipeline::Told;
 use plan::{Facts, Plan, Turn};
@@ -95,8 +95,8 @@ pub async fn run(services: Services, wires: Wires, shutdown: impl Future<Output 
         phases: JoinSet::new(),
         phasing: HashSet::new(),
         observed_once: false,
-        listening_since_ms: now_ms(),
-        told: Told::since(now_ms()),
+        listening_since_ms: steady_ms(),
+        told: Told::since(steady_ms()),
         replaced: Replaced::default(),
         wake_ms: None,
     };
@@ -156,7 +156,7 @@ impl Control {
     /// How long to wait for a change at most.
     fn tick(&self) -> Duration {
         let idle = if self.draining.is_empty() { IDLE_TICK } else { DRAIN_TICK };
-        let wake = self.wake_ms.map(|due_ms| due_ms.saturating_sub(now_ms()));
+        let wake = self.wake_ms.map(|due_ms| due_ms.saturating_sub(steady_ms()));
         wake.map_or(idle, |ms| idle.min(Duration::from_millis(ms.max(1))))
     }
 
@@ -205,7 +205,7 @@ impl Control {
             replaced: &self.replaced,
             asked_ms: &self.wires.demand.last_ms(),
             listening_since_ms: self.listening_since_ms,
-            now_ms: now_ms(),
+            now_ms: steady_ms(),
         };
         self.plans.decide(&facts, &|stack| self.services.stack_root(stack))
     }
@@ -280,7 +280,7 @@ impl Control {
             Turn::Replace { app, dyno, times } => {
                 let text = "Starting another dyno in its place, because its health check fails";
                 self.services.say(&app, Source::Heroku, &dyno, text);
-                self.replaced.note(&app, &dyno, times, now_ms());
+                self.replaced.note(&app, &dyno, times, steady_ms());
                 self.restart(app, dyno).await
             }
         }
@@ -321,10 +321,6 @@ impl Control {
             }
         }
     }
-}
-
-fn now_ms() -> u64 {
-    u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0)
 }
 
 /// Brings `earliest` forward to `due_ms` if that comes before.

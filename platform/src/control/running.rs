@@ -3,8 +3,7 @@
 use super::slots::Place;
 use super::snapshot::AppState;
 use super::wanted;
-use crate::state::model::App;
-use crate::state::{StateError, Tx, apps, releases, system};
+use crate::state::{StateError, Tx, apps};
 use jiff::Timestamp;
 use lathe_dynos::spec::{DynoState, Observed};
 use sha2::{Digest, Sha256};
@@ -55,30 +54,6 @@ pub fn of_app(
         })
     });
     Ok(dynos.collect())
-}
-
-/// The platform itself, which is no dyno: whoever reads this runs. `kept`: for this release it was
-/// started; another one is the release before it was self-hosted.
-pub fn of_platform(
-    tx: &Tx<'_>,
-    app: &App,
-    kept: Option<&str>,
-    since: Timestamp,
-) -> Result<Dyno, StateError> {
-    let all = releases::all(tx, &app.id)?;
-    let release = all.iter().find(|release| Some(release.id.as_str()) == kept).or(all.first());
-    let slug = release.and_then(|release| release.slug.as_ref());
-    let command = slug.and_then(|slug| slug.command(system::PROCESS_TYPE)).unwrap_or("lathe up");
-    Ok(Dyno {
-        id: app.id.clone(),
-        name: format!("{}.1", system::PROCESS_TYPE),
-        process_type: system::PROCESS_TYPE.to_owned(),
-        command: command.to_owned(),
-        size: "Host".to_owned(),
-        release: release.map_or(1, |release| release.version),
-        state: "up",
-        since,
-    })
 }
 
 fn word(state: DynoState) -> &'static str {

@@ -33,6 +33,8 @@ pub(super) fn judge(state: &AppState, facts: &Facts<'_>) -> Sleep {
     }
     let asked_ms = facts.asked_ms.get(&AppId::new(&state.app.id)).copied().unwrap_or(0);
     let released_ms = u64::try_from(release.updated_at.as_millisecond()).unwrap_or(0);
+    // Written down by a clock that may have been set back since.
+    let released_ms = released_ms.min(facts.now_ms);
     let due_ms = asked_ms.max(released_ms).max(facts.listening_since_ms).saturating_add(after_ms);
     // A request or a tunnel that lasts is somebody who asks all the time.
     let busy = web.iter().any(|place| {

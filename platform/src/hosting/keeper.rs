@@ -1,8 +1,9 @@
 //! The keeper's loop: starts, watches and ends the platform's process. All choices are in `decide`.
 
-use super::decide::{End, Seen, Step, decide};
+use super::decide::{Arrival, End, Facts, Seen, Step, arrive, decide, keeper_probation_ms};
 use super::process::{KEPT, OWN, Process};
-use super::{Launch, Seat, Version, before, dir, probe, program, seat};
+use super::succession::{self, Deaf, SuccessionError};
+use super::{Launch, Post, Seat, Version, before, dir, probe, program, seat};
 use crate::causes::causes;
 use crate::config::Config;
 use crate::host::instance::{Dynos, InstanceError};
@@ -14,7 +15,7 @@ use nix::sys::signal::Signal;
 use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::process::Command;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -25,6 +26,8 @@ const END_TICK: Duration = Duration::from_millis(20);
 const END_TIMEOUT: Duration = Duration::from_secs(90);
 /// For one that is taken back.
 const TAKE_BACK_TIMEOUT: Duration = Duration::from_secs(5);
+/// For a signal that has just come to be heard of.
+const MOMENT: Duration = Duration::from_millis(20);
 
 /// Why nothing is kept running.
 #[derive(Debug, thiserror::Error)]
@@ -47,15 +50,21 @@ pub enum KeeperError {
 pub async fn keep(
     config: &Config,
     launch: &Launch,
+    post: Post,
     told: impl Future<Output = Dynos>,
 ) -> Result<(), KeeperError> {
     let path = dir(&config.data);
     let failed = |source| KeeperError::Directory { path: path.clone(), source };
     std::fs::create_dir_all(&path).map_err(failed)?;
-    let _lock = DataLock::take(&path)?;
+    let Post { release, own, yields, lock } = post;
     let mut keeper = Keeper {
         config,
         launch,
+        lock: lock.map_or_else(|| DataLock::take(&path), |lock| DataLock::inherit(&path, lock))?,
+        release,
+        own,
+        yields,
+        tried: false,
         began: Instant::now(),
         seat: seat::read(&config.data).map_err(failed)?,
         saved: true,
@@ -69,15 +78,19 @@ pub async fn keep(
             dynos = &mut told => return keeper.leave(dynos).await,
             () = sleep(TICK) => {}
         }
+        keeper.stay_awake();
         keeper.save();
         keeper.look().await?;
-        // One that cannot be read now is read the next time.
-        let wish = seat::wished(&config.data).unwrap_or_default();
-        let seen = keeper.running.as_ref().map(|running| &running.seen);
-        match decide(&keeper.seat, wish.as_ref(), seen, &config.upgrade, keeper.now_ms()) {
+        match keeper.decide() {
             Step::Wait => {}
             Step::Start => keeper.start(),
             Step::Try(version) => keeper.try_out(version).await?,
+            Step::HandOver => {
+                if let Some(dynos) = keeper.hand_over(told.as_mut()).await? {
+                    return keeper.leave(dynos).await;
+                }
+            }
+            Step::Prove => keeper.sit(keeper.seat.clone().proven()),
             Step::Keep => keeper.keep_it(),
             Step::TakeBack(why) => {
                 keeper.take_back(why).await?;
@@ -87,19 +100,28 @@ pub async fn keep(
     }
 }
 
-/// Has the next keeper run the program that it is itself; refused while one runs.
+/// Has the next keeper run the program that was started, and be it; refused while one runs.
 pub fn be_own(data: &Path) -> Result<(), KeeperError> {
     let path = dir(data);
     let failed = |source| KeeperError::Directory { path: path.clone(), source };
     std::fs::create_dir_all(&path).map_err(failed)?;
     let _lock = DataLock::take(&path)?;
     let seat = seat::read(data).unwrap_or_default();
-    Seat { good: None, trial: None, ..seat }.save(data).map_err(failed)
+    seat.vacated().save(data).map_err(failed)
 }
 
 struct Keeper<'a> {
     config: &'a Config,
     launch: &'a Launch,
+    lock: DataLock,
+    /// Whose program this is.
+    release: String,
+    /// What was started by hand or by a service manager.
+    own: PathBuf,
+    /// It may become another one.
+    yields: bool,
+    /// The good one's program is no keeper: that was found out.
+    tried: bool,
     began: Instant,
     seat: Seat,
     /// It is on disk as it is here.
@@ -121,25 +143,42 @@ impl Keeper<'_> {
     }
 
     /// Goes on from where an earlier keeper, or the machine, has stopped: with the platform that it
-    /// has left, if that is the right one. A trial of which nothing runs was interrupted.
+    /// has left, if that is the right one.
     async fn take_over(&mut self) -> Result<(), KeeperError> {
         let (process, release) = Process::find(&self.config.data)?.unzip();
-        let is = |version: Option<&Version>| {
-            release.as_deref() == Some(version.map_or(OWN, |version| version.release.as_str()))
-        };
-        let (right, good) = (is(self.seat.version()), is(self.seat.good.as_ref()));
         self.running = process.map(|process| self.watched(process));
-        if self.seat.trial.is_some() && !right {
-            if good {
-                // It was not ended yet: it goes on as if nothing had been tried.
+        match arrive(&self.seat, release.as_deref()) {
+            Arrival::Adopt => Ok(()),
+            Arrival::Replace => self.end(END_TIMEOUT).await,
+            Arrival::TakeBack { adopt: false, why } => self.take_back(why).await,
+            Arrival::TakeBack { adopt: true, why } => {
                 let process = self.running.take();
-                self.take_back("The keeper ended before it was tried".into()).await?;
+                self.take_back(why).await?;
                 self.running = process;
-                return Ok(());
+                Ok(())
             }
-            return self.take_back("The machine or the keeper ended meanwhile".into()).await;
         }
-        if right { Ok(()) } else { self.end(END_TIMEOUT).await }
+    }
+
+    fn decide(&self) -> Step {
+        // One that cannot be read now is read the next time.
+        let wish = seat::wished(&self.config.data).unwrap_or_default();
+        decide(Facts {
+            seat: &self.seat,
+            wish: wish.as_ref(),
+            seen: self.running.as_ref().map(|running| &running.seen),
+            keeper: &self.release,
+            yields: self.yields && (self.seat.trial.is_some() || !self.tried),
+            policy: &self.config.upgrade,
+            now_ms: self.now_ms(),
+        })
+    }
+
+    /// One that has to prove itself has from the keeper before it the time for that.
+    fn stay_awake(&self) {
+        if self.seat.trial.as_ref().is_none_or(|trial| trial.release != self.release) {
+            succession::awake();
+        }
     }
 
     fn watched(&self, process: Process) -> Running {
@@ -172,14 +211,14 @@ impl Keeper<'_> {
     }
 
     fn own(&self) -> Result<Process, String> {
-        let own = std::env::current_exe().map_err(|error| error.to_string())?;
-        run(self.verb(own, OWN, &model::Config::new()))
+        run(self.verb(self.own.clone(), OWN, &model::Config::new()))
     }
 
     /// Or why not, for people.
     fn command(&self, version: &Version) -> Result<Command, String> {
         let data = &self.config.data;
-        let program = program::find(data, version).ok_or("its program is not there")?;
+        let program = program::find(data, version, &version.program);
+        let program = program.ok_or("its program is not there")?;
         let secrets = Secrets::of(data).map_err(|error| causes(&error))?;
         let environment = version.environment(&secrets).map_err(|error| causes(&error))?;
         Ok(self.verb(program, &version.release, &environment))
@@ -196,8 +235,7 @@ impl Keeper<'_> {
     async fn look(&mut self) -> Result<(), KeeperError> {
         let now_ms = self.now_ms();
         let Some(running) = &mut self.running else { return Ok(()) };
-        let Some(process) = running.process.as_mut().filter(|_| running.seen.ended.is_none())
-        else {
+        let Some(process) = running.process.filter(|_| running.seen.ended.is_none()) else {
             return Ok(());
         };
         let ended = process.ended(&self.config.data).map_err(KeeperError::Watch)?;
@@ -247,6 +285,61 @@ impl Keeper<'_> {
         }
         self.start();
         Ok(())
+    }
+
+    /// Becomes the program of what is to run. There is something to be done here only when it does not.
+    async fn hand_over(
+        &mut self,
+        told: Pin<&mut impl Future<Output = Dynos>>,
+    ) -> Result<Option<Dynos>, KeeperError> {
+        let heir = self.seat.heir().to_owned();
+        let error = match self.succeed(told).await {
+            Ok(told) => return Ok(told),
+            Err(error) => error,
+        };
+        if self.seat.trial.is_some() {
+            self.take_back(format!("It is no keeper: {}", causes(&error))).await?;
+            self.start();
+        } else {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, release = heir, "its program is not made the keeper");
+            self.tried = true;
+        }
+        Ok(None)
+    }
+
+    /// Or whoever was told to stop in the meantime is to hear of it.
+    async fn succeed(
+        &mut self,
+        told: Pin<&mut impl Future<Output = Dynos>>,
+    ) -> Result<Option<Dynos>, SuccessionError> {
+        let data = &self.config.data;
+        let program = match self.seat.version() {
+            None => self.own.clone(),
+            Some(version) => {
+                program::find(data, version, version.keeper()).ok_or(SuccessionError::Absent)?
+            }
+        };
+        let platform = self.running.as_ref().and_then(|running| running.process);
+        succession::ask(&program, &self.launch.flags, &self.seat, platform).await?;
+        let next = self.seat.clone().handed_over();
+        next.save(data).map_err(SuccessionError::Note)?;
+        self.seat = next;
+        let deaf = Deaf::begin()?;
+        tokio::select! {
+            dynos = told => return Ok(Some(dynos)),
+            () = sleep(MOMENT) => {}
+        }
+        let policy = &self.config.upgrade;
+        let within = policy.start + Duration::from_millis(keeper_probation_ms(policy));
+        let lock = self.lock.pass_on().map_err(SuccessionError::Lock)?;
+        let words = self.launch.keeper(self.seat.heir(), lock, &self.own);
+        let error = succession::become_it(&program, &words, within);
+        // It was not to be: all is as before.
+        self.lock.keep().map_err(SuccessionError::Lock)?;
+        succession::awake();
+        drop(deaf);
+        Err(error)
     }
 
     fn keep_it(&mut self) {
@@ -318,7 +411,7 @@ impl Keeper<'_> {
     }
 
     fn signal(&self, signal: Signal) {
-        if let Some(process) = self.running.as_ref().and_then(|running| running.process.as_ref()) {
+        if let Some(process) = self.running.as_ref().and_then(|running| running.process) {
             process.signal(signal);
         }
     }
@@ -326,7 +419,7 @@ impl Keeper<'_> {
     /// Waits for its end, and helps when it does not come.
     async fn ended_within(&mut self, patience: Duration) -> Result<(), KeeperError> {
         let Some(running) = self.running.take() else { return Ok(()) };
-        let Some(mut process) = running.process else { return Ok(()) };
+        let Some(process) = running.process else { return Ok(()) };
         let began = Instant::now();
         let data = &self.config.data;
         while process.ended(data).map_err(KeeperError::Watch)?.is_none() {

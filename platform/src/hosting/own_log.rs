@@ -1,6 +1,6 @@
 //! The platform's own log as the log of the system app: what `heroku logs -a lathe` shows.
 
-use crate::state::system::PROCESS_TYPE;
+use crate::state::system::PLATFORM;
 use bytes::Bytes;
 use jiff::Timestamp;
 use lathe_logs::{AppId, Line, Sender, Source};
@@ -41,8 +41,30 @@ impl<S: Subscriber> Layer<S> for OwnLog {
             app: app.clone(),
             time: Timestamp::now(),
             source: Source::App,
-            process: Arc::from(format!("{PROCESS_TYPE}.1")),
+            process: Arc::from(format!("{PLATFORM}.1")),
             text: Bytes::from(text.0),
+        });
+    }
+}
+
+/// What a process of the platform's, such as `router.1`, has said of itself.
+pub fn of_part(process: &str, text: &str) {
+    send(Source::App, process, text);
+}
+
+/// What is said of a process of the platform's, as of any dyno.
+pub fn say(process: &str, text: &str) {
+    send(Source::Heroku, process, text);
+}
+
+fn send(source: Source, process: &str, text: &str) {
+    if let Some((sender, app)) = TAKER.get() {
+        sender.send(Line {
+            app: app.clone(),
+            time: Timestamp::now(),
+            source,
+            process: Arc::from(process),
+            text: Bytes::copy_from_slice(text.as_bytes()),
         });
     }
 }

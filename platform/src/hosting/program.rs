@@ -1,6 +1,7 @@
 //! A version's program on disk: unpacked from its slug, there whole and for good or not at all.
 
-use super::{Version, dir};
+use super::{Version, dir, seat};
+use crate::config::Config;
 use lathe_slug::{Layout, Limits, SlugId, Store, StoreError, UnpackError};
 use std::fs::{self, File};
 use std::io;
@@ -27,10 +28,9 @@ pub(super) fn lay_out(
     slugs: &Store,
     limits: &Limits,
 ) -> Result<PathBuf, ProgramError> {
-    let absent = || ProgramError::Absent { program: version.program.clone() };
     let place = tree(data, version.slug);
     if place.exists() {
-        return find(data, version).ok_or_else(absent);
+        return whole(data, version);
     }
     let temp = place.with_extension("new");
     remove(&temp).map_err(ProgramError::Place)?;
@@ -38,14 +38,34 @@ pub(super) fn lay_out(
     lathe_slug::unpack(slugs.open_slug(&version.slug)?, &temp, Layout::Slug, limits, None)?;
     sync(&temp).map_err(ProgramError::Place)?;
     lathe_slug::fs::publish(&temp, &place).map_err(ProgramError::Place)?;
-    find(data, version).ok_or_else(absent)
+    whole(data, version)
 }
 
-/// Where the program of a version is that was laid out: a file, not a link to somebody else's.
-pub(super) fn find(data: &Path, version: &Version) -> Option<PathBuf> {
-    let program = tree(data, version.slug).join("app").join(&version.program);
+/// With each of its programs; gives the platform's.
+fn whole(data: &Path, version: &Version) -> Result<PathBuf, ProgramError> {
+    let there = |program: &Path| {
+        let absent = || ProgramError::Absent { program: program.to_owned() };
+        find(data, version, program).ok_or_else(absent)
+    };
+    version.router.as_deref().map(there).transpose()?;
+    there(version.keeper())?;
+    there(&version.program)
+}
+
+/// Where a program of a version is that was laid out: a file, not a link to somebody else's.
+pub(super) fn find(data: &Path, version: &Version, program: &Path) -> Option<PathBuf> {
+    let program = tree(data, version.slug).join("app").join(program);
     let about = fs::symlink_metadata(&program).ok()?;
     about.is_file().then_some(program)
+}
+
+/// The router's program of the version for which this platform was started; none when that has none
+/// of its own, or it is gone.
+pub fn of_router(config: &Config) -> Option<PathBuf> {
+    let seat = seat::read(&config.data).ok()?;
+    let version =
+        seat.version().filter(|version| Some(&version.release) == config.kept.as_ref())?;
+    find(&config.data, version, version.router.as_deref()?)
 }
 
 /// Removes the trees of all versions but these.

@@ -3,8 +3,11 @@
 
 use super::{Version, dir, probe, program};
 use crate::config::{Config, SETTINGS, Surroundings};
+use crate::host::instance::{self, InstanceError};
 use crate::state::secrets::Secrets;
-use crate::state::{Copied, StateError};
+use crate::state::{Copied, Health, StateError, Tally, examine};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,6 +16,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
+
+/// The hidden verb by which a program brings a state to its schema.
+pub const MIGRATE: &str = "migrate";
 
 const TICK: Duration = Duration::from_millis(250);
 /// Of what a program said, for the reason.
@@ -33,6 +39,12 @@ pub(super) enum RehearsalError {
     Run(#[source] io::Error),
     #[error("it cannot use the state of this platform:\n{said}")]
     Unfit { said: String },
+    #[error("its migrations lose what is in the state: {}", what.join(", "))]
+    Loses { what: Vec<String> },
+    #[error("after its migrations the state is {after:?} for the version that runs")]
+    Ruins { after: Health },
+    #[error("who runs there cannot be found")]
+    Find(#[from] InstanceError),
     #[error("it ended ({how}) before it answered:\n{said}")]
     Ended { how: String, said: String },
     #[error("a platform made by it does not work:\n{said}")]
@@ -78,7 +90,7 @@ impl Stage {
         let mut last = "it was not started".to_owned();
         let mut running = None;
         let done = timeout(limit, async {
-            self.read_state(candidate(&self.room().join("state"))).await?;
+            self.use_state(candidate).await?;
             let child = running.insert(self.start(candidate(&self.room().join("data")))?);
             self.perform(child, &mut last).await
         });
@@ -109,18 +121,29 @@ impl Stage {
         program::remove(&room).map_err(|source| RehearsalError::Room { path: room, source })
     }
 
-    /// A schema that it does not know, or a state that it finds damaged, is found here.
-    async fn read_state(&self, mut command: Command) -> Result<(), RehearsalError> {
+    /// On a copy: its migrations have to succeed and to lose nothing, it has to find the state sound then,
+    /// and whoever comes back to it after them finds it sound, or of a newer schema, which is refused.
+    async fn use_state(&self, candidate: impl Fn(&Path) -> Command) -> Result<(), RehearsalError> {
         let copy = self.room().join("state");
+        let state = copy.join("state.db");
         let failed = |source| RehearsalError::Room { path: copy.clone(), source };
         fs::create_dir_all(&copy).map_err(failed)?;
         fs::copy(self.config.data.join("state.key"), copy.join("state.key")).map_err(failed)?;
-        Copied::make(&self.config.data, &copy.join("state.db"))?;
-        let rescue = command.arg("rescue").output().await.map_err(RehearsalError::Run)?;
-        if rescue.status.success() {
-            Ok(())
-        } else {
-            Err(RehearsalError::Unfit { said: said(&rescue) })
+        drop(Copied::make(&self.config.data, &state)?);
+        let before = Tally::of(&state)?;
+        for verb in [MIGRATE, "rescue"] {
+            let done = candidate(&copy).arg(verb).output().await.map_err(RehearsalError::Run)?;
+            if !done.status.success() {
+                return Err(RehearsalError::Unfit { said: said(&done) });
+            }
+        }
+        let what = before.lost(&Tally::of(&state)?);
+        if !what.is_empty() {
+            return Err(RehearsalError::Loses { what });
+        }
+        match examine(&state) {
+            Health::Sound { .. } | Health::Newer { .. } => Ok(()),
+            after => Err(RehearsalError::Ruins { after }),
         }
     }
 
@@ -129,7 +152,7 @@ impl Stage {
         let failed = |source| RehearsalError::Room { path: log.clone(), source };
         fs::create_dir_all(&data).map_err(failed)?;
         let out = File::create(&log).map_err(failed)?;
-        up.arg("up").stdout(out.try_clone().map_err(failed)?).stderr(out);
+        up.args(["up", "--self-hosted"]).stdout(out.try_clone().map_err(failed)?).stderr(out);
         up.spawn().map_err(RehearsalError::Run)
     }
 
@@ -140,6 +163,7 @@ impl Stage {
     async fn perform(&self, child: &mut Child, last: &mut String) -> Result<(), RehearsalError> {
         let data = self.room().join("data");
         self.answers(&data, child, last).await?;
+        self.is_kept(&data, child, last).await?;
         "it answers, and is tested".clone_into(last);
         let tested = self.verb(&self.own, &data).arg("selftest").output().await;
         let tested = tested.map_err(RehearsalError::Run)?;
@@ -148,6 +172,23 @@ impl Stage {
         } else {
             Err(RehearsalError::Failed { said: said(&tested) })
         }
+    }
+
+    /// Its keeper has to start it again.
+    async fn is_kept(
+        &self,
+        data: &Path,
+        child: &mut Child,
+        last: &mut String,
+    ) -> Result<(), RehearsalError> {
+        let holder = || instance::holder(data);
+        let Some(first) = holder()? else { return Ok(()) };
+        kill(Pid::from_raw(first), Signal::SIGKILL).ok();
+        "it was killed, and its keeper does not start it again".clone_into(last);
+        while holder()?.is_none_or(|pid| pid == first) {
+            sleep(TICK).await;
+        }
+        self.answers(data, child, last).await
     }
 
     async fn answers(

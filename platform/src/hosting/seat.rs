@@ -1,5 +1,6 @@
 //! What keeper and platform tell each other: which version is good, which is on trial, which is wished for.
 
+use super::process::OWN;
 use super::{Version, dir};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,14 @@ pub struct Seat {
     pub trial: Option<Version>,
     /// What became of the last trial.
     pub verdict: Option<Verdict>,
+    /// Whose program was to be the keeper and has not been seen to be one yet.
+    pub(super) handed: Option<Handed>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct Handed {
+    release: String,
+    times: u32,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -29,6 +38,32 @@ impl Seat {
         self.trial.as_ref().or(self.good.as_ref())
     }
 
+    /// Whose program is to keep what is to run.
+    pub(super) fn heir(&self) -> &str {
+        self.version().map_or(OWN, |version| version.release.as_str())
+    }
+
+    /// How often that release's program was made the keeper since it was last seen to be one.
+    pub(super) fn times_handed(&self, release: &str) -> u32 {
+        let it = |handed: &&Handed| handed.release == release;
+        self.handed.as_ref().filter(it).map_or(0, |handed| handed.times)
+    }
+
+    /// With the heir as the keeper, who has to prove it.
+    pub(super) fn handed_over(self) -> Self {
+        let (release, times) = (self.heir().to_owned(), self.times_handed(self.heir()) + 1);
+        Self { handed: Some(Handed { release, times }), ..self }
+    }
+
+    pub(super) fn proven(self) -> Self {
+        Self { handed: None, ..self }
+    }
+
+    /// With the program that is started, whichever version there was.
+    pub(super) fn vacated(self) -> Self {
+        Self { good: None, trial: None, handed: None, ..self }
+    }
+
     pub(super) fn on_trial(self, version: Version) -> Self {
         Self { trial: Some(version), ..self }
     }
@@ -41,6 +76,7 @@ impl Seat {
                 good: Some(version.clone()),
                 trial: None,
                 verdict: Some(Verdict { version, failure: None }),
+                handed: None,
             },
         }
     }
@@ -53,6 +89,7 @@ impl Seat {
                 good: self.good,
                 trial: None,
                 verdict: Some(Verdict { version, failure: Some(why) }),
+                handed: None,
             },
         }
     }

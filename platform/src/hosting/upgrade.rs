@@ -5,13 +5,13 @@ use super::turn::{Facts, Rehearsal, Turn, turn};
 use super::{Version, program, seat};
 use crate::causes::causes;
 use crate::services::Services;
-use crate::state::model::{App, Release, ReleaseStatus};
+use crate::state::model::{App, Phase, Release, ReleaseStatus};
 use crate::state::secrets::Secrets;
 use crate::state::{StateError, Tx, apps, releases, system};
 use lathe_logs::Source;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 /// While a release is to serve next; the keeper's word is a file.
@@ -23,8 +23,13 @@ const IDLE_TICK: Duration = Duration::from_secs(10);
 pub async fn run(services: Services, own: PathBuf, shutdown: impl Future<Output = ()>) {
     let stage = Stage::new(services.config.clone(), own);
     let mut changes = services.store.changes();
-    let mut upgrade =
-        Upgrade { services, stage, rehearsal: Rehearsal::None, rehearsing: JoinSet::new() };
+    let mut upgrade = Upgrade {
+        services,
+        stage,
+        rehearsal: Rehearsal::None,
+        rehearsing: JoinSet::new(),
+        phase: None,
+    };
     tokio::pin!(shutdown);
     loop {
         let tick = match upgrade.step().await {
@@ -54,6 +59,8 @@ struct Upgrade {
     stage: Stage,
     rehearsal: Rehearsal,
     rehearsing: JoinSet<Rehearsal>,
+    /// Since when a release was seen in its phase.
+    phase: Option<(String, Phase, Instant)>,
 }
 
 /// The system app's next release.
@@ -61,8 +68,6 @@ struct Next {
     app: App,
     release: Release,
     quiet: bool,
-    /// For how long it has been in its phase.
-    for_ms: u64,
 }
 
 impl Next {
@@ -73,10 +78,7 @@ impl Next {
         if release.status != ReleaseStatus::Pending {
             return Ok(None);
         }
-        let for_ms = tx.now.as_millisecond() - release.updated_at.as_millisecond();
-        // A clock that was set back delays it no more than one that was not.
-        let for_ms = for_ms.try_into().unwrap_or(u64::MAX);
-        Ok(Some(Self { app, release, quiet: system::is_quiet(tx)?, for_ms }))
+        Ok(Some(Self { app, release, quiet: system::is_quiet(tx)? }))
     }
 }
 
@@ -84,7 +86,8 @@ impl Upgrade {
     /// Whether there is something under way.
     async fn step(&mut self) -> Result<bool, StateError> {
         let next = self.services.store.read(Next::read).await?;
-        let Some(Next { app, release, quiet, for_ms }) = next else { return Ok(false) };
+        let Some(Next { app, release, quiet }) = next else { return Ok(false) };
+        let for_ms = self.phase_ms(&release);
         let data = &self.services.config.data;
         let file = |source| StateError::Key { path: super::dir(data), source };
         let seat = seat::read(data).map_err(file)?;
@@ -127,6 +130,17 @@ impl Upgrade {
             }
         }
         Ok(true)
+    }
+
+    /// For how long we have seen it in its phase: no clock that is set changes that.
+    fn phase_ms(&mut self, release: &Release) -> u64 {
+        let is_it = |(id, phase, _): &(String, Phase, Instant)| {
+            *id == release.id && *phase == release.phase
+        };
+        let seen = self.phase.take().filter(is_it);
+        let (.., since) =
+            self.phase.insert(seen.unwrap_or((release.id.clone(), release.phase, Instant::now())));
+        u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     fn say(&self, app: &App, text: &str) {

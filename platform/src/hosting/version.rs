@@ -1,9 +1,10 @@
 //! A version of the platform: a release of the system app, and all that is needed to run it.
 
 use super::program;
+use crate::state::StateError;
 use crate::state::model::{Config, Release};
 use crate::state::secrets::Secrets;
-use crate::state::{StateError, system};
+use crate::state::system::Programs;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use lathe_slug::SlugId;
@@ -19,6 +20,12 @@ pub struct Version {
     pub slug: SlugId,
     /// Relative to the slug's directory `app`.
     pub program: PathBuf,
+    /// The router's: none where the Procfile has none, and then the platform's program is it.
+    #[serde(default)]
+    pub(super) router: Option<PathBuf>,
+    /// The keeper's. As the router's.
+    #[serde(default)]
+    keeper: Option<PathBuf>,
     /// Its config vars: JSON, sealed with the key of the state, in base64.
     config: String,
 }
@@ -31,19 +38,26 @@ impl Version {
         else {
             return Ok(None);
         };
+        let Programs { platform, router, keeper } = Programs::of(slug)?;
         let config = secrets.seal(&release.id, &serde_json::to_vec(&release.config)?);
         Ok(Some(Self {
             release: release.id.clone(),
             number: release.version,
             slug: digest,
-            program: system::program(slug)?,
+            program: platform,
+            router,
+            keeper,
             config: BASE64_STANDARD.encode(config),
         }))
     }
 
     /// Whether there is a program to be started.
     pub fn is_laid_out(&self, data: &Path) -> bool {
-        program::find(data, self).is_some()
+        program::find(data, self, &self.program).is_some()
+    }
+
+    pub(super) fn keeper(&self) -> &Path {
+        self.keeper.as_ref().unwrap_or(&self.program)
     }
 
     /// Its config vars, which are its environment.
@@ -60,6 +74,8 @@ pub(super) fn sample(number: u32) -> Version {
         number,
         slug: "ab".repeat(32).parse().unwrap(),
         program: "bin/lathe".into(),
+        router: None,
+        keeper: None,
         config: String::new(),
     }
 }

@@ -5,6 +5,7 @@ use crate::services::Services;
 use crate::state::{StateError, oneoffs, slugs, sources};
 use crate::tls::ServerTls;
 use jiff::{SignedDuration, Timestamp};
+use lathe_logs::clock::steady;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -43,7 +44,8 @@ async fn run(services: Services, stop: CancellationToken) {
 }
 
 async fn tidy(services: &Services) -> Result<(), StateError> {
-    let now = Timestamp::now();
+    // Old is what is old by either clock: the system's may have been set forth or back.
+    let now = Timestamp::now().min(steady());
     let before = move |kept: SignedDuration| (now - kept).as_millisecond();
     let keep = services
         .store
@@ -57,7 +59,7 @@ async fn tidy(services: &Services) -> Result<(), StateError> {
     let (slugs, archives) = (services.slugs.clone(), services.config.data.join("sources"));
     let collected = tokio::task::spawn_blocking(move || {
         remove_old(&archives, now - SOURCES_KEPT);
-        slugs.collect(&keep, SLUG_GRACE, SystemTime::now())
+        slugs.collect(&keep, SLUG_GRACE, SystemTime::from(now))
     });
     if let Ok(Err(error)) = collected.await {
         tracing::error!(error = &error as &dyn std::error::Error, "slugs could not be collected");

@@ -10,6 +10,7 @@ use super::{Role, Running, UpError, cell, drains, governor, router};
 use crate::causes::causes;
 use crate::config::Config;
 use crate::control::last_good::reroute;
+use crate::hosting::{self, Parts};
 use crate::stack;
 use crate::state::lock::DataLock;
 use crate::state::{self, Health, StateError};
@@ -52,7 +53,7 @@ pub(super) async fn up(
     let Ground { tls, engine, listeners, .. } = Ground::open(&config, lathe).await?;
     let secure = tls.server_config()?;
     let endpoints = listeners.endpoints;
-    let mended = CancellationToken::new();
+    let again = CancellationToken::new();
 
     let mut roles = Vec::new();
     let (logs, _hub, role) = drains::hub(&config, watch::channel(Arc::default()).1);
@@ -69,12 +70,14 @@ pub(super) async fn up(
     let last = router::last(&config).unwrap_or_default();
     let stacks = stack::list(&config).unwrap_or_default();
     let newest = stacks.iter().find(|(stack, _)| stack.name == stack::RUN);
+    let program = hosting::of_router(&config).unwrap_or_else(|| lathe.to_owned());
     let (role, ..) = router::start(router::Parts {
         config: &config,
         endpoints: &endpoints,
         logs: &logs,
         engine: &engine,
-        lathe,
+        lathe: &program,
+        parts: &Parts::new(again.clone()),
         stack: newest.map(|(stack, _)| &*stack.root),
         listener: listeners.router,
         routes,
@@ -83,7 +86,7 @@ pub(super) async fn up(
     let (floor, seen) = (router::generation_floor(&config), observed.clone());
     roles.push(Role::start("routes", |stop| follow(last, floor, seen, routes_out, stop)));
     roles.push(Role::start("state", {
-        let (path, mended) = (config.data.join("state.db"), mended.clone());
+        let (path, mended) = (config.data.join("state.db"), again.clone());
         |stop| async move {
             tokio::select! {
                 () = sound(path) => mended.cancel(),
@@ -104,7 +107,7 @@ pub(super) async fn up(
         engine,
         roles,
         stop_dynos,
-        mended,
+        again,
         _lock: lock,
     }
     .announce()

@@ -20,7 +20,7 @@ use crate::control;
 use crate::endpoints::Endpoints;
 use crate::engine::{self, Engine};
 use crate::git::GitError;
-use crate::hosting;
+use crate::hosting::{self, Parts};
 use crate::services::Services;
 use crate::stack::{self, StackError};
 use crate::state::lock::DataLock;
@@ -125,8 +125,8 @@ pub struct Running {
     /// In start order.
     roles: Vec<Role>,
     stop_dynos: watch::Sender<bool>,
-    /// The state can be opened again: a whole platform is to take over.
-    mended: CancellationToken,
+    /// Another platform is to take over: that was asked for, or the state can be opened again.
+    again: CancellationToken,
     _lock: DataLock,
 }
 
@@ -213,6 +213,7 @@ async fn whole(
     let (observed_out, observed) = watch::channel(Arc::new(Observed::default()));
     let (asleep_out, asleep) = watch::channel(Arc::default());
     let endpoints = listeners.endpoints;
+    let again = CancellationToken::new();
     let services = Services {
         capacity: engine.capacity(),
         config,
@@ -228,6 +229,7 @@ async fn whole(
         stacks,
         observed,
         asleep,
+        parts: Parts::new(again.clone()),
         started_at: Timestamp::now(),
     };
 
@@ -236,8 +238,9 @@ async fn whole(
     let wires = cell::Wires { desired, observed: observed_out, stop_dynos: stop_watch };
     roles.push(cell::start(&services.config, &services.engine, &services.logs, wires)?);
     let (routes_out, routes) = watch::channel(Arc::default());
+    let router = hosting::of_router(&services.config).unwrap_or_else(|| lathe.to_owned());
     let (role, busy, demand) =
-        router::start(router::Parts::of(&services, lathe, listeners.router, routes))?;
+        router::start(router::Parts::of(&services, &router, listeners.router, routes))?;
     roles.push(role);
     let wires = control::Wires {
         desired: desired_out,
@@ -252,7 +255,7 @@ async fn whole(
     roles.push(follow_upgrades(&services, lathe));
     roles.extend(api::start(&services, listeners.doors, &tls).await?);
     let Services { config, endpoints, store, engine, observed, .. } = services;
-    let mended = CancellationToken::new();
+    hosting::say("platform.1", "State changed from starting to up");
     Running {
         config,
         endpoints,
@@ -261,7 +264,7 @@ async fn whole(
         engine,
         roles,
         stop_dynos,
-        mended,
+        again,
         _lock: lock,
     }
     .announce()
@@ -290,9 +293,9 @@ impl Running {
         Ok(self)
     }
 
-    /// Until a state that could not be opened can be; for ever when it could.
-    pub async fn mended(&self) {
-        self.mended.cancelled().await;
+    /// Until the same program is to begin anew.
+    pub async fn again(&self) {
+        self.again.cancelled().await;
     }
 
     /// Stops the roles in reverse order. Dynos run on unless `stop_dynos`.

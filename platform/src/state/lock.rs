@@ -2,14 +2,17 @@
 
 use super::StateError;
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::{FdFlags, fcntl_setfd};
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, Write};
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// Held for as long as it lives; the kernel lets go of it when the process ends, however it ends.
 #[derive(Debug)]
 pub struct DataLock {
-    _file: File,
+    file: File,
 }
 
 impl DataLock {
@@ -28,9 +31,39 @@ impl DataLock {
             file.read_to_string(&mut pid).map_err(key)?;
             return Err(StateError::Locked { path: dir.to_owned(), pid: pid.trim().to_owned() });
         }
-        file.set_len(0).map_err(key)?;
-        file.rewind().map_err(key)?;
-        writeln!(file, "{}", std::process::id()).map_err(key)?;
-        Ok(Self { _file: file })
+        Self::name(file).map_err(key)
+    }
+
+    /// The lock that the program before has passed on, in the same process.
+    pub fn inherit(dir: &Path, file: File) -> Result<Self, StateError> {
+        let path = dir.join("lock");
+        let inherited = || {
+            let (ours, there) = (file.metadata()?, std::fs::metadata(&path)?);
+            if (ours.dev(), ours.ino()) != (there.dev(), there.ino()) {
+                return Err(io::ErrorKind::InvalidInput.into());
+            }
+            flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+            Self::name(file)
+        };
+        inherited().map_err(|source| StateError::Key { path: path.clone(), source })
+    }
+
+    fn name(mut file: File) -> io::Result<Self> {
+        file.set_len(0)?;
+        file.rewind()?;
+        writeln!(file, "{}", std::process::id())?;
+        Ok(Self { file })
+    }
+
+    /// The next program of this process has it as the descriptor of this number. Until `keep`, so
+    /// has whatever is started.
+    pub fn pass_on(&self) -> io::Result<RawFd> {
+        fcntl_setfd(&self.file, FdFlags::empty())?;
+        Ok(self.file.as_raw_fd())
+    }
+
+    /// There is no next program.
+    pub fn keep(&self) -> io::Result<()> {
+        Ok(fcntl_setfd(&self.file, FdFlags::CLOEXEC)?)
     }
 }

@@ -23,6 +23,7 @@ pub mod slugs;
 pub mod sources;
 mod steps;
 pub mod system;
+mod tally;
 mod writer;
 
 #[cfg(test)]
@@ -31,6 +32,7 @@ mod tests;
 pub use copied::Copied;
 pub use error::StateError;
 pub use schema::{Health, SCHEMA, examine};
+pub use tally::Tally;
 
 use jiff::Timestamp;
 use rusqlite::Transaction;

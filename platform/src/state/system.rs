@@ -7,8 +7,20 @@ use std::path::{Component, Path, PathBuf};
 
 /// Its name, as that of the project.
 pub const NAME: &str = "lathe";
-/// What of a slug is the platform.
-pub const PROCESS_TYPE: &str = "platform";
+/// The processes of a platform, by their types in the Procfile: only the first one has to be there.
+pub const PLATFORM: &str = "platform";
+pub const ROUTER: &str = "router";
+pub const KEEPER: &str = "keeper";
+const PARTS: [&str; 3] = [PLATFORM, ROUTER, KEEPER];
+
+/// What follows the program in each one's command.
+pub fn verb(part: &str) -> &'static [&'static str] {
+    match part {
+        ROUTER => &["router"],
+        KEEPER => &["up", "--self-hosted"],
+        _ => &["up"],
+    }
+}
 
 /// What a version of the platform is given and no other app can have: it is no dyno.
 pub const GRANTS: [&str; 3] = ["host", "state", "ports"];
@@ -20,7 +32,9 @@ pub fn ensure(tx: &Tx<'_>, owner: &Account) -> Result<App, StateError> {
     }
     let app = apps::create(tx, NAME, owner)?;
     apps::set_system(tx, &app.id)?;
-    formation::fix(tx, &app.id, PROCESS_TYPE)?;
+    for part in PARTS {
+        formation::fix(tx, &app.id, part)?;
+    }
     let app = apps::by_id(tx, &app.id)?;
     let description = "The program that was started here".into();
     releases::append(tx, &app, owner, Change { description, slug: None, config: None })?;
@@ -37,29 +51,72 @@ pub(super) fn check(tx: &Tx<'_>, app: &App, slug: Option<&Slug>) -> Result<(), S
             app.name
         )));
     }
-    slug.map_or(Ok(()), |slug| program(slug).map(drop))
+    slug.map_or(Ok(()), |slug| Programs::of(slug).map(drop))
 }
 
-/// Whether nobody waits for a build, or for a release to serve, which another platform would not answer.
+/// Whether nobody waits for a build, for a release to serve, or for a one-off, which another platform would
+/// not answer.
 pub fn is_quiet(tx: &Tx<'_>) -> Result<bool, StateError> {
     let sql = "SELECT NOT EXISTS (SELECT 1 FROM builds WHERE status = 'pending') AND NOT EXISTS \
-        (SELECT 1 FROM apps WHERE candidate IS NOT NULL AND system = 0)";
+        (SELECT 1 FROM apps WHERE candidate IS NOT NULL AND system = 0) AND NOT EXISTS \
+        (SELECT 1 FROM oneoffs WHERE attached = 1 AND state <> 'complete')";
     Ok(tx.sql.query_row(sql, [], |row| row.get(0))?)
 }
 
-/// The platform's program in a slug, relative to the app's directory: the first word of the process
-/// type, which has to be `PROGRAM up`.
-pub fn program(slug: &Slug) -> Result<PathBuf, StateError> {
-    let words = slug.command(PROCESS_TYPE).map(str::split_whitespace);
-    let words: Vec<&str> = words.into_iter().flatten().collect();
+/// The programs of the platform's processes in a slug, relative to the app's directory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Programs {
+    pub platform: PathBuf,
+    /// None where the Procfile has none.
+    pub router: Option<PathBuf>,
+    pub keeper: Option<PathBuf>,
+}
+
+impl Programs {
+    pub fn of(slug: &Slug) -> Result<Self, StateError> {
+        let part = |name| slug.command(name).map(|command| program(name, command)).transpose();
+        let platform = part(PLATFORM)?.ok_or_else(|| refused(PLATFORM))?;
+        Ok(Self { platform, router: part(ROUTER)?, keeper: part(KEEPER)? })
+    }
+}
+
+/// The first word of its command, which is a file of the slug.
+fn program(part: &str, command: &str) -> Result<PathBuf, StateError> {
+    let mut words = command.split_whitespace();
     let is_inside = |path: &Path| {
         path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
     };
-    match words.as_slice() {
-        [program, "up"] if is_inside(Path::new(program)) => Ok(PathBuf::from(program)),
-        _ => Err(StateError::Refused(format!(
-            "The Procfile of a version of the platform needs the line `{PROCESS_TYPE}: PROGRAM up`, \
-             with the program's path in the slug"
-        ))),
+    let program = words.next().map(Path::new).filter(|path| is_inside(path));
+    match program {
+        Some(program) if words.eq(verb(part).iter().copied()) => Ok(program.to_owned()),
+        _ => Err(refused(part)),
+    }
+}
+
+fn refused(part: &str) -> StateError {
+    StateError::Refused(format!(
+        "The Procfile of a version of the platform needs the line `{part}: PROGRAM {}`, with the \
+         program's path in the slug",
+        verb(part).join(" ")
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_a_program_of_the_slug_and_its_verb() {
+        let read = |part, command| program(part, command).ok();
+        let good = Some(PathBuf::from("target/release/lathe"));
+        assert_eq!(read(PLATFORM, "target/release/lathe up"), good);
+        assert_eq!(read(ROUTER, " target/release/lathe  router "), good);
+        assert_eq!(read(KEEPER, "target/release/lathe up --self-hosted"), good);
+        let bad = ["", "up", "/bin/sh up", "../lathe up", "lathe up; true", "lathe up --set a=b"];
+        for command in bad {
+            assert_eq!(read(PLATFORM, command), None, "{command}");
+        }
+        assert_eq!(read(ROUTER, "lathe up"), None);
+        assert_eq!(read(KEEPER, "lathe up"), None);
     }
 }

@@ -1,9 +1,10 @@
 //! One clock for the cell: Unix milliseconds that never jump.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use lathe_logs::clock::steady_ms;
+use std::time::Duration;
 use tokio::time::Instant;
 
-/// Reads the wall clock once and counts monotonic time from there, so that a step of the system's
+/// Takes the process's own count, and counts monotonic time from there, so that a step of the system's
 /// clock neither kills a booting dyno nor postpones a restart. Under a paused tokio clock it is
 /// virtual.
 #[derive(Clone, Copy, Debug)]
@@ -14,8 +15,7 @@ pub struct Clock {
 
 impl Clock {
     pub fn system() -> Self {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self::starting_at(millis(unix))
+        Self::starting_at(steady_ms())
     }
 
     pub fn starting_at(unix_ms: u64) -> Self {

@@ -2,10 +2,10 @@
 
 use crate::block::Block;
 use crate::board::Board;
+use crate::clock::steady;
 use crate::drain::{Crew, DrainTable};
 use crate::journal::{self, Journal, Kept, Rows};
 use crate::{AppId, Counts, Filter, JournalError, Ledger, Line, Policy, Receiver, Tail};
-use jiff::Timestamp;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -137,10 +137,10 @@ impl Hub {
                     self.take(&mut batch, lines, scribe);
                 }
                 () = moves.notified() => self.write_moves(scribe),
-                Some(notice) = notices.recv() => self.lock().say(notice, Timestamp::now()),
+                Some(notice) = notices.recv() => self.lock().say(notice, steady()),
                 Ok(()) = drains.changed() => self.route(crew, drains),
                 _ = tick.tick() => {
-                    self.lock().tick(Timestamp::now());
+                    self.lock().tick(steady());
                     if scribe.journal.as_ref().is_some_and(Journal::is_broken) {
                         self.renew(crew, scribe).await;
                     }
@@ -154,7 +154,7 @@ impl Hub {
 
     /// Tells apps what an earlier run has lost of them.
     fn reconcile(&self) {
-        let (now, mut board) = (Timestamp::now(), self.lock());
+        let (now, mut board) = (steady(), self.lock());
         for (app, sent) in self.ledger.iter().flat_map(|ledger| ledger.before()) {
             board.reconcile(app, *sent, now);
         }
@@ -203,7 +203,7 @@ impl Hub {
     }
 
     fn take(&self, batch: &mut Vec<Block>, lines: &Receiver, scribe: &mut Scribe) {
-        let now = Timestamp::now();
+        let now = steady();
         let mut board = self.lock();
         batch.drain(..).for_each(|block| board.take(block, now));
         lines.take_losses().iter().for_each(|(app, loss)| board.lost(app, *loss, now));

@@ -2,6 +2,7 @@
 
 mod block;
 mod board;
+pub mod clock;
 mod counts;
 pub mod drain;
 mod entry;

@@ -1,6 +1,7 @@
 //! A reader of one app's log: first what is held, then what comes.
 
 use crate::block::Block;
+use crate::clock::steady;
 use crate::loss::Loss;
 use crate::shelf::Shelf;
 use crate::{AppId, Cursor, Entry, Filter, Line, Source, human};
@@ -52,7 +53,7 @@ impl Tail {
         loop {
             {
                 let mut post = mailbox.lock();
-                if let Some(entry) = post.take(&self.app, Timestamp::now()) {
+                if let Some(entry) = post.take(&self.app, steady()) {
                     return Some(entry);
                 }
                 if post.ended {

@@ -18,6 +18,7 @@ use http::{Request, Response, Version};
 use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
 use lathe_logs::Sender;
+use lathe_logs::clock::steady_ms;
 use std::sync::Arc;
 
 /// What all requests of a router share.
@@ -63,8 +64,7 @@ pub(crate) async fn serve(
         Err(refusal) => return Ok(send_page(refuse(refusal), true, turn)),
     };
     let config = &router.config;
-    let now_ms = u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0);
-    config.demand.note(&app.id, now_ms);
+    config.demand.note(&app.id, steady_ms());
     let mut exchange = Exchange::begin(&asked.head, &host, app.id.clone(), &session, &router);
     drop(host);
     let answered = match (verdict, app.take_place(config.backlog_per_dyno)) {

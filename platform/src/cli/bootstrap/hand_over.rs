@@ -11,6 +11,7 @@ use crate::cli::up::{self, Signals, UpVerbError};
 use crate::cli::{CliError, runtime};
 use crate::config::{Config, Flags};
 use crate::host::instance::{self, Dynos};
+use crate::hosting::{self, Launch, Post};
 use crate::state::system;
 use clap::Args;
 use http::Method;
@@ -102,40 +103,54 @@ pub(super) fn bootstrap(
 ) -> Result<ExitCode, CliError> {
     let kept = instance::holder(&instance::keeper_dir(&config.data))?.is_some();
     crate::cli::readable_by_dynos();
-    runtime()?
-        .block_on(async {
-            if kept {
-                return Ok(hand_over(config, &how.source)
-                    .await
-                    .map_err(BootstrapError::HandOver)?);
-            }
-            up::prepare_host(how.no_install)?;
-            let mut signals = Signals::watch()?;
-            let (tell, told) = oneshot::channel();
-            let launch = up::launch(config, flags, how.no_install, false);
-            let told = async {
-                tokio::select! {
-                    dynos = signals.next() => dynos,
-                    // Without a hand-over there is nothing to keep.
-                    failed = told => failed.unwrap_or(Dynos::Stay),
-                }
-            };
-            let keeping = crate::hosting::keep(config, &launch, told);
-            tokio::pin!(keeping);
-            let done = tokio::select! {
-                kept = &mut keeping => return Ok(kept.map_err(UpVerbError::Keep)?),
-                done = hand_over(config, &how.source) => done,
-            };
-            if done.is_err() {
-                // It waits for as long as it lives.
-                tell.send(Dynos::Stay).ok();
-                keeping.await.map_err(UpVerbError::Keep)?;
-                return Ok(done.map_err(BootstrapError::HandOver)?);
-            }
-            let _untold = tell;
-            Ok(keeping.await.map_err(UpVerbError::Keep)?)
-        })
-        .map(|()| ExitCode::SUCCESS)
+    let launch = up::launch(config, flags, how.no_install, false);
+    let keeps_on = runtime()?.block_on(async {
+        if kept {
+            hand_over(config, &how.source).await.map_err(BootstrapError::HandOver)?;
+            return Ok::<_, CliError>(false);
+        }
+        up::prepare_host(how.no_install)?;
+        keep_and_hand_over(config, &launch, &how.source).await
+    })?;
+    if keeps_on {
+        let post = Post { yields: true, ..up::first_post()? };
+        up::keep(config, &launch, post)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whether it is to be kept on: not when it was told to stop. This very program keeps it meanwhile, for
+/// it has something to say at the end.
+async fn keep_and_hand_over(
+    config: &Config,
+    launch: &Launch,
+    source: &str,
+) -> Result<bool, CliError> {
+    let mut signals = Signals::watch()?;
+    let (tell, told) = oneshot::channel();
+    let told = async {
+        tokio::select! {
+            dynos = signals.next() => dynos,
+            // Without a hand-over there is nothing to keep.
+            failed = told => failed.unwrap_or(Dynos::Stay),
+        }
+    };
+    let keeping = hosting::keep(config, launch, up::first_post()?, told);
+    tokio::pin!(keeping);
+    let done = tokio::select! {
+        kept = &mut keeping => {
+            kept.map_err(UpVerbError::Keep)?;
+            return Ok(false);
+        }
+        done = hand_over(config, source) => done,
+    };
+    if let Err(error) = done {
+        // It waits for as long as it lives.
+        tell.send(Dynos::Stay).ok();
+        keeping.await.map_err(UpVerbError::Keep)?;
+        return Err(BootstrapError::HandOver(error).into());
+    }
+    Ok(true)
 }
 
 async fn hand_over(config: &Config, source: &str) -> Result<(), HandOverError> {

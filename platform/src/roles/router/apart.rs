@@ -4,20 +4,24 @@ use super::dyno::{self, Recipe};
 use super::plan::{self, Act, Seen, State, plan};
 use super::{Busy, Parts, last_table};
 use crate::engine::Engine;
+use crate::hosting::{self, Part};
 use crate::roles::listeners::router_place;
 use crate::roles::{Role, UpError};
+use crate::state::system;
+use jiff::Timestamp;
 use lathe_dynos::containers::{Containers, EngineError, Known, Signal, StartError};
 use lathe_dynos::spec::DynoId;
+use lathe_logs::clock::steady_ms;
 use lathe_router::link::Desk;
 use lathe_router::{Demand, Routes, save_routes};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::UnixListener;
 use tokio::net::unix::pipe;
@@ -30,6 +34,9 @@ const GUESTS_MAX: usize = 64;
 const TICK: Duration = Duration::from_secs(1);
 /// After a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const STARTING: &str = "starting";
+/// As whom any of them speaks.
+const ROUTER_1: &str = "router.1";
 /// A piece of what a router says of itself.
 const SAID_BYTES: usize = 4096;
 
@@ -54,13 +61,19 @@ pub(super) fn start(parts: &Parts<'_>, stack: &Path) -> Result<(Role, Busy, Dema
         log: parts.config.log.clone(),
         listener,
         place: router_place(parts.config),
+        release: parts.config.kept.clone(),
     };
-    let mark = recipe.mark().map_err(at(parts.lathe))?;
+    let made_of = recipe.mark().map_err(at(parts.lathe))?;
+    let (data, parts_seen) = (parts.config.data.clone(), parts.parts.clone());
     let keeper = Keeper {
         engine: Arc::clone(parts.engine),
         desk: Arc::clone(&desk),
         recipe,
-        mark,
+        mark: String::new(),
+        made_of,
+        data: data.clone(),
+        parts: parts_seen.clone(),
+        states: BTreeMap::new(),
         began: Instant::now(),
         soon: 0,
         not_before: Instant::now(),
@@ -71,11 +84,18 @@ pub(super) fn start(parts: &Parts<'_>, stack: &Path) -> Result<(Role, Busy, Dema
         tokio::select! {
             () = stop.cancelled() => {}
             () = keeper.keep() => {}
+            () = parts_seen.carry_out(|| renew(&data)) => {}
             () = receive(door, serving) => {}
             () = write_down(table, routes) => {}
         }
     });
     Ok((role, Box::new(move || desk.busy()), demand))
+}
+
+fn renew(data: &Path) {
+    if let Err(error) = dyno::next_turn(data) {
+        tracing::error!(%error, "the router cannot be told to be another");
+    }
 }
 
 /// The socket at which routers find us. Its path may be longer than a socket's name can be.
@@ -147,8 +167,13 @@ struct Keeper {
     engine: Arc<Engine>,
     desk: Arc<Desk>,
     recipe: Recipe,
-    /// What a router is now started as.
+    /// What a router is now started as: what it is made of, and the how manieth of that.
     mark: String,
+    made_of: String,
+    data: PathBuf,
+    parts: hosting::Parts,
+    /// What each was last seen to be.
+    states: BTreeMap<DynoId, &'static str>,
     began: Instant,
     /// Routers in a row that have ended soon.
     soon: u32,
@@ -179,6 +204,10 @@ impl Keeper {
 
     /// Does what is to be done now; how long there is nothing else to do.
     async fn step(&mut self) -> Result<Duration, KeepError> {
+        self.mark = match dyno::turn(&self.data) {
+            0 => self.made_of.clone(),
+            turn => format!("{} {turn}", self.made_of),
+        };
         let mut known = self.engine.list().await?;
         known.retain(|known| dyno::mark_of(known).is_some());
         known.sort_by_key(|known| known.started_ms);
@@ -189,6 +218,7 @@ impl Keeper {
             }
         }
         let seen: Vec<Seen> = known.iter().map(|known| self.look(known)).collect();
+        self.show(&known, &seen);
         for act in plan(&seen) {
             match act {
                 Act::Relieve(id) => self.engine.signal(id, Signal::SIGTERM).await?,
@@ -220,6 +250,38 @@ impl Keeper {
         Seen { id: known.id, state, fits, age: age(known).min(self.began.elapsed()) }
     }
 
+    /// For users: what there is, and what has become of it.
+    fn show(&mut self, known: &[Known], seen: &[Seen]) {
+        let mut live: Vec<(&Known, &Seen)> =
+            known.iter().zip(seen).filter(|(_, seen)| seen.state != State::Ended).rev().collect();
+        live.sort_by_key(|(_, seen)| (seen.state != State::Serving, !seen.fits));
+        let mut states = BTreeMap::new();
+        let mut parts = Vec::new();
+        for (number, (known, seen)) in (1..).zip(live) {
+            let state = match seen.state {
+                State::Silent => STARTING,
+                State::Serving => "up",
+                State::Leaving | State::Ended => "down",
+            };
+            if let Some(before) = self.states.get(&seen.id).filter(|before| **before != state) {
+                let text = format!("State changed from {before} to {state}");
+                hosting::say(&format!("{}.{number}", system::ROUTER), &text);
+            }
+            states.insert(seen.id, state);
+            let since = Timestamp::from_millisecond(known.started_ms.cast_signed());
+            parts.push(Part {
+                id: known.id.to_string(),
+                process_type: system::ROUTER,
+                number,
+                release: dyno::release_of(known).cloned(),
+                state,
+                since: since.unwrap_or_default(),
+            });
+        }
+        self.states = states;
+        self.parts.see_routers(parts);
+    }
+
     async fn start(&mut self) -> Result<(), StartError> {
         let id = DynoId::random();
         let failed = |source| StartError::Step { step: "prepare a router".to_owned(), source };
@@ -232,9 +294,12 @@ impl Keeper {
             .map_err(failed)?;
         let start = self.recipe.start(id, &self.mark, ledger).map_err(failed)?;
         let started = self.engine.start_with(start, dyno::GRANTS).await;
-        if started.is_err() {
-            self.has_ended(Duration::ZERO);
-            self.desk.settle(&id.to_string()).map_err(failed)?;
+        match &started {
+            Ok(_) => drop(self.states.insert(id, STARTING)),
+            Err(_) => {
+                self.has_ended(Duration::ZERO);
+                self.desk.settle(&id.to_string()).map_err(failed)?;
+            }
         }
         started.map(drop)
     }
@@ -281,23 +346,24 @@ impl Keeper {
         };
         for stream in [output.stdout, output.stderr] {
             if let Ok(stream) = pipe::Receiver::from_owned_fd(stream) {
-                tokio::spawn(pass_on(id, stream));
+                tokio::spawn(pass_on(stream));
             }
         }
     }
 }
 
 fn age(known: &Known) -> Duration {
-    let since = SystemTime::UNIX_EPOCH + Duration::from_millis(known.started_ms);
-    since.elapsed().unwrap_or_default()
+    Duration::from_millis(steady_ms().saturating_sub(known.started_ms))
 }
 
-async fn pass_on(id: DynoId, mut stream: impl AsyncRead + Unpin) {
+/// Its lines are whole and have their time, for people; so has its log what it says.
+async fn pass_on(mut stream: impl AsyncRead + Unpin) {
     let mut piece = vec![0; SAID_BYTES];
     while let Ok(bytes @ 1..) = stream.read(&mut piece).await {
         let text = String::from_utf8_lossy(piece.get(..bytes).unwrap_or_default());
         for line in text.lines() {
-            tracing::warn!(router = %id, "{line}");
+            hosting::of_part(ROUTER_1, line);
+            writeln!(io::stderr(), "{line}").ok();
         }
     }
 }

@@ -28,6 +28,10 @@ pub(super) const TABLE: &str = "routes.json";
 pub(super) const LINK: &str = "link.sock";
 
 const LATHE: &str = "/usr/local/bin/lathe";
+/// How often routers were asked to be others though nothing else has changed.
+const TURN: &str = "cell/router-turn";
+/// The release that it was started for.
+const RELEASE_LABEL: &str = "lathe.router.release";
 /// Under the hidden name by which `lathe` is a router; see `cli`.
 const VERB: &str = "router";
 
@@ -59,6 +63,8 @@ pub(super) struct Recipe {
     pub(super) listener: OwnedFd,
     /// The name by which the listener is kept.
     pub(super) place: String,
+    /// The release of the system app that this platform is, if it is one.
+    pub(super) release: Option<String>,
 }
 
 impl Recipe {
@@ -83,7 +89,8 @@ impl Recipe {
             class: class(),
             port: None,
         };
-        let labels = [(LABEL, mark), (LISTENER_LABEL, &self.place)];
+        let release = self.release.as_deref().map(|release| (RELEASE_LABEL, release));
+        let labels = [(LABEL, mark), (LISTENER_LABEL, &*self.place)].into_iter().chain(release);
         let read_only = |source: &Path, target: &str| Mount {
             source: MountSource::Path(source.to_owned()),
             target: target.into(),
@@ -97,7 +104,7 @@ impl Recipe {
         Ok(Start {
             id,
             spec,
-            labels: labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            labels: labels.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             stdio: Stdio::Logged,
             mounts: vec![read_only(&self.lathe, LATHE), read_only(&self.shown, SHOWN)],
             extra_fds: vec![self.listener.try_clone()?, ledger.into()],
@@ -127,6 +134,21 @@ fn class() -> Class {
 /// What a router was started as; none of any other dyno.
 pub(super) fn mark_of(known: &Known) -> Option<&str> {
     known.labels.get(LABEL).map(String::as_str)
+}
+
+pub(super) fn release_of(known: &Known) -> Option<&String> {
+    known.labels.get(RELEASE_LABEL)
+}
+
+/// Part of what a router is to be now. It is a file: whoever is the platform next shall not forget.
+pub(super) fn turn(data: &Path) -> u64 {
+    fs::read_to_string(data.join(TURN)).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+}
+
+/// Another router than there is shall serve, for no other reason.
+pub(super) fn next_turn(data: &Path) -> io::Result<()> {
+    let text = format!("{}\n", turn(data) + 1);
+    lathe_slug::fs::atomic_write(&data.join(TURN), text.as_bytes(), 0o600)
 }
 
 /// The listening socket of this name, from a router that has it still: with platform and spawner

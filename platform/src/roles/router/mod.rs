@@ -13,6 +13,7 @@ use super::{Role, UpError};
 use crate::config::{Config, RouterPlace};
 use crate::endpoints::Endpoints;
 use crate::engine::Engine;
+use crate::hosting;
 use crate::services::Services;
 use jiff::Timestamp;
 use lathe_router::{Demand, InFlight, LastTable, RouterConfig, Routes};
@@ -31,12 +32,14 @@ pub(super) struct Parts<'a> {
     pub(super) endpoints: &'a Endpoints,
     pub(super) logs: &'a lathe_logs::Sender,
     pub(super) engine: &'a Arc<Engine>,
-    /// This program.
+    /// The program of its dyno.
     pub(super) lathe: &'a Path,
     /// Where its dyno finds libraries.
     pub(super) stack: Option<&'a Path>,
     pub(super) listener: TcpListener,
     pub(super) routes: watch::Receiver<Arc<Routes>>,
+    /// Where is said what routers there are, and asked for others.
+    pub(super) parts: &'a hosting::Parts,
 }
 
 impl<'a> Parts<'a> {
@@ -46,9 +49,9 @@ impl<'a> Parts<'a> {
         listener: TcpListener,
         routes: watch::Receiver<Arc<Routes>>,
     ) -> Self {
-        let Services { config, endpoints, logs, engine, stacks, .. } = services;
+        let Services { config, endpoints, logs, engine, stacks, parts, .. } = services;
         let stack = Some(&*stacks.run.root);
-        Self { config, endpoints, logs, engine, lathe, stack, listener, routes }
+        Self { config, endpoints, logs, engine, lathe, stack, listener, routes, parts }
     }
 }
 
@@ -79,7 +82,7 @@ pub(super) fn start(parts: Parts<'_>) -> Result<(Role, Busy, Demand), UpError> {
 
 /// As a part of this process; a router of a dyno makes room for it.
 fn inside(parts: Parts<'_>) -> (Role, Busy, Demand) {
-    let Parts { config, endpoints, logs, engine, listener, routes, .. } = parts;
+    let Parts { config, endpoints, logs, engine, listener, routes, parts, .. } = parts;
     let (in_flight, demand) = (InFlight::default(), Demand::default());
     let config = Arc::new(RouterConfig {
         public_port: endpoints.router.port(),
@@ -88,12 +91,18 @@ fn inside(parts: Parts<'_>) -> (Role, Busy, Demand) {
         demand: demand.clone(),
         ..RouterConfig::default()
     });
-    let (logs, engine) = (logs.clone(), Arc::clone(engine));
+    let (logs, engine, parts) = (logs.clone(), Arc::clone(engine), parts.clone());
     let role = Role::start("router", |stop| async move {
         dyno::relieve_all(&engine).await;
         let stop = stop.cancelled_owned();
-        if let Err(error) = lathe_router::run(listener, routes, logs, config, stop).await {
-            tracing::error!(error = &error as &dyn std::error::Error, "the router ended");
+        let routing = async {
+            if let Err(error) = lathe_router::run(listener, routes, logs, config, stop).await {
+                tracing::error!(error = &error as &dyn std::error::Error, "the router ended");
+            }
+        };
+        tokio::select! {
+            () = routing => {}
+            () = parts.carry_out(|| {}) => {}
         }
     });
     (role, Box::new(move || in_flight.dynos()), demand)

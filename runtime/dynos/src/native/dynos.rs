@@ -1,6 +1,7 @@
 //! The containers that an engine has not forgotten, and what they take together: kept count of, so
 //! that a start costs the same beside one dyno as beside thousands.
 
+use super::exits::{now_ms, since_boot_ms};
 use super::record::Record;
 use crate::class::Demand;
 use crate::containers::{Ended, Known};
@@ -179,7 +180,7 @@ impl Dyno {
             address: self.record.address,
             labels: self.record.labels.clone(),
             spec: self.record.spec.clone(),
-            started_ms: self.record.started_ms,
+            started_ms: self.record.started_ms(now_ms(), since_boot_ms()),
             ended,
         }
     }
@@ -213,6 +214,7 @@ mod tests {
             own_cpuset: None,
             resolv_conf: String::new(),
             started_ms: 0,
+            started_boot_ms: None,
         };
         Dyno { record, pid: 1, state: State::Running, terminal: None }
     }

@@ -4,10 +4,13 @@ use super::dynos::{Dyno, State};
 use super::engine::Shared;
 use super::record::Files;
 use super::room;
+use crate::clock::millis;
 use crate::containers::{Ended, Exited};
 use crate::spec::DynoId;
+use lathe_logs::clock::steady_ms;
+use nix::time::{ClockId, clock_gettime};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::Duration;
 
 /// Status of a container of which nobody knows how it ended.
 const UNKNOWN: u8 = 128 + 9;
@@ -67,8 +70,12 @@ fn settle(shared: &Shared, dyno: DynoId, status: u8) {
     }
 }
 
-/// Unix time.
+/// Unix time, by the count of this process.
 pub(super) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    steady_ms()
+}
+
+/// Of the machine, however often it has slept since.
+pub(super) fn since_boot_ms() -> u64 {
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(0, |time| millis(Duration::from(time)))
 }

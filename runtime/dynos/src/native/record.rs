@@ -40,11 +40,20 @@ pub(super) struct Record {
     #[serde(default)]
     pub(super) own_cpuset: Option<PathBuf>,
     pub(super) resolv_conf: String,
-    /// Unix time in milliseconds.
+    /// Unix time in milliseconds, as it was then.
     pub(super) started_ms: u64,
+    /// Since the machine's start: what the system's clock was set to since then changes no age.
+    #[serde(default)]
+    pub(super) started_boot_ms: Option<u64>,
 }
 
 impl Record {
+    /// When it was started, by the clocks of now.
+    pub(super) fn started_ms(&self, now_ms: u64, now_boot_ms: u64) -> u64 {
+        let passed_ms = self.started_boot_ms.and_then(|then| now_boot_ms.checked_sub(then));
+        began(self.started_ms, passed_ms, now_ms)
+    }
+
     /// Whose control groups the dyno lives in.
     pub(super) fn group(&self) -> BerthId {
         self.berth.unwrap_or(BerthId(self.id.0))
@@ -171,6 +180,10 @@ impl Files {
     }
 }
 
+fn began(noted_ms: u64, passed_ms: Option<u64>, now_ms: u64) -> u64 {
+    passed_ms.map_or(noted_ms.min(now_ms), |passed_ms| now_ms.saturating_sub(passed_ms))
+}
+
 /// Whether it has ended, and field 22 of `/proc/<pid>/stat`: clock ticks from the machine's boot to
 /// its start. None for nobody.
 fn started(pid: u32) -> Option<(bool, u64)> {
@@ -178,4 +191,22 @@ fn started(pid: u32) -> Option<(bool, u64)> {
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
     let zombie = fields.next()? == "Z";
     Some((zombie, fields.nth(18)?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fault S5: a dyno that was started at 1,000,000 by a clock that was right, ahead, or behind.
+    #[test]
+    fn an_age_is_what_has_passed_since_the_start() {
+        let minute = 60_000;
+        for noted_ms in [1_000_000, 1_000_000 + 10 * 365 * 24 * 60 * minute, 0] {
+            assert_eq!(began(noted_ms, Some(minute), 1_000_000 + minute), 1_000_000);
+        }
+        assert_eq!(began(7, Some(minute), 6), 0);
+        // As an earlier version has written it down.
+        assert_eq!(began(1_000_000, None, 1_060_000), 1_000_000);
+        assert_eq!(began(1_000_000, None, 900_000), 900_000);
+    }
 }

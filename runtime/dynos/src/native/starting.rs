@@ -3,7 +3,7 @@
 use super::berths::Berth;
 use super::dynos::{Dyno, State};
 use super::engine::Shared;
-use super::exits::now_ms;
+use super::exits::{now_ms, since_boot_ms};
 use super::grants::Grants;
 use super::record::{Files, Record, Streams};
 use super::wire::{Answer, Boarding, FDS_MAX, Failure, Order};
@@ -47,6 +47,7 @@ pub(super) async fn start(
         own_cpuset: None,
         resolv_conf: shared.resolv_conf.clone(),
         started_ms: now_ms(),
+        started_boot_ms: Some(since_boot_ms()),
     };
     let (record, berth) = shared.reserve(record)?;
     let launched = launch(&shared, record, berth, fds).await;

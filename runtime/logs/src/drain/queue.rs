@@ -4,6 +4,7 @@ use super::message::Wire;
 use super::outbox::{Frame, Outbox, Outcome};
 use super::{Drain, DrainCounts, Left, Mark, Policy};
 use crate::block::Block;
+use crate::clock::steady;
 use jiff::Timestamp;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -41,7 +42,7 @@ impl Queue {
     /// The frame to send, once there is one. Only one worker may wait.
     pub(super) async fn frame(&self) -> Arc<Frame> {
         loop {
-            let frame = self.lock().frame(Timestamp::now());
+            let frame = self.lock().frame(steady());
             match frame {
                 Some(frame) => return frame,
                 None => self.filled.notified().await,
@@ -53,7 +54,7 @@ impl Queue {
     pub(super) fn settle(&self, frame: &Arc<Frame>, outcome: Outcome) -> u32 {
         let mut outbox = self.lock();
         if outbox.is_under_way(frame) {
-            outbox.settle(outcome, Timestamp::now(), &self.policy);
+            outbox.settle(outcome, steady(), &self.policy);
         }
         self.settled.notify_one();
         self.moved.store(true, Ordering::Release);
@@ -79,7 +80,7 @@ impl Queue {
     }
 
     pub(super) fn restore(&self, left: Left) {
-        self.lock().restore(left, Timestamp::now(), &self.policy);
+        self.lock().restore(left, steady(), &self.policy);
         self.filled.notify_one();
     }
 

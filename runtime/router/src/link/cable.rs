@@ -6,6 +6,7 @@ use super::message::{Down, Hello, Report, Up};
 use super::outbox::Outbox;
 use super::parcel::{self, Item, What};
 use crate::{Demand, InFlight, InForce, Routes};
+use lathe_logs::clock::steady_ms;
 use lathe_logs::{Line, Receiver};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -205,11 +206,11 @@ impl Reporter {
         asked.sort();
         self.asked_ms = newest;
         let busy = cable.in_flight.dynos();
-        let report = Report { generation, busy, asked, rung: false, leaving };
+        let report = Report { generation, busy, asked, now_ms: 0, rung: false, leaving };
         if self.told.as_ref() == Some(&report) && !rung {
             return None;
         }
         self.told = Some(report.clone());
-        Some(Report { rung, ..report })
+        Some(Report { rung, now_ms: steady_ms(), ..report })
     }
 }

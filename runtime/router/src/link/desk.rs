@@ -10,6 +10,7 @@ use super::message::{Down, Hello, Report, Up};
 use super::parcel::Item;
 use crate::{Demand, Routes};
 use jiff::Timestamp;
+use lathe_logs::clock::steady_ms;
 use lathe_logs::{Ledger, Sender};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
@@ -194,8 +195,8 @@ impl Desk {
     }
 
     fn note(&self, router: &str, report: Report) {
-        for (app, ms) in &report.asked {
-            self.demand.note(app, *ms);
+        for (app, ms) in report.asked_by(steady_ms()) {
+            self.demand.note(app, ms);
         }
         if report.rung {
             self.demand.ring();

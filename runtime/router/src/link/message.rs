@@ -39,6 +39,14 @@ pub(super) struct Hello {
     pub(super) router: String,
 }
 
+impl Report {
+    /// Apps asked for, and when by our own clock: that of the router may say something else.
+    pub(super) fn asked_by(&self, own_now_ms: u64) -> impl Iterator<Item = (&AppId, u64)> {
+        let ago_ms = |ms: u64| self.now_ms.saturating_sub(ms);
+        self.asked.iter().map(move |(app, ms)| (app, own_now_ms.saturating_sub(ago_ms(*ms))))
+    }
+}
+
 /// What a router sees: complete, but for who was asked for.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Report {
@@ -46,8 +54,11 @@ pub(super) struct Report {
     pub(super) generation: u64,
     /// Dynos with requests in flight.
     pub(super) busy: BTreeSet<String>,
-    /// Apps asked for since the last report, and when; Unix time in milliseconds.
+    /// Apps asked for since the last report, and when; milliseconds of the router's clock.
     pub(super) asked: Vec<(AppId, u64)>,
+    /// What that clock says now.
+    #[serde(default)]
+    pub(super) now_ms: u64,
     /// One of them sleeps.
     pub(super) rung: bool,
     /// It accepts no connections any more.
@@ -132,7 +143,8 @@ mod tests {
     fn everything_said_is_understood() {
         let busy = BTreeSet::from(["d1".to_owned()]);
         let asked = vec![(AppId::new("a"), 7)];
-        let report = Report { generation: 3, busy, asked, rung: true, leaving: false };
+        let now_ms = 9;
+        let report = Report { generation: 3, busy, asked, now_ms, rung: true, leaving: false };
         let what = What::Line("at=info".into());
         let line = Item { app: AppId::new("a"), time: Timestamp::UNIX_EPOCH, what };
         let ups = [
@@ -152,6 +164,17 @@ mod tests {
             now(down.write(&mut wire)).unwrap();
             assert_eq!(now(Down::read(&mut &wire[..])).unwrap(), Some(down));
             assert!(matches!(now(Up::read(&mut &wire[..])), Err(LinkError::Kind(_))));
+        }
+    }
+
+    /// fault S5: platform and router were started before and after a step of the system's clock.
+    #[test]
+    fn when_an_app_was_asked_for_is_told_by_how_long_ago() {
+        let asked = vec![(AppId::new("a"), 70), (AppId::new("b"), 100), (AppId::new("c"), 500)];
+        let report = Report { asked, now_ms: 100, ..Report::default() };
+        for (own_now_ms, expected) in [(9_000, [8_970, 9_000, 9_000]), (10, [0, 10, 10])] {
+            let times: Vec<u64> = report.asked_by(own_now_ms).map(|(_, ms)| ms).collect();
+            assert_eq!(times, expected);
         }
     }
 

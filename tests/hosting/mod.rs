@@ -1,6 +1,9 @@
 //! The platform as a release of its own app `lathe`: tried, kept, taken back, and never gone meanwhile.
 
-use crate::survive::deploy;
+mod keeper;
+mod load;
+mod migration;
+
 use lathe_tests::{Answer, Disk, Platform, lathe, request, signal, until};
 use serde_json::{Value, json};
 use std::fs::Permissions;
@@ -10,7 +13,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use walkdir::WalkDir;
@@ -18,17 +21,20 @@ use walkdir::WalkDir;
 /// Bounds are for what hangs.
 const BOUND: Duration = Duration::from_mins(2);
 
+/// Between two visits.
+const PAUSE: Duration = Duration::from_millis(5);
+
 /// A trial that is over soon, and no rehearsal: what it would find shall reach the keeper.
-const HASTY: [&str; 4] =
+pub(crate) const HASTY: [&str; 4] =
     ["upgrade.rehearsal=0", "upgrade.start=12", "upgrade.probation=3", "upgrade.silence=5"];
 
 /// The program that this test run has built, in the form of a version.
-fn good() -> String {
+pub(crate) fn good() -> String {
     format!("#!/bin/sh\nexec {} \"$@\"\n", lathe().display())
 }
 
 /// Releases a version of the platform whose program is this script.
-fn release(platform: &Platform, script: &str) -> u64 {
+pub(crate) fn release(platform: &Platform, script: &str) -> u64 {
     let types = json!({"platform": "bin/lathe up"});
     platform.release("lathe", &types, &[("bin/lathe", script)])
 }
@@ -40,7 +46,7 @@ fn releases(platform: &Platform) -> Vec<Value> {
 }
 
 /// Waits until the release has come to its end, whoever answers meanwhile.
-fn settled(platform: &Platform, number: u64) -> Value {
+pub(crate) fn settled(platform: &Platform, number: u64) -> Value {
     until("the release has come to its end", BOUND, || {
         // Another version may say nonsense where it is, or be gone.
         let at = std::fs::read(platform.data().join("run/endpoints.json")).ok()?;
@@ -59,38 +65,32 @@ fn settled(platform: &Platform, number: u64) -> Value {
 }
 
 /// Requests to an app, one after the other, until told to stop; gives those that were not answered well.
-struct Visitors {
+pub(crate) struct Visitors {
     stop: Arc<AtomicBool>,
     visits: JoinHandle<(usize, Vec<String>)>,
 }
 
 impl Visitors {
-    fn start(router: SocketAddr, app: &str) -> Self {
-        Self::counted(router, app, Duration::from_millis(5), &Arc::default())
-    }
-
-    fn counted(router: SocketAddr, app: &str, pause: Duration, begun: &Arc<AtomicUsize>) -> Self {
-        let begun = Arc::clone(begun);
+    pub(crate) fn start(router: SocketAddr, app: &str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (told, host) = (Arc::clone(&stop), format!("{app}.localhost"));
         let visits = std::thread::spawn(move || {
             let (mut count, mut failed) = (0, Vec::new());
             while !told.load(Ordering::Relaxed) {
                 count += 1;
-                begun.fetch_add(1, Ordering::Relaxed);
                 match request(router, "GET", &host, "/", &[], b"") {
                     Some(Answer { status: 200, .. }) => {}
                     Some(answer) => failed.push(answer.status.to_string()),
                     None => failed.push("no answer".to_owned()),
                 }
-                std::thread::sleep(pause);
+                std::thread::sleep(PAUSE);
             }
             (count, failed)
         });
         Self { stop, visits }
     }
 
-    fn end(self) -> usize {
+    pub(crate) fn end(self) -> usize {
         self.stop.store(true, Ordering::Relaxed);
         let (count, failed) = self.visits.join().unwrap();
         assert!(failed.is_empty(), "{} of {count} visits failed: {:?}", failed.len(), failed[0]);
@@ -99,7 +99,7 @@ impl Visitors {
 }
 
 /// A web app made without a build.
-fn serve(platform: &Platform, app: &str) {
+pub(crate) fn serve(platform: &Platform, app: &str) {
     let page = "import http.server, os\n\
         class H(http.server.BaseHTTPRequestHandler):\n\
         \x20   protocol_version = 'HTTP/1.1'\n\
@@ -251,7 +251,6 @@ fn what_would_end_the_platform_is_refused_with_the_reason() {
     let scale = json!({"updates": [{"type": "platform", "quantity": 0}]});
     refused("PATCH", "/apps/lathe/formation", scale, "cannot scale lathe");
     refused("DELETE", "/apps/lathe", Value::Null, "`lathe stop`");
-    refused("DELETE", "/apps/lathe/dynos", Value::Null, "cannot restart lathe");
     refused("PATCH", "/apps/lathe", json!({"name": "other"}), "cannot rename lathe");
     refused("PATCH", "/apps/lathe", json!({"maintenance": true}), "cannot put into maintenance");
     refused("POST", "/apps/lathe/collaborators", json!({"user": "a@b.example"}), "root on this");
@@ -425,30 +424,4 @@ fn damage(store: &Path, digest: &str) {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     std::fs::write(file.path(), bytes).unwrap();
-}
-
-/// Fault R14: two upgrades, one of them taken back, under ten thousand requests and answers that
-/// take their time: none is lost.
-#[test]
-fn an_upgrade_under_load_loses_nothing() {
-    let platform = Platform::start_self_hosted(&HASTY);
-    deploy(&platform, "loaded", "web: python3 web.py\n", &[]);
-    let router = platform.address("router");
-    let begun = Arc::new(AtomicUsize::new(0));
-    let visitors: Vec<Visitors> =
-        (0..8).map(|_| Visitors::counted(router, "loaded", Duration::ZERO, &begun)).collect();
-    for (script, expected) in [(good(), "succeeded"), ("#!/bin/sh\nexit 9\n".into(), "failed")] {
-        let slow = std::thread::spawn(move || {
-            request(router, "GET", "loaded.localhost", "/slow/3", &[], b"").map(|a| a.status)
-        });
-        let number = release(&platform, &script);
-        let release = settled(&platform, number);
-        assert_eq!(release["status"], expected, "{release}\n{}", platform.log());
-        assert_eq!(slow.join().unwrap(), Some(200));
-    }
-    until("ten thousand have come", BOUND * 5, || {
-        (begun.load(Ordering::Relaxed) >= 10_000).then_some(())
-    });
-    let visits: usize = visitors.into_iter().map(Visitors::end).sum();
-    eprintln!("{visits} visits over an upgrade and one that was taken back, all of them answered");
 }
