@@ -1,6 +1,7 @@
 //! Why an operation on the state did not happen.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
@@ -40,12 +41,14 @@ pub enum StateError {
     Closed,
     /// Acknowledged is only what is on disk; this may be there or not.
     #[error("the disk failed while the state was written; whether it was is not known")]
-    Unknown(#[source] rusqlite::Error),
+    Unknown(#[source] Arc<rusqlite::Error>),
+    #[error("nothing of it was written")]
+    NotWritten(#[source] Arc<rusqlite::Error>),
     #[error("nothing is written to the state file {path} until it could be checked")]
     InDoubt {
         path: PathBuf,
         #[source]
-        source: Box<StateError>,
+        source: Arc<StateError>,
     },
     #[error("the log of the state is being read by another program")]
     Busy,

@@ -4,6 +4,7 @@
 
 pub mod accounts;
 pub mod apps;
+mod batch;
 pub mod buildpacks;
 pub mod builds;
 pub mod care;
@@ -21,6 +22,7 @@ mod schema;
 pub mod secrets;
 pub mod slugs;
 pub mod sources;
+mod statements;
 mod steps;
 pub mod system;
 mod tally;
@@ -32,10 +34,11 @@ mod tests;
 pub use copied::Copied;
 pub use error::StateError;
 pub use schema::{Health, SCHEMA, examine};
+pub use statements::Statements;
 pub use tally::Tally;
 
+use batch::{Change, Job};
 use jiff::Timestamp;
-use rusqlite::Transaction;
 use secrets::Secrets;
 use std::path::Path;
 use std::sync::Arc;
@@ -45,20 +48,24 @@ use writer::Writer;
 /// How many operations may wait for the writer before callers wait for a place.
 const QUEUE_MAX: usize = 1024;
 
-type Job = Box<dyn FnOnce(&mut Writer) + Send>;
-
 /// A cheap handle on the state. Every operation runs on the one thread that owns the file.
 #[derive(Clone, Debug)]
 pub struct Store {
     jobs: mpsc::Sender<Job>,
-    changed: Arc<watch::Sender<u64>>,
-    apps_changed: Arc<watch::Sender<u64>>,
+    news: Arc<News>,
 }
 
-/// One transaction: all of it or nothing. Time is part of what goes in.
+/// How often something was written: who waits for it learns of every change.
+#[derive(Debug, Default)]
+struct News {
+    of_all: watch::Sender<u64>,
+    of_apps: watch::Sender<u64>,
+}
+
+/// One operation: all of it or nothing. Time is part of what goes in.
 #[derive(Debug)]
 pub struct Tx<'a> {
-    pub sql: Transaction<'a>,
+    pub sql: Statements<'a>,
     pub secrets: &'a Secrets,
     pub now: Timestamp,
 }
@@ -69,32 +76,26 @@ impl Store {
     /// # Errors
     /// A damaged file is refused and left as it is; so is a schema newer than this program.
     pub fn open(dir: &Path) -> Result<Self, StateError> {
-        let mut writer = Writer::open(dir)?;
-        let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE_MAX);
+        let writer = Writer::open(dir)?;
+        let (jobs, queue) = mpsc::channel::<Job>(QUEUE_MAX);
+        let news = Arc::<News>::default();
+        let told = news.clone();
         std::thread::Builder::new()
             .name("state".into())
-            .spawn(move || {
-                while let Some(job) = queue.blocking_recv() {
-                    job(&mut writer);
-                }
-            })
+            .spawn(move || batch::serve(writer, queue, &told))
             .map_err(StateError::Thread)?;
-        let (changed, apps_changed) = (Arc::default(), Arc::default());
-        Ok(Self { jobs, changed, apps_changed })
+        Ok(Self { jobs, news })
     }
 
-    /// Runs `work` in one transaction and answers when it is durable. Watchers are woken after.
+    /// Does all of `work` or nothing of it, and answers when it is durable. Watchers are woken
+    /// before.
     pub async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Tx<'_>) -> Result<T, StateError> + Send + 'static,
     ) -> Result<T, StateError> {
-        let write = |writer: &mut Writer| Ok((writer.write(work)?, writer.take_apps_touched()));
-        let (result, of_apps) = self.call(write).await?;
-        self.changed.send_modify(|generation| *generation += 1);
-        if of_apps {
-            self.apps_changed.send_modify(|generation| *generation += 1);
-        }
-        Ok(result)
+        let (answer, answered) = oneshot::channel();
+        self.ask(Job::Write(Box::new(Change::new(work, answer)))).await?;
+        answered.await.map_err(|_| StateError::Closed)?
     }
 
     /// Runs `work` on one consistent view; it cannot change anything.
@@ -102,30 +103,30 @@ impl Store {
         &self,
         work: impl FnOnce(&Tx<'_>) -> Result<T, StateError> + Send + 'static,
     ) -> Result<T, StateError> {
-        self.call(|writer| writer.read(work)).await
+        let (answer, answered) = oneshot::channel();
+        let read = move |writer: &mut Writer| drop(answer.send(writer.read(work)));
+        self.ask(Job::Read(Box::new(read))).await?;
+        answered.await.map_err(|_| StateError::Closed)?
     }
 
-    /// Counts committed writes; wait on it to see every change.
+    /// Grows with what is written; wait on it to see every change.
     pub fn changes(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
+        self.news.of_all.subscribe()
     }
 
     /// As `changes`, without writes that only tell what one-off dynos do.
     pub fn changes_of_apps(&self) -> watch::Receiver<u64> {
-        self.apps_changed.subscribe()
+        self.news.of_apps.subscribe()
     }
 
-    async fn call<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&mut Writer) -> Result<T, StateError> + Send + 'static,
-    ) -> Result<T, StateError> {
-        let (answer, answered) = oneshot::channel();
-        let job: Job = Box::new(move |writer| {
-            // The caller may have gone; the work is done all the same.
-            drop(answer.send(work(writer)));
-        });
-        self.jobs.send(job).await.map_err(|_| StateError::Closed)?;
-        answered.await.map_err(|_| StateError::Closed)?
+    /// Operations that wait for the thread.
+    #[cfg(test)]
+    fn waiting(&self) -> usize {
+        self.jobs.max_capacity() - self.jobs.capacity()
+    }
+
+    async fn ask(&self, job: Job) -> Result<(), StateError> {
+        self.jobs.send(job).await.map_err(|_| StateError::Closed)
     }
 }
 

@@ -92,10 +92,11 @@ pub fn running(tx: &Tx<'_>) -> Result<Vec<OneOff>, StateError> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Those of every app, also those that have ended and are not collected yet.
-pub fn all(tx: &Tx<'_>) -> Result<Vec<OneOff>, StateError> {
-    let mut statement = tx.sql.prepare(ONEOFFS)?;
-    let rows = statement.query_map([], oneoff_of)?;
+/// Those of every app of which something was recorded then or later, Unix milliseconds; also those
+/// that have ended and are not collected yet.
+pub fn changed(tx: &Tx<'_>, since_ms: i64) -> Result<Vec<OneOff>, StateError> {
+    let mut statement = tx.sql.prepare(&format!("{ONEOFFS} WHERE updated_ms >= ?1"))?;
+    let rows = statement.query_map([since_ms], oneoff_of)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

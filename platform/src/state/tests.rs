@@ -251,3 +251,44 @@ async fn one_off_names_are_free_numbers() {
         .unwrap();
     assert_eq!(names, ["run.9999", "run.1"]);
 }
+
+#[tokio::test]
+async fn what_waits_together_is_written_together_and_each_is_whole_or_not_there() {
+    let fixture = Fixture::new();
+    fixture.in_app(|_, _, _| Ok(())).await.unwrap();
+    let before = *fixture.store.changes().borrow();
+    // The thread is held up until all of them wait.
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let (begun, has_begun) = tokio::sync::oneshot::channel();
+    let store = fixture.store.clone();
+    let hold = move |_: &Tx<'_>| Ok(begun.send(()).is_ok() && wait.recv().is_ok());
+    let held = tokio::spawn(async move { store.read(hold).await });
+    has_begun.await.unwrap();
+    let mut writes = tokio::task::JoinSet::new();
+    for number in 0..20 {
+        let store = fixture.store.clone();
+        writes.spawn(async move {
+            let email = format!("{number}@example.com");
+            let written = store.write(move |tx| {
+                accounts::find_or_create(tx, &email)?;
+                if number % 4 == 0 { Err(StateError::Refused(email)) } else { Ok(()) }
+            });
+            (number, written.await.is_ok())
+        });
+    }
+    while fixture.store.waiting() < 20 {
+        tokio::task::yield_now().await;
+    }
+    go.send(()).unwrap();
+    assert!(held.await.unwrap().unwrap());
+    while let Some(written) = writes.join_next().await {
+        let (number, ok) = written.unwrap();
+        assert_eq!(ok, number % 4 != 0);
+    }
+    for number in 0..20 {
+        let email = format!("{number}@example.com");
+        let found = fixture.store.read(move |tx| accounts::by_email(tx, &email)).await.unwrap();
+        assert_eq!(found.is_some(), number % 4 != 0, "{number}");
+    }
+    assert_eq!(*fixture.store.changes().borrow(), before + 1, "one transaction");
+}

@@ -6,8 +6,9 @@
 //! that was acknowledged moves from the log into the file, with syncs of its own, which empties the
 //! log of what was not; then the file is opened anew and looked through, as at a start.
 
+use super::batch::{Made, Write};
 use super::secrets::Secrets;
-use super::{StateError, Tx, now, schema};
+use super::{StateError, Statements, Tx, now, schema, statements};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,6 +28,28 @@ pub(super) struct Writer {
     apps_touched: Arc<AtomicBool>,
 }
 
+/// Why a transaction did not come through, for each who had a part in it.
+#[derive(Clone, Debug)]
+pub(super) enum Lost {
+    /// Before anything was tried.
+    InDoubt {
+        path: PathBuf,
+        source: Arc<StateError>,
+    },
+    Unknown(Arc<rusqlite::Error>),
+    RolledBack(Arc<rusqlite::Error>),
+}
+
+impl From<Lost> for StateError {
+    fn from(lost: Lost) -> Self {
+        match lost {
+            Lost::InDoubt { path, source } => Self::InDoubt { path, source },
+            Lost::Unknown(source) => Self::Unknown(source),
+            Lost::RolledBack(source) => Self::NotWritten(source),
+        }
+    }
+}
+
 impl Writer {
     /// Opens or creates the state below `dir`.
     pub(super) fn open(dir: &Path) -> Result<Self, StateError> {
@@ -42,27 +65,24 @@ impl Writer {
         self.apps_touched.swap(false, Ordering::Relaxed)
     }
 
-    /// One transaction, durable when this returns.
-    pub(super) fn write<T>(
-        &mut self,
-        work: impl FnOnce(&Tx<'_>) -> Result<T, StateError>,
-    ) -> Result<T, StateError> {
+    /// One transaction for all of them, durable when this returns.
+    pub(super) fn write(&mut self, writes: &mut [Box<dyn Write>]) -> Result<(), Lost> {
         if self.in_doubt {
-            self.mend()?;
+            let path = self.path.clone();
+            self.mend().map_err(|source| Lost::InDoubt { path, source: Arc::new(source) })?;
         }
-        match self.transact(work) {
-            Err(StateError::Database(source)) if is_of_the_disk(&source) => {
-                self.in_doubt = true;
-                tracing::error!(
-                    error = &source as &dyn std::error::Error,
-                    "the disk of the state fails: nothing is written until the state was checked"
-                );
-                // At once, so that one failure costs one operation; if it fails, with each write.
-                drop(self.mend());
-                Err(StateError::Unknown(source))
-            }
-            result => result,
+        let Err(source) = self.transact(writes) else { return Ok(()) };
+        if !is_of_the_disk(&source) {
+            return Err(Lost::RolledBack(Arc::new(source)));
         }
+        self.in_doubt = true;
+        tracing::error!(
+            error = &source as &dyn std::error::Error,
+            "the disk of the state fails: nothing is written until the state was checked"
+        );
+        // At once, so that one failure costs one transaction; if it fails, with each.
+        drop(self.mend());
+        Err(Lost::Unknown(Arc::new(source)))
     }
 
     /// One consistent view. It is that of the last sound commit, also while writes are in doubt.
@@ -72,30 +92,38 @@ impl Writer {
     ) -> Result<T, StateError> {
         let sql = self.connection.transaction()?;
         // Dropped without commit: whatever a reader wrote by mistake is rolled back.
-        work(&Tx { sql, secrets: &self.secrets, now: now() })
+        work(&Tx { sql: Statements(&sql), secrets: &self.secrets, now: now() })
     }
 
-    fn transact<T>(
-        &mut self,
-        work: impl FnOnce(&Tx<'_>) -> Result<T, StateError>,
-    ) -> Result<T, StateError> {
-        let sql = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let tx = Tx { sql, secrets: &self.secrets, now: now() };
-        let value = work(&tx)?;
-        tx.sql.commit()?;
-        Ok(value)
+    fn transact(&mut self, writes: &mut [Box<dyn Write>]) -> rusqlite::Result<()> {
+        let transaction =
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let sql = Statements(&transaction);
+        for write in writes {
+            sql.execute("SAVEPOINT one", [])?;
+            match write.make(&Tx { sql, secrets: &self.secrets, now: now() }) {
+                Made::Kept => {}
+                Made::Undone => {
+                    sql.execute("ROLLBACK TO one", [])?;
+                }
+                Made::DiskFailed(source) => return Err(source),
+            }
+            // Fails when there is no transaction any more: a full disk may end all of it.
+            sql.execute("RELEASE one", [])?;
+        }
+        transaction.commit()
     }
 
     fn mend(&mut self) -> Result<(), StateError> {
-        self.checked().inspect(|()| tracing::warn!("the state is sound and written again")).map_err(
-            |source| {
-                tracing::error!(
-                    error = &source as &dyn std::error::Error,
-                    "the state could not be checked: nothing is written"
-                );
-                StateError::InDoubt { path: self.path.clone(), source: Box::new(source) }
-            },
-        )
+        let checked = self.checked();
+        match &checked {
+            Ok(()) => tracing::warn!("the state is sound and written again"),
+            Err(error) => tracing::error!(
+                error = error as &dyn std::error::Error,
+                "the state could not be checked: nothing is written"
+            ),
+        }
+        checked
     }
 
     fn checked(&mut self) -> Result<(), StateError> {
@@ -113,6 +141,7 @@ impl Writer {
 
 fn open(path: &Path, apps_touched: &Arc<AtomicBool>) -> Result<Connection, StateError> {
     let (connection, touched) = (schema::open(path)?, Arc::clone(apps_touched));
+    connection.set_prepared_statement_cache_capacity(statements::KEPT_MAX);
     connection.update_hook(Some(move |_, _: &str, table: &str, _| {
         if table != ONE_OFFS {
             touched.store(true, Ordering::Relaxed);
@@ -122,7 +151,7 @@ fn open(path: &Path, apps_touched: &Arc<AtomicBool>) -> Result<Connection, State
 }
 
 /// Unlike a full disk, which `SQLite` meets before it writes, and rolls back.
-fn is_of_the_disk(error: &rusqlite::Error) -> bool {
+pub(super) fn is_of_the_disk(error: &rusqlite::Error) -> bool {
     matches!(
         error.sqlite_error_code(),
         Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
