@@ -130,6 +130,8 @@ pub trait Containers: Send + Sync + 'static {
 pub enum StartError {
     #[error("dyno {0} has been started before")]
     Repeated(DynoId),
+    #[error("dyno {0} was stopped before it began")]
+    Withdrawn(DynoId),
     #[error("slug {0} is not in the store")]
     SlugMissing(SlugId),
     #[error("slug {expected} has other content: {actual}")]

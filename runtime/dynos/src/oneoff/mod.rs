@@ -20,13 +20,16 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 const LABEL: &str = "lathe.one-off";
 const ATTACHED: &str = "attached";
 const DETACHED: &str = "detached";
+/// Starts under way at once of one-offs that nobody waits for; more would only make each of them
+/// slower, and all else that starts.
+const STARTS_MAX: usize = 16;
 /// How long an engine that lost an answer is asked whether the dyno runs.
 const DOUBT_TRIES: u32 = 30;
 const ENGINE_RETRY: Duration = Duration::from_secs(1);
@@ -75,6 +78,7 @@ struct Inner<C> {
     engine: Arc<C>,
     logs: lathe_logs::Sender,
     held: Mutex<Held>,
+    starts: Semaphore,
     /// The engine has said what runs from an earlier life.
     listed: watch::Sender<bool>,
 }
@@ -109,7 +113,8 @@ impl<C: Containers> OneOffs<C> {
     /// are logged; attached ones have lost their client and are hung up.
     pub fn new(engine: Arc<C>, logs: lathe_logs::Sender) -> Self {
         let held = Mutex::new(Held { entries: BTreeMap::new(), pumps: Pumps::new() });
-        let inner = Arc::new(Inner { engine, logs, held, listed: watch::Sender::new(false) });
+        let (starts, listed) = (Semaphore::new(STARTS_MAX), watch::Sender::new(false));
+        let inner = Arc::new(Inner { engine, logs, held, starts, listed });
         let keeper = tokio::spawn(keeper::run(inner.clone()));
         Self { inner, keeper }
     }
@@ -306,7 +311,7 @@ impl<C: Containers> Inner<C> {
             extra_fds: Vec::new(),
             argv: None,
         };
-        let answer = self.launch(start).await;
+        let answer = self.launch_in_turn(start).await;
         match &answer {
             Ok(_) => {
                 voice.heroku(&line::starting(&command));
@@ -314,15 +319,29 @@ impl<C: Containers> Inner<C> {
                 self.up(id, label == ATTACHED, voice);
             }
             Err(error) => {
-                voice.heroku(&match error {
-                    StartError::SlugChecksum { expected, actual } => line::r17(expected, actual),
-                    error => line::start_failed(&chain(error)),
-                });
+                match error {
+                    StartError::Withdrawn(_) => {}
+                    StartError::SlugChecksum { expected, actual } => {
+                        voice.heroku(&line::r17(expected, actual));
+                    }
+                    error => voice.heroku(&line::start_failed(&chain(error))),
+                }
                 voice.heroku(&line::state_changed("starting", "complete"));
                 self.leave(id);
             }
         }
         answer
+    }
+
+    /// Starts it when its turn has come, unless it was stopped meanwhile. With an attached one a
+    /// client waits: it has no turn to wait for.
+    async fn launch_in_turn(&self, start: Start) -> Result<Started, StartError> {
+        let detached = matches!(start.stdio, Stdio::Logged);
+        let _turn = if detached { self.starts.acquire().await.ok() } else { None };
+        if self.held().entries.get(&start.id).is_some_and(|entry| entry.ending) {
+            return Err(StartError::Withdrawn(start.id));
+        }
+        self.launch(start).await
     }
 
     /// Starts it. When the answer is lost, the engine's list tells whether it runs; an attached

@@ -1,6 +1,6 @@
 //! One-offs on the fake engine, under virtual time.
 
-use super::{Attachment, OneOffs, State};
+use super::{Attachment, OneOffs, STARTS_MAX, State};
 use crate::clock::Clock;
 use crate::containers::{Containers, EngineError, Signal, StartError};
 use crate::fake::{Behaviour, Call, Fake, Fault, spec};
@@ -171,6 +171,47 @@ async fn a_lost_answer_is_looked_up_and_never_repeated() {
         assert_eq!(machine.fake.list().await.unwrap().len(), usize::from(starts));
         assert_eq!(oneoffs.list().len(), usize::from(starts));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_are_started_in_turn_and_one_that_is_stopped_before_its_turn_never_runs() {
+    let machine = Machine::new(Behaviour::default());
+    let slow = Fault::Delay(SECOND);
+    machine.fake.fail(move |call| (call == Call::Start).then_some(slow));
+    let (oneoffs, mut lines) = machine.oneoffs();
+    let oneoffs = Arc::new(oneoffs);
+    let mut starts = tokio::task::JoinSet::new();
+    let ids: Vec<DynoId> = (0..2 * STARTS_MAX + 1).map(|_| DynoId::random()).collect();
+    for (number, id) in ids.iter().copied().enumerate() {
+        let oneoffs = oneoffs.clone();
+        starts.spawn(async move {
+            oneoffs.start(id, spec(&format!("run.{number}")), Attachment::Detached).await
+        });
+    }
+    let began_ms = machine.clock.now_ms();
+    sleep(SECOND / 2).await;
+    let last = *ids.last().unwrap();
+    oneoffs.stop(last, SECOND * 30);
+    // A client waits for this one.
+    let terminal = Attachment::Terminal { rows: 24, columns: 80 };
+    oneoffs.start(DynoId::random(), spec("run.99"), terminal).await.unwrap();
+    assert_eq!(machine.clock.now_ms() - began_ms, 1_500);
+    let mut withdrawn = 0;
+    while let Some(start) = starts.join_next().await {
+        withdrawn += usize::from(matches!(start.unwrap(), Err(StartError::Withdrawn(_))));
+    }
+    assert_eq!((withdrawn, machine.clock.now_ms() - began_ms), (1, 2_000));
+    assert!(oneoffs.list().iter().all(|one| one.id != last));
+    let name = format!("[run.{}]", 2 * STARTS_MAX);
+    let said: Vec<String> = said(&mut lines).into_iter().filter(|l| l.contains(&name)).collect();
+    assert_eq!(
+        said,
+        [
+            format!("heroku{name}: State changed from created to starting"),
+            format!("heroku{name}: Stopping all processes with SIGTERM"),
+            format!("heroku{name}: State changed from starting to complete"),
+        ]
+    );
 }
 
 #[tokio::test(start_paused = true)]
