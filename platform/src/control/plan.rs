@@ -102,15 +102,20 @@ impl Plan {
 pub fn plan(facts: &Facts<'_>, stack_root: StackRoot<'_>) -> Plan {
     let mut plan = Plan::default();
     for state in &facts.snapshot.apps {
-        let app = of_app(state, facts, stack_root);
+        let wanted = wanted::of_app(state, facts.patience, facts.classes, stack_root);
+        let app = of_app(state, &wanted, facts);
         plan.add(&app);
         plan.dynos.extend(app.dynos);
     }
     plan
 }
 
-/// One app. It depends on no other.
-pub fn of_app(state: &AppState, facts: &Facts<'_>, stack_root: StackRoot<'_>) -> Plan {
+/// One app, whose releases come to the dynos `wanted`. It depends on no other.
+pub(super) fn of_app(
+    state: &AppState,
+    wanted: &OrdMap<Slot, Arc<Wanted>>,
+    facts: &Facts<'_>,
+) -> Plan {
     let mut plan = Plan::default();
     let id = AppId::new(&state.app.id);
     let names = state.domains.iter().map(|domain| domain.hostname.clone());
@@ -123,9 +128,9 @@ pub fn of_app(state: &AppState, facts: &Facts<'_>, stack_root: StackRoot<'_>) ->
         }
         Sleep::Later(due_ms) => {
             wake(&mut plan.wake_ms, due_ms);
-            serve(&mut plan, state, facts, stack_root)
+            serve(&mut plan, state, wanted, facts)
         }
-        Sleep::Never => serve(&mut plan, state, facts, stack_root),
+        Sleep::Never => serve(&mut plan, state, wanted, facts),
     };
     plan.routes.insert(id, Arc::new(route));
     hold(&mut plan, &state.app.id, facts);
@@ -136,10 +141,10 @@ pub fn of_app(state: &AppState, facts: &Facts<'_>, stack_root: StackRoot<'_>) ->
 fn serve(
     plan: &mut Plan,
     state: &AppState,
+    wanted: &OrdMap<Slot, Arc<Wanted>>,
     facts: &Facts<'_>,
-    stack_root: StackRoot<'_>,
 ) -> AppRoute {
-    plan.dynos.extend(wanted::of_app(state, facts.patience, facts.classes, stack_root));
+    plan.dynos = wanted.clone();
     for (turn, due_ms) in [replace::next(state, facts), cycle::next(state, facts)] {
         // One dyno at a time, whatever the reason.
         plan.turns.extend(turn.filter(|_| plan.turns.is_empty()));

@@ -4,7 +4,7 @@
 use super::plan::{Facts, Plan, of_app};
 use super::slots::Place;
 use super::snapshot::AppState;
-use super::wanted::StackRoot;
+use super::wanted::{self, StackRoot};
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 use lathe_dynos::spec::{ObservedDyno, Slot, Wanted};
@@ -27,6 +27,8 @@ pub(super) struct Plans {
 #[derive(Clone, Debug)]
 struct Planned {
     state: Arc<AppState>,
+    /// What its releases come to, whatever is observed.
+    wanted: OrdMap<Slot, Arc<Wanted>>,
     plan: Plan,
 }
 
@@ -42,15 +44,24 @@ impl Plans {
         let mut whole = Plan::default();
         for state in &facts.snapshot.apps {
             let id = &state.app.id;
-            let before = gone.remove(id);
-            let kept = before.filter(|before| {
-                !complete && !seen.contains(id.as_str()) && before.holds(state, facts.now_ms)
-            });
-            let planned = kept.unwrap_or_else(|| {
-                let plan = of_app(state, facts, stack_root);
-                self.exchange(id, &plan.dynos);
-                Planned { state: state.clone(), plan }
-            });
+            let before = gone.remove(id).filter(|before| before.is_of(state));
+            let unseen = !complete && !seen.contains(id.as_str());
+            let planned = match before {
+                Some(before) if unseen && before.holds(facts.now_ms) => before,
+                before => {
+                    let wanted = match before.map(|before| before.wanted) {
+                        Some(wanted) if !complete => wanted,
+                        before => {
+                            let Facts { patience, classes, .. } = *facts;
+                            let now = wanted::of_app(state, patience, classes, stack_root);
+                            before.filter(|before| *before == now).unwrap_or(now)
+                        }
+                    };
+                    let plan = of_app(state, &wanted, facts);
+                    self.exchange(id, &plan.dynos);
+                    Planned { state: state.clone(), wanted, plan }
+                }
+            };
             whole.add(&planned.plan);
             self.apps.insert(id.clone(), planned);
         }
@@ -87,7 +98,8 @@ impl Plans {
             self.dynos.remove(&slot);
         }
         for (slot, wanted) in dynos {
-            if self.dynos.get(slot) != Some(wanted) {
+            let had = self.dynos.get(slot);
+            if !had.is_some_and(|had| Arc::ptr_eq(had, wanted) || had == wanted) {
                 self.dynos.insert(slot.clone(), wanted.clone());
             }
         }
@@ -95,12 +107,16 @@ impl Plans {
 }
 
 impl Planned {
+    /// Whether the app is as it was.
+    fn is_of(&self, state: &Arc<AppState>) -> bool {
+        Arc::ptr_eq(&self.state, state) || self.state == *state
+    }
+
     /// Whether planning it again would come to the same, with the same observed of its dynos.
-    fn holds(&self, state: &Arc<AppState>, now_ms: u64) -> bool {
+    fn holds(&self, now_ms: u64) -> bool {
         let Plan { draining, turns, asleep, wake_ms, .. } = &self.plan;
-        (Arc::ptr_eq(&self.state, state) || self.state == *state)
-            // A turn that failed is tried again; who drains or sleeps depends on who is asked for.
-            && turns.is_empty()
+        // A turn that failed is tried again; who drains or sleeps depends on who is asked for.
+        turns.is_empty()
             && draining.is_empty()
             && asleep.is_empty()
             && wake_ms.is_none_or(|due_ms| now_ms < due_ms)

@@ -6,6 +6,7 @@ use super::wanted;
 use crate::state::model::Release;
 use lathe_dynos::spec::{DynoState, Observed, ObservedDyno};
 use lathe_router::{AppRoute, Availability, Target};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 /// `canary`: a release that is on probation, and its percentage of the requests.
@@ -32,11 +33,13 @@ pub(super) fn route(
 /// to answer nobody.
 fn targets(state: &AppState, release: &Release, observed: &Observed) -> Vec<Target> {
     let web = wanted::places(state, release).into_iter().filter(Place::is_web);
+    let mut all = None;
     let serving = web.filter_map(|place| {
-        let wanted = observed.dynos.get(&place.slot()).filter(|dyno| may_serve(dyno));
-        match wanted {
+        match observed.dynos.get(&place.slot()).filter(|dyno| may_serve(dyno)) {
             Some(dyno) => Some((place, dyno)),
-            None => predecessor(&place, observed),
+            None => {
+                all.get_or_insert_with(|| Serving::of_app(&place.app, observed)).predecessor(&place)
+            }
         }
     });
     let serving: Vec<(Place, &ObservedDyno)> = serving.collect();
@@ -84,17 +87,26 @@ pub(super) fn may_serve(dyno: &ObservedDyno) -> bool {
     is_up(dyno) && dyno.ready
 }
 
-/// The dyno that a restart is about to replace, while it still serves.
-fn predecessor<'a>(place: &Place, observed: &'a Observed) -> Option<(Place, &'a ObservedDyno)> {
-    observed
-        .dynos
-        .range(Place::slots_of(&place.app))
-        .filter(|(_, dyno)| may_serve(dyno))
-        .filter_map(|(slot, dyno)| Some((Place::parse(slot)?, dyno)))
-        .filter(|(other, _)| {
-            other.identity() == place.identity() && other.restarts < place.restarts
-        })
-        .max_by_key(|(other, _)| other.restarts)
+/// The dynos of an app that serve, by what a restart does not change and then by restarts.
+struct Serving<'a>(BTreeMap<(String, (u32, u32)), (Place, &'a ObservedDyno)>);
+
+impl<'a> Serving<'a> {
+    fn of_app(app: &str, observed: &'a Observed) -> Self {
+        let seen = observed.dynos.range(Place::slots_of(app)).filter(|(_, dyno)| may_serve(dyno));
+        let placed = seen.filter_map(|(slot, dyno)| Some((Place::parse(slot)?, dyno)));
+        Self(placed.map(|(place, dyno)| (key(&place), (place, dyno))).collect())
+    }
+
+    /// The dyno that a restart is about to replace, while it still serves.
+    fn predecessor(&self, place: &Place) -> Option<(Place, &'a ObservedDyno)> {
+        let first = (place.identity(), (0, 0));
+        let (_, (place, dyno)) = self.0.range(first..key(place)).next_back()?;
+        Some((place.clone(), *dyno))
+    }
+}
+
+fn key(place: &Place) -> (String, (u32, u32)) {
+    (place.identity(), place.restarts)
 }
 
 fn availability(

@@ -5,8 +5,10 @@ use super::super::plans::Plans;
 use super::super::replace::Replaced;
 use super::super::snapshot::Snapshot;
 use crate::config::Patience;
+use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 use lathe_dynos::class::Classes;
-use lathe_dynos::spec::{Desired, DynoState, Observed, ObservedDyno, Slot};
+use lathe_dynos::spec::{Desired, DynoState, Observed, ObservedDyno, Slot, Wanted};
 use lathe_dynos::tracked::Action;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -37,7 +39,15 @@ pub(super) struct Fleet {
     born_ms: u64,
     machines: usize,
     heard: BTreeMap<usize, Heard>,
-    pub(super) homes: BTreeMap<Slot, usize>,
+    /// Who has said something of a slot, and what that comes to.
+    witnesses: HashMap<Slot, BTreeSet<usize>>,
+    merged: OrdMap<Slot, ObservedDyno>,
+    homes: HashMap<Slot, usize>,
+    /// What is wanted of each machine, and of which that has changed.
+    lists: Vec<OrdMap<Slot, Arc<Wanted>>>,
+    changed: BTreeSet<usize>,
+    /// Slots that no machine was there for.
+    homeless: BTreeSet<Slot>,
     /// Where a dyno was when its machine fell silent.
     before: BTreeMap<Slot, usize>,
     plans: Plans,
@@ -55,7 +65,12 @@ impl Fleet {
             born_ms: now_ms,
             machines,
             heard: BTreeMap::new(),
-            homes: BTreeMap::new(),
+            witnesses: HashMap::new(),
+            merged: OrdMap::new(),
+            homes: HashMap::new(),
+            lists: vec![OrdMap::new(); machines],
+            changed: (0..machines).collect(),
+            homeless: BTreeSet::new(),
             before: BTreeMap::new(),
             plans: Plans::default(),
             compares: machines <= FEW,
@@ -80,8 +95,32 @@ impl Fleet {
         }
         let back = !self.is_live(machine, now_ms);
         let news = before.is_none_or(|heard| heard.observed != observed);
-        self.heard.insert(machine, Heard { at_ms: now_ms, number, observed });
+        let before = self.heard.insert(machine, Heard { at_ms: now_ms, number, observed });
+        if news {
+            self.compare(machine, before.map(|heard| heard.observed).unwrap_or_default().as_ref());
+        }
         news || back
+    }
+
+    /// Takes in what a machine has said that differs from what it said before.
+    fn compare(&mut self, machine: usize, before: &Observed) {
+        let now = self.heard[&machine].observed.clone();
+        for change in before.dynos.diff(&now.dynos) {
+            let slot = match change {
+                DiffItem::Add(slot, _) => {
+                    self.witnesses.entry(slot.clone()).or_default().insert(machine);
+                    slot
+                }
+                DiffItem::Remove(slot, _) => {
+                    if let Some(witnesses) = self.witnesses.get_mut(slot) {
+                        witnesses.remove(&machine);
+                    }
+                    slot
+                }
+                DiffItem::Update { new: (slot, _), .. } => slot,
+            };
+            self.merge(slot);
+        }
     }
 
     /// How many machines have been silent for so long that it matters.
@@ -95,6 +134,10 @@ impl Fleet {
         self.wishes.get(&machine).filter(|_| self.is_live(machine, now_ms))
     }
 
+    pub(super) fn home(&self, slot: &Slot) -> Option<usize> {
+        self.homes.get(slot).copied()
+    }
+
     /// Of the newest wish.
     pub(super) fn generation(&self) -> u64 {
         self.previous.generation
@@ -105,7 +148,8 @@ impl Fleet {
         if self.heard.len() < self.machines && now_ms < self.born_ms + SILENT_MS {
             return None;
         }
-        let observed = self.merged();
+        let generation = self.previous.generation;
+        let observed = Observed { generation, dynos: self.merged.clone() };
         let facts = Facts {
             snapshot,
             observed: &observed,
@@ -145,49 +189,96 @@ impl Fleet {
         self.seen(machine, slot).is_some_and(|dyno| dyno.state == DynoState::Up)
     }
 
+    /// All who have said something of a slot, and what.
+    fn sightings(&self, slot: &Slot) -> impl Iterator<Item = (usize, &ObservedDyno)> {
+        let witnesses = self.witnesses.get(slot).into_iter().flatten();
+        witnesses.filter_map(|machine| Some((*machine, self.seen(*machine, slot)?)))
+    }
+
     /// A dyno is what its home says, unless that has none up and another machine has.
-    fn merged(&self) -> Observed {
-        let mut merged = Observed { generation: self.previous.generation, ..Observed::default() };
-        for (machine, heard) in &self.heard {
-            for (slot, dyno) in &heard.observed.dynos {
-                let home = self.homes.get(slot).is_none_or(|home| home == machine);
-                let up = dyno.state == DynoState::Up;
-                let beaten = |other: &ObservedDyno| other.state == DynoState::Up;
-                let better = if merged.dynos.get(slot).is_some_and(beaten) {
-                    home && up
-                } else {
-                    home || up
-                };
-                if better {
-                    merged.dynos.insert(slot.clone(), dyno.clone());
-                }
+    fn merge(&mut self, slot: &Slot) {
+        let mut merged: Option<&ObservedDyno> = None;
+        for (machine, dyno) in self.sightings(slot) {
+            let home = self.homes.get(slot).is_none_or(|home| *home == machine);
+            let up = dyno.state == DynoState::Up;
+            let beaten = merged.is_some_and(|other| other.state == DynoState::Up);
+            if if beaten { home && up } else { home || up } {
+                merged = Some(dyno);
             }
         }
-        merged
+        match merged.cloned() {
+            Some(dyno) => self.merged.insert(slot.clone(), dyno),
+            None => self.merged.remove(slot),
+        };
     }
 
     /// Where each dyno lives: where it is found, else where there are fewest.
     fn place(&mut self, plan: &Plan, now_ms: u64) {
-        self.homes.retain(|slot, _| plan.dynos.contains_key(slot));
-        self.before.retain(|slot, _| plan.dynos.contains_key(slot));
-        let live: Vec<usize> = (0..self.machines).filter(|m| self.is_live(*m, now_ms)).collect();
-        let found = self.found();
-        let mut load: BTreeSet<(usize, usize)> = self.load(&live);
-        for slot in plan.dynos.keys() {
-            let home = self.homes.get(slot).or(found.get(slot)).copied();
-            let home = self.returned(slot, home, now_ms).or(home);
+        let mut unsettled = std::mem::take(&mut self.homeless);
+        let previous = self.previous.dynos.clone();
+        for change in previous.diff(&plan.dynos) {
+            match change {
+                DiffItem::Add(slot, _) => drop(unsettled.insert(slot.clone())),
+                DiffItem::Remove(slot, _) => self.leave(slot),
+                DiffItem::Update { new: (slot, wanted), .. } => {
+                    if let Some(home) = self.home(slot) {
+                        self.lists[home].insert(slot.clone(), wanted.clone());
+                        self.changed.insert(home);
+                    }
+                }
+            }
+        }
+        let live = |machine: &usize| self.is_live(*machine, now_ms);
+        let (live, lost): (Vec<usize>, Vec<usize>) = (0..self.machines).partition(live);
+        unsettled.extend(self.before.keys().cloned());
+        unsettled.extend(lost.iter().flat_map(|machine| self.lists[*machine].keys().cloned()));
+        let mut load: BTreeSet<(usize, usize)> =
+            live.iter().map(|machine| (self.lists[*machine].len(), *machine)).collect();
+        for slot in unsettled {
+            // One that was homeless may be wanted no more.
+            let Some(wanted) = plan.dynos.get(&slot) else { continue };
+            let home = self.home(&slot).or_else(|| self.found(&slot));
+            let home = self.returned(&slot, home, now_ms).or(home);
             let home = match home {
                 Some(home) if self.is_live(home, now_ms) => home,
                 lost => {
                     if let Some(lost) = lost {
                         self.before.insert(slot.clone(), lost);
                     }
-                    let Some((n_dynos, fewest)) = load.pop_first() else { continue };
+                    let Some((n_dynos, fewest)) = load.pop_first() else {
+                        self.homeless.insert(slot);
+                        continue;
+                    };
                     load.insert((n_dynos + 1, fewest));
                     fewest
                 }
             };
-            self.homes.insert(slot.clone(), home);
+            self.settle(&slot, home, wanted);
+        }
+    }
+
+    /// A dyno's home is there from now on.
+    fn settle(&mut self, slot: &Slot, home: usize, wanted: &Arc<Wanted>) {
+        let before = self.homes.insert(slot.clone(), home);
+        if before == Some(home) {
+            return;
+        }
+        if let Some(before) = before {
+            self.lists[before].remove(slot);
+            self.changed.insert(before);
+        }
+        self.lists[home].insert(slot.clone(), wanted.clone());
+        self.changed.insert(home);
+        self.merge(slot);
+    }
+
+    /// A dyno is wanted nowhere any more.
+    fn leave(&mut self, slot: &Slot) {
+        self.before.remove(slot);
+        if let Some(home) = self.homes.remove(slot) {
+            self.lists[home].remove(slot);
+            self.changed.insert(home);
+            self.merge(slot);
         }
     }
 
@@ -199,53 +290,27 @@ impl Fleet {
         (back && !elsewhere).then_some(before)
     }
 
-    fn found(&self) -> BTreeMap<Slot, usize> {
-        let mut found: BTreeMap<Slot, usize> = BTreeMap::new();
-        for (machine, heard) in &self.heard {
-            for (slot, dyno) in heard.observed.dynos.iter().filter(|(_, dyno)| dyno.id.is_some()) {
-                if self.homes.contains_key(slot) {
-                    continue;
-                }
-                let up = dyno.state == DynoState::Up;
-                if up || !found.contains_key(slot) {
-                    found.insert(slot.clone(), *machine);
-                }
-            }
-        }
-        found
-    }
-
-    fn load(&self, live: &[usize]) -> BTreeSet<(usize, usize)> {
-        let mut n_dynos: BTreeMap<usize, usize> = live.iter().map(|m| (*m, 0)).collect();
-        for home in self.homes.values() {
-            if let Some(n) = n_dynos.get_mut(home) {
-                *n += 1;
-            }
-        }
-        n_dynos.into_iter().map(|(machine, n)| (n, machine)).collect()
+    /// Where a dyno without a home runs, best where it is up.
+    fn found(&self, slot: &Slot) -> Option<usize> {
+        let runs = |(_, dyno): &(usize, &ObservedDyno)| dyno.id.is_some();
+        let up = |(_, dyno): &(usize, &ObservedDyno)| dyno.state == DynoState::Up;
+        let found = self.sightings(slot).filter(runs).filter(up).last();
+        found.or_else(|| self.sightings(slot).find(runs)).map(|(machine, _)| machine)
     }
 
     fn publish(&mut self, plan: &Plan) {
         let known = self.heard.values().map(|heard| heard.observed.generation);
         let generation = known.chain([self.previous.generation]).max().unwrap_or(0) + 1;
         self.previous = Desired { generation, dynos: plan.dynos.clone() };
-        let mut dynos: BTreeMap<usize, Desired> = BTreeMap::new();
-        for machine in 0..self.machines {
-            dynos.insert(machine, Desired { generation, ..Desired::default() });
-        }
-        for (slot, wanted) in &plan.dynos {
-            if let Some(desired) = self.homes.get(slot).and_then(|home| dynos.get_mut(home)) {
-                desired.dynos.insert(slot.clone(), wanted.clone());
-            }
-        }
-        for (machine, desired) in dynos {
-            let same = self.wishes.get(&machine).is_some_and(|wish| wish.dynos == desired.dynos);
-            // One that has heard of a later wish, from an earlier life of ours, takes none before.
-            let heard = self.heard.get(&machine).map_or(0, |heard| heard.observed.generation);
-            let stale = self.wishes.get(&machine).is_some_and(|wish| wish.generation < heard);
-            if !same || stale {
-                self.wishes.insert(machine, Arc::new(desired));
-            }
+        // One that has heard of a later wish, from an earlier life of ours, takes none before.
+        let stale = |(machine, wish): (&usize, &Arc<Desired>)| {
+            let heard = self.heard.get(machine).map_or(0, |heard| heard.observed.generation);
+            (wish.generation < heard).then_some(*machine)
+        };
+        self.changed.extend(self.wishes.iter().filter_map(stale));
+        for machine in std::mem::take(&mut self.changed) {
+            let dynos = self.lists[machine].clone();
+            self.wishes.insert(machine, Arc::new(Desired { generation, dynos }));
         }
     }
 }

@@ -5,6 +5,7 @@ use lathe_dynos::fake::Machine;
 use lathe_dynos::spec::Slot;
 use lathe_router::Routes;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 /// News of a dyno that listens is in the routes by then: two lost heartbeats, a slow letter, and a
 /// control plane that has to hear everybody first.
@@ -20,10 +21,9 @@ pub(super) struct Judge {
 
 impl Judge {
     /// One machine has acted.
-    pub(super) fn machine(&mut self, machine: &Machine) {
-        let mut slots = BTreeSet::new();
-        for (slot, known) in machine.running() {
-            assert!(slots.insert(slot), "two in one slot: {slot}");
+    pub(super) fn machine(&mut self, machine: &mut Machine) {
+        for (slot, known) in machine.take_begun() {
+            assert!(machine.n_running_in(&slot) < 2, "two in one slot: {slot:?}");
             self.apps.insert(known.id.to_string(), known.spec.app.to_string());
         }
     }
@@ -35,9 +35,12 @@ impl Judge {
         assert!(wanted.is_none() || bad || !at_home, "{slot:?} was stopped at home");
     }
 
-    /// A request goes to a dyno of its own app, always.
-    pub(super) fn routes(&self, routes: &Routes) {
+    /// A request goes to a dyno of its own app, always. What was so before is so still.
+    pub(super) fn routes(&self, routes: &Routes, before: &Routes) {
         for (app, route) in &routes.apps {
+            if before.apps.get(app).is_some_and(|before| Arc::ptr_eq(before, route)) {
+                continue;
+            }
             for target in &route.targets {
                 let owner = self.apps.get(&target.dyno).map(String::as_str);
                 assert_eq!(owner, Some(app.to_string().as_str()), "{target:?}");
@@ -45,17 +48,14 @@ impl Judge {
         }
     }
 
-    /// An app whose dynos listen where they can be reached is not without a route for long.
-    pub(super) fn reach(&mut self, listening: &BTreeSet<String>, routes: &Routes, now_ms: u64) {
-        let mut unrouted = BTreeMap::new();
-        for (app, route) in &routes.apps {
-            let app = app.to_string();
-            if route.targets.is_empty() && listening.contains(&app) {
-                let since_ms = self.unrouted_ms.get(&app).copied().unwrap_or(now_ms);
-                assert!(now_ms < since_ms + NEWS_MS, "{app} listens and has no route");
-                unrouted.insert(app, since_ms);
-            }
-        }
-        self.unrouted_ms = unrouted;
+    /// An app whose dynos listen where they can be reached is not without a route for long: those
+    /// here have none, and listen.
+    pub(super) fn unrouted(&mut self, apps: BTreeSet<String>, now_ms: u64) {
+        let since = |app: String| {
+            let since_ms = self.unrouted_ms.get(&app).copied().unwrap_or(now_ms);
+            assert!(now_ms < since_ms + NEWS_MS, "{app} listens and has no route");
+            (app, since_ms)
+        };
+        self.unrouted_ms = apps.into_iter().map(since).collect();
     }
 }

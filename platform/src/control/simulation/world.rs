@@ -1,7 +1,8 @@
 //! Machines, a network, a control plane and a router, and the time that passes for all of them.
 
 use super::super::plan::{Plan, Turn};
-use super::super::snapshot::{AppState, Snapshot};
+use super::super::slots::Place;
+use super::super::snapshot::Snapshot;
 use super::super::wanted;
 use super::apps::{self, BAD};
 use super::fleet::{Fault, Fleet};
@@ -9,8 +10,10 @@ use super::judge::Judge;
 use super::network::{Letter, Network};
 use crate::state::model::{Phase, ReleaseStatus};
 use lathe_dynos::fake::{Dice, Machine};
+use lathe_dynos::spec::Slot;
+use lathe_logs::AppId;
 use lathe_router::Routes;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 const TICK_MS: u64 = 100;
@@ -154,16 +157,16 @@ impl World {
     fn advance(&mut self, number: usize) {
         let machine = &mut self.machines[number];
         let news = machine.advance(self.now_ms);
-        let stopped = machine.take_stopped();
         self.judge.machine(machine);
+        let stopped = machine.take_stopped();
         if news {
             self.report(number);
         }
         for slot in stopped {
-            let home = self.fleet.as_ref().and_then(|fleet| fleet.homes.get(&slot));
+            let home = self.fleet.as_ref().and_then(|fleet| fleet.home(&slot));
             // A wish may be on its way that has it back.
             let wished = self.machines[number].wants(&slot);
-            Judge::stopped(&slot, home == Some(&number) && wished, self.plan.as_ref());
+            Judge::stopped(&slot, home == Some(number) && wished, self.plan.as_ref());
         }
     }
 
@@ -193,38 +196,46 @@ impl World {
         let Some(plan) = fleet.decide(&self.snapshot, self.now_ms) else { return };
         plan.turns.iter().for_each(|turn| turned(&mut self.snapshot, turn));
         self.changed = !plan.turns.is_empty() || !plan.draining.is_empty();
-        self.routes = Routes {
+        let routes = Routes {
             generation: self.routes.generation + 1,
             hosts: plan.hosts.clone(),
             apps: plan.routes.clone(),
         };
-        self.judge.routes(&self.routes);
+        self.judge.routes(&routes, &self.routes);
+        self.routes = routes;
         let newest = fleet.generation();
         self.plan = Some(plan);
         self.wish(|_, generation| generation == newest);
     }
 
-    /// Which apps could serve, were they asked.
+    /// Which apps have no route and could serve, were they asked.
     fn see(&mut self) {
-        let release =
-            |state: &Arc<AppState>| Some((state.app.id.clone(), state.current.as_ref()?.version));
-        let serving: BTreeMap<String, u32> =
-            self.snapshot.apps.iter().filter_map(release).collect();
+        let without: BTreeMap<String, u32> = self
+            .snapshot
+            .apps
+            .iter()
+            .filter_map(|state| {
+                let route = self.routes.apps.get(&AppId::new(&state.app.id))?;
+                let release = state.current.as_ref().filter(|_| route.targets.is_empty())?;
+                Some((state.app.id.clone(), release.version))
+            })
+            .collect();
         let mut listening = BTreeSet::new();
-        for (number, machine) in self.machines.iter().enumerate() {
-            if self.network.cut_off.contains(&number) {
-                continue;
-            }
+        let reached = |number: &usize| !self.network.cut_off.contains(number);
+        for number in (0..self.machines.len()).filter(reached).filter(|_| !without.is_empty()) {
+            let machine = &self.machines[number];
             for (slot, known) in machine.running() {
-                let app = known.spec.app.to_string();
-                let of_release = format!("{app}/v{}/", serving.get(&app).copied().unwrap_or(0));
-                if slot.starts_with(&of_release) && machine.listens(known.id, self.now_ms) {
-                    listening.insert(app);
+                let app = Place::app_of(slot);
+                let version = without.get(app).filter(|_| !listening.contains(app));
+                let of_release =
+                    version.is_some_and(|v| slot.0[app.len()..].starts_with(&format!("/v{v}/")));
+                if of_release && machine.listens(known.id, self.now_ms) {
+                    listening.insert(app.to_owned());
                 }
             }
         }
         if self.fleet.is_some() {
-            self.judge.reach(&listening, &self.routes, self.now_ms);
+            self.judge.unrouted(listening, self.now_ms);
         }
     }
 
@@ -233,28 +244,34 @@ impl World {
         if let Some(state) = self.snapshot.apps.iter().find(|state| state.candidate.is_some()) {
             return Some(format!("{} still deploys", state.app.id));
         }
-        let mut wanted: BTreeMap<String, usize> = BTreeMap::new();
+        let mut wanted: HashMap<Slot, usize> = HashMap::new();
+        let quantities = self.snapshot.apps.iter().flat_map(|state| &state.formation);
+        let n_wanted: usize = quantities.map(|f| usize::try_from(f.quantity).unwrap()).sum();
+        let n_running: usize = self.machines.iter().map(Machine::n_running).sum();
+        if n_running != n_wanted {
+            return Some(format!("{n_running} dynos run instead of {n_wanted}"));
+        }
         for state in &self.snapshot.apps {
             let places = state.current.iter().flat_map(|release| wanted::places(state, release));
-            wanted.extend(places.map(|place| (place.to_string(), 0)));
+            wanted.extend(places.map(|place| (place.slot(), 0)));
         }
         for (number, machine) in self.machines.iter().enumerate() {
             for (slot, known) in machine.running() {
                 match wanted.get_mut(slot) {
                     Some(n) if *n == 0 => *n += 1,
-                    Some(_) => return Some(format!("{slot} runs twice")),
-                    None => return Some(format!("{slot} of nobody runs on {number}")),
+                    Some(_) => return Some(format!("{slot:?} runs twice")),
+                    None => return Some(format!("{slot:?} of nobody runs on {number}")),
                 }
                 if known.spec.port.is_some() && !machine.listens(known.id, self.now_ms) {
-                    return Some(format!("{slot} does not listen yet"));
+                    return Some(format!("{slot:?} does not listen yet"));
                 }
             }
-            if machine.n_containers() != machine.running().count() {
+            if machine.n_containers() != machine.n_running() {
                 return Some(format!("ended containers are kept on {number}"));
             }
         }
         if let Some((slot, _)) = wanted.iter().find(|(_, n)| **n == 0) {
-            return Some(format!("{slot} does not run"));
+            return Some(format!("{slot:?} does not run"));
         }
         self.unrouted()
     }
@@ -266,7 +283,7 @@ impl World {
             .flat_map(|machine| machine.running().map(|(_, known)| known.id.to_string()))
             .collect();
         self.snapshot.apps.iter().find_map(|state| {
-            let id = lathe_logs::AppId::new(&state.app.id);
+            let id = AppId::new(&state.app.id);
             let n_web = state.formation.iter().find(|f| f.process_type == "web")?.quantity;
             let targets = &self.routes.apps.get(&id)?.targets;
             let right = targets.len() == usize::try_from(n_web).ok()?

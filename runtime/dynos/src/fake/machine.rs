@@ -9,7 +9,7 @@ use crate::mind::Mind;
 use crate::restart::Backoff;
 use crate::spec::{Desired, DynoId, Observed, Slot};
 use crate::tracked::{Action, Fact};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -49,15 +49,19 @@ pub struct Machine {
     mind: Mind,
     reported: Option<Arc<Observed>>,
     containers: BTreeMap<DynoId, Container>,
+    /// What runs in each slot.
+    running: BTreeMap<Slot, BTreeSet<DynoId>>,
     to_come: BTreeMap<(u64, u64), Event>,
     events: u64,
     starts: u32,
     wake_ms: Option<u64>,
     stopped: Vec<Slot>,
+    begun: Vec<DynoId>,
 }
 
 #[derive(Debug)]
 struct Container {
+    slot: Slot,
     known: Known,
     listens_ms: Option<u64>,
 }
@@ -80,11 +84,13 @@ impl Machine {
             mind: Mind::new(Arc::default(), Backoff::Diego),
             reported: None,
             containers: BTreeMap::new(),
+            running: BTreeMap::new(),
             to_come: BTreeMap::new(),
             events: 0,
             starts: 0,
             wake_ms: Some(0),
             stopped: Vec::new(),
+            begun: Vec::new(),
         }
     }
 
@@ -139,9 +145,20 @@ impl Machine {
     }
 
     /// What runs in truth, whatever anybody knows.
-    pub fn running(&self) -> impl Iterator<Item = (&str, &Known)> {
-        let running = self.containers.values().filter(|c| c.known.ended.is_none());
-        running.map(|c| (c.known.labels.get("lathe.slot").map_or("", String::as_str), &c.known))
+    pub fn running(&self) -> impl Iterator<Item = (&Slot, &Known)> {
+        let running =
+            self.running.iter().flat_map(|(slot, ids)| ids.iter().map(move |id| (slot, id)));
+        running.filter_map(|(slot, id)| Some((slot, &self.containers.get(id)?.known)))
+    }
+
+    /// How many run in truth.
+    pub fn n_running(&self) -> usize {
+        self.running.values().map(BTreeSet::len).sum()
+    }
+
+    /// How many run in truth in one slot.
+    pub fn n_running_in(&self, slot: &Slot) -> usize {
+        self.running.get(slot).map_or(0, BTreeSet::len)
     }
 
     /// Whether a request to it would be answered.
@@ -159,6 +176,13 @@ impl Machine {
     /// The slots of the dynos that it has told to end since it was last asked.
     pub fn take_stopped(&mut self) -> Vec<Slot> {
         mem::take(&mut self.stopped)
+    }
+
+    /// Whose dynos have begun to run in which slots since it was last asked.
+    pub fn take_begun(&mut self) -> Vec<(Slot, Known)> {
+        let begun = mem::take(&mut self.begun).into_iter();
+        let container = |id| self.containers.get(&id);
+        begun.filter_map(container).map(|c| (c.slot.clone(), c.known.clone())).collect()
     }
 
     /// One of the dynos ends by itself.
@@ -180,6 +204,8 @@ impl Machine {
     /// The plug is pulled: no container is left, and no record of one.
     pub fn reboot(&mut self) {
         self.containers.clear();
+        self.running.clear();
+        self.begun.clear();
         self.to_come.clear();
         self.restart_cell();
     }
@@ -196,6 +222,12 @@ impl Machine {
         }
         let ended = Ended { status, at_ms: now_ms, ..Ended::default() };
         container.known.ended = Some(ended);
+        if let Some(ids) = self.running.get_mut(&container.slot) {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.running.remove(&container.slot);
+            }
+        }
         if !self.dice.chance(self.weather.forgets) {
             let fact = Fact::Exited { id, ended, last_lines: Vec::new() };
             self.answer(fact, now_ms);
@@ -245,8 +277,11 @@ impl Machine {
                 started_ms: now_ms,
                 ended: None,
             };
-            let before = self.containers.insert(id, Container { known, listens_ms });
+            let container = Container { slot: slot.clone(), known, listens_ms };
+            let before = self.containers.insert(id, container);
             assert!(before.is_none(), "{id} was started twice");
+            self.running.entry(slot.clone()).or_default().insert(id);
+            self.begun.push(id);
         }
         if refused || unanswered {
             self.schedule(now_ms + ANSWER_MS, Event::Learn(Fact::StartUnanswered { id }));
@@ -262,8 +297,7 @@ impl Machine {
             Action::Terminate { id } | Action::Kill { id, .. } => {
                 let obeys = matches!(action, Action::Terminate { .. });
                 if let Some(container) = self.containers.get(id) {
-                    let labels = SlotLabels::read(&container.known.labels);
-                    self.stopped.extend(labels.map(|labels| labels.slot));
+                    self.stopped.push(container.slot.clone());
                     let (after_ms, status) = if obeys { (OBEY_MS, 143) } else { (0, 137) };
                     self.schedule(now_ms + after_ms, Event::End(*id, status));
                 }
