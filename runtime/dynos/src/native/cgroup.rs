@@ -327,16 +327,19 @@ impl Limit {
 }
 
 /// In the order in which the kernel takes them: memory with swap is never less than memory.
+///
+/// A new group has no CPU cap, and to be told so again costs a look at all groups of the machine.
 fn limits_v1(class: &Class) -> Vec<Limit> {
-    let quota = class.cpu_millis_max.map_or(-1, |cap| i64::from(quota(cap)));
     let with_swap = class.memory_bytes.saturating_add(class.swap_bytes);
-    vec![
+    let cap = class.cpu_millis_max.map(|cap| Limit::new("cpu", "cpu.cfs_quota_us", &quota(cap)));
+    let mut limits = vec![
         Limit::new("memory", "memory.limit_in_bytes", &class.memory_bytes),
         Limit::of_swap("memory.memsw.limit_in_bytes", &with_swap),
         Limit::new("pids", "pids.max", &class.pids_max),
         Limit::new("cpu", "cpu.shares", &class.cpu_shares),
-        Limit::new("cpu", "cpu.cfs_quota_us", &quota),
-    ]
+    ];
+    limits.extend(cap);
+    limits
 }
 
 /// Version 2 counts swap apart from memory, and without a word allows all of the machine's.

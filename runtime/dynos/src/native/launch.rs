@@ -6,7 +6,7 @@ use super::{confine, syscalls};
 use crate::spec::{DynoSpec, SYSTEM_APP};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::ffi::{CString, NulError};
+use std::ffi::{CString, NulError, OsStr};
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -17,6 +17,10 @@ const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// When memory runs out, an app's process goes before the container's first one, which is the
 /// witness, and before the platform.
 const MEMORY_PRIORITY: &str = "500";
+
+/// Where scripts of the buildpacks are, and the app's own.
+const SCRIPTS: &str = "/app/.profile.d";
+const SCRIPT: &str = "/app/.profile";
 
 /// Heroku's start of a dyno: scripts of the buildpacks, then the app's own, then the command.
 /// The command is an argument, never a part of the text.
@@ -56,7 +60,10 @@ fn try_execute(record: &Record, files: &[OwnedFd], terminal: bool) -> Result<Inf
         .or_else(|_| nix::unistd::chdir("/"))
         .map_err(Failure::at("enter /app"))?;
     let environment = environment(&record.spec, terminal);
-    let arguments = arguments(record.argv.as_deref(), &record.spec.command);
+    let arguments = match &record.argv {
+        None if !has_scripts() => plain(&record.spec.command),
+        argv => arguments(argv.as_deref(), &record.spec.command),
+    };
     let nul = |_: NulError| Failure { step: "pass arguments".to_owned(), errno: libc::EINVAL };
     let argv = arguments
         .iter()
@@ -94,6 +101,19 @@ pub(crate) fn arguments(argv: Option<&[String]>, command: &str) -> Vec<String> {
         Some(argv) => argv.to_vec(),
         None => ["bash", "-c", PRELUDE, "bash", command].map(str::to_owned).to_vec(),
     }
+}
+
+/// As `arguments`, where there is no script before the command.
+fn plain(command: &str) -> Vec<String> {
+    ["bash", "-c", command].map(str::to_owned).to_vec()
+}
+
+/// Whether there may be a script. A shell that only looks for some costs as much as one that does
+/// something.
+fn has_scripts() -> bool {
+    let mut found = fs::read_dir(SCRIPTS).into_iter().flatten().flatten();
+    let is_script = |name: &OsStr| name.as_encoded_bytes().ends_with(b".sh");
+    found.any(|entry| is_script(&entry.file_name())) || fs::symlink_metadata(SCRIPT).is_ok()
 }
 
 /// The app's config, and what the platform says about the dyno, which no config may change.

@@ -38,6 +38,7 @@ mod network;
 mod open;
 pub(crate) mod ports;
 mod record;
+mod records;
 mod room;
 mod rootfs;
 mod seccomp;

@@ -176,6 +176,10 @@ impl Draft {
     fn end(&mut self, end: End<'_>) {
         self.text(libc::IFLA_IFNAME, end.name);
         self.attribute(libc::IFLA_ADDRESS, &end.mac);
+        // Else there is one for each CPU that the machine could have.
+        for queues in [libc::IFLA_NUM_TX_QUEUES, libc::IFLA_NUM_RX_QUEUES] {
+            self.attribute(queues, &1_u32.to_ne_bytes());
+        }
     }
 
     fn text(&mut self, kind: u16, text: &str) {

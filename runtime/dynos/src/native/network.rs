@@ -4,7 +4,7 @@
 use super::netlink::{self, End, Mac, Netlink};
 use super::wire::Failure;
 use nix::sched::{CloneFlags, unshare};
-use std::fs::File;
+use std::fs::{self, File};
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -22,40 +22,57 @@ pub(super) struct Plan {
     pub(super) gateway: Ipv4Addr,
 }
 
+impl Plan {
+    /// Of the dyno's end.
+    fn mac(&self) -> Mac {
+        let [a, b, c, d] = self.address.octets();
+        [0x02, 1, a, b, c, d]
+    }
+}
+
 /// Makes a network as planned. It lasts as long as the descriptor, or a process in it; its cable
 /// goes with it, so that nothing has to be taken down, whoever dies.
 pub(super) fn make(plan: &Plan) -> Result<OwnedFd, Failure> {
+    let host = Netlink::open().map_err(Failure::at("open route socket"))?;
     // In a thread that ends there: one that did not find its way back would take whatever it does
     // next along.
     let made = std::thread::scope(|scope| {
-        let lay = std::thread::Builder::new().spawn_scoped(scope, || enter_and_lay(plan));
+        let lay = std::thread::Builder::new().spawn_scoped(scope, || enter_and_lay(plan, &host));
         let lay = lay.map_err(Failure::at("start a thread"))?;
         lay.join().map_err(|_| Failure { step: "lay a cable".to_owned(), errno: libc::EIO })
     });
-    made.and_then(|made| made)
-}
-
-fn enter_and_lay(plan: &Plan) -> Result<OwnedFd, Failure> {
-    let host = Netlink::open().map_err(Failure::at("open route socket"))?;
-    unshare(CloneFlags::CLONE_NEWNET).map_err(Failure::at("make network"))?;
-    let namespace = File::open("/proc/thread-self/ns/net").map_err(Failure::at("open network"))?;
-    let [a, b, c, d] = plan.address.octets();
-    let mac = [0x02, 1, a, b, c, d];
-    host.add_cable(
-        End { name: &plan.link, mac: HOST_MAC },
-        End { name: INSIDE, mac },
-        namespace.as_fd(),
-    )
-    .map_err(Failure::at("create network link"))?;
+    let namespace = made.and_then(|made| made)?;
     let outside = host.index(&plan.link).map_err(Failure::at("find network link"))?;
+    speak_ipv4_only(&plan.link);
     // The route to the dyno comes with the address: `gateway` here, `address` behind it.
     host.send(&[
         netlink::up(outside),
         netlink::address(outside, plan.gateway, plan.address),
-        netlink::neighbour(outside, plan.address, mac),
+        netlink::neighbour(outside, plan.address, plan.mac()),
     ])
     .map_err(Failure::at("set up host's end of network link"))?;
+    Ok(namespace)
+}
 
+/// Has the interface `name` of the network of the thread that calls, or each that comes to be in it,
+/// stay without IPv6, which dynos are not reached by. The kernel would look for neighbours and
+/// routers at each end of each cable, and among thousands for the right one.
+fn speak_ipv4_only(name: &str) {
+    // A kernel without IPv6 has no such file.
+    drop(fs::write(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "1"));
+}
+
+fn enter_and_lay(plan: &Plan, host: &Netlink) -> Result<OwnedFd, Failure> {
+    unshare(CloneFlags::CLONE_NEWNET).map_err(Failure::at("make network"))?;
+    let namespace = File::open("/proc/thread-self/ns/net").map_err(Failure::at("open network"))?;
+    // What is there already, the loopback, has it.
+    speak_ipv4_only("default");
+    host.add_cable(
+        End { name: &plan.link, mac: HOST_MAC },
+        End { name: INSIDE, mac: plan.mac() },
+        namespace.as_fd(),
+    )
+    .map_err(Failure::at("create network link"))?;
     let own = Netlink::open().map_err(Failure::at("open route socket"))?;
     let loopback = own.index("lo").map_err(Failure::at("find loopback"))?;
     let inside = own.index(INSIDE).map_err(Failure::at("find eth0"))?;

@@ -10,7 +10,7 @@ use super::firewall::Rules;
 use super::network::Plan;
 use super::record::Files;
 use super::slugs::{OpenSlug, Slugs};
-use super::{firewall, keeper, room, strays};
+use super::{firewall, keeper, records, room, strays};
 use crate::class::Capacity;
 use lathe_slug::UnpackLimits;
 use rustix::fs::{FlockOperation, flock};
@@ -209,7 +209,10 @@ fn prepare_directory(dir: &Path) -> Result<File, OpenError> {
     let boot = fs::read("/proc/sys/kernel/random/boot_id").map_err(at(dir))?;
     let path = dir.join("boot");
     let same = fs::read(&path).is_ok_and(|before| before == boot);
-    strays::unmount_below(dir).map_err(at(dir))?;
+    if !same {
+        records::clear_away(dir).map_err(at(dir))?;
+    }
+    strays::unmount_below(dir, &records::path(dir)).map_err(at(dir))?;
     for name in ["dynos", "slugs", "scratch"] {
         let path = dir.join(name);
         if !same && path.exists() {
@@ -217,6 +220,7 @@ fn prepare_directory(dir: &Path) -> Result<File, OpenError> {
         }
         make(&path)?;
     }
+    records::lay_out(dir).map_err(at(dir))?;
     if !same {
         // Never half written, and not at all on a full disk that it is on already: by a wrong one
         // every dyno that runs would be forgotten.
@@ -280,5 +284,12 @@ pub(super) fn undo(shared: &Shared) -> Result<(), OpenError> {
     shared.berths.settle();
     firewall::remove(&shared.config.table()).map_err(OpenError::Firewall)?;
     let closed = shared.cgroups.close().and_then(|()| shared.cpusets.close());
-    closed.map_err(OpenError::Cgroups)
+    closed.map_err(OpenError::Cgroups)?;
+    let dir = &shared.config.dir;
+    let at = |source| OpenError::Directory { path: dir.clone(), source };
+    // What could not be ended is known to the next engine by its record.
+    if shared.dynos().first().is_some() {
+        return Ok(());
+    }
+    records::clear_away(dir).map_err(at)
 }

@@ -2,6 +2,7 @@
 
 use super::berths::BerthId;
 use super::grants::Grants;
+use super::records;
 use super::wire::Failure;
 use crate::containers::{Ended, LastWill, Mount};
 use crate::spec::{DynoId, DynoSpec};
@@ -74,13 +75,13 @@ pub(super) struct Files(PathBuf);
 
 impl Files {
     pub(super) fn of(dir: &Path, id: DynoId) -> Self {
-        Self(dir.join("dynos").join(id.to_string()))
+        Self(records::path(dir).join(id.to_string()))
     }
 
     /// All dynos that have a directory here.
     pub(super) fn all(dir: &Path) -> io::Result<Vec<DynoId>> {
         let mut ids = Vec::new();
-        for entry in fs::read_dir(dir.join("dynos"))? {
+        for entry in fs::read_dir(records::path(dir))? {
             if let Some(id) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) {
                 ids.push(DynoId(id));
             }
@@ -169,7 +170,7 @@ impl Files {
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.0.join(name))
     }
 
-    /// Whole or not at all, but not synced: a reboot ends every dyno anyway.
+    /// Whole or not at all; a reboot ends every dyno anyway.
     fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let temporary = self.0.join(format!(".{name}"));
         let mut options = OpenOptions::new();

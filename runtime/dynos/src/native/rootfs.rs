@@ -31,6 +31,9 @@ const READ_ONLY: &[&str] = &["bus", "fs", "irq", "sys", "sysrq-trigger"];
 
 const QUIET: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV);
 
+/// An empty directory, and where what is hidden is covered by it.
+const NOTHING: &str = "nothing";
+
 /// What the kernel shows of itself: mounted ahead beside the root, and moved into it.
 const SYSTEM: [&str; 3] = ["proc", "dev", "sys"];
 
@@ -40,6 +43,9 @@ const MEMORY: &str = "fs/cgroup/memory";
 /// Lays out under `scratch` what does not depend on the dyno. All containers share that empty
 /// directory because each mounts over it in its own namespace, and the working directory is left
 /// there.
+///
+/// Each file system is one more for which the kernel keeps accounts in the memory group of every
+/// dyno: what can be a directory of the writable layer is none of its own.
 pub(super) fn lay_out(scratch: &Path) -> Result<(), Failure> {
     let none = None::<&Path>;
     // What the host mounts and unmounts meanwhile holds here, too, but nothing gets back there.
@@ -48,7 +54,7 @@ pub(super) fn lay_out(scratch: &Path) -> Result<(), Failure> {
     mount(Some("tmpfs"), scratch, Some("tmpfs"), QUIET, Some("mode=755"))
         .map_err(Failure::at("mount writable layer"))?;
     chdir(scratch).map_err(Failure::at("enter writable layer"))?;
-    for directory in ["root", "work"].into_iter().chain(SYSTEM) {
+    for directory in ["root", "work", NOTHING].into_iter().chain(SYSTEM) {
         fs::create_dir(directory).map_err(Failure::at("make writable layer"))?;
     }
     mount_proc()?;
@@ -150,9 +156,9 @@ fn mount_proc() -> Result<(), Failure> {
             .map_err(Failure::at(format!("mask /proc/{name}")))?;
     }
     for name in HIDDEN {
-        let flags = QUIET | MsFlags::MS_RDONLY;
-        let options = Some("size=0,nr_inodes=1");
-        absent_is_fine(mount(Some("tmpfs"), &root.join(name), Some("tmpfs"), flags, options))
+        let path = root.join(name);
+        absent_is_fine(mount(Some(NOTHING), &path, none, MsFlags::MS_BIND, none))
+            .and_then(|()| absent_is_fine(remount_read_only(&path, MsFlags::MS_NOEXEC)))
             .map_err(Failure::at(format!("hide /proc/{name}")))?;
     }
     for name in READ_ONLY {
@@ -176,10 +182,18 @@ fn remount_read_only(path: &Path, more: MsFlags) -> nix::Result<()> {
     mount(None::<&str>, path, None::<&str>, flags, None::<&str>)
 }
 
+/// A directory of the writable layer as a mount of its own, with flags of its own.
+fn set_apart(directory: &Path, flags: MsFlags) -> nix::Result<()> {
+    let none = None::<&str>;
+    mount(Some(directory), directory, none, MsFlags::MS_BIND, none)?;
+    mount(none, directory, none, MsFlags::MS_REMOUNT | MsFlags::MS_BIND | flags, none)
+}
+
+/// Only root could write there, and no process of a dyno is root.
 fn mount_dev() -> io::Result<()> {
     let root = Path::new("dev");
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
-    mount(Some("tmpfs"), root, Some("tmpfs"), flags, Some("size=64k,mode=755"))?;
+    set_apart(root, flags)?;
     let nodes = [
         ("null", 1, 3),
         ("zero", 1, 5),
@@ -217,8 +231,7 @@ fn mount_dev() -> io::Result<()> {
 /// programs.
 fn mount_sys() -> io::Result<()> {
     let root = Path::new("sys");
-    let flags = QUIET | MsFlags::MS_NOEXEC;
-    mount(Some("tmpfs"), root, Some("tmpfs"), flags, Some("size=64k,mode=755"))?;
+    set_apart(root, QUIET | MsFlags::MS_NOEXEC)?;
     fs::create_dir_all(root.join(MEMORY))
 }
 

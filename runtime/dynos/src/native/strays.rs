@@ -8,12 +8,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Unmounts whatever is mounted below `dir`, the last first. Dynos mount in namespaces of their
-/// own: nothing here is theirs, and removing a tree through a mount would reach what is behind it.
-pub(super) fn unmount_below(dir: &Path) -> io::Result<()> {
+/// Unmounts whatever is mounted below `dir`, the last first, but for `kept`. Dynos mount in namespaces
+/// of their own: nothing here is theirs, and removing a tree through a mount would reach what is
+/// behind it.
+pub(super) fn unmount_below(dir: &Path, kept: &Path) -> io::Result<()> {
     let mounts = fs::read_to_string("/proc/self/mounts")?;
     for path in mounts.lines().rev().filter_map(mount_point) {
-        if path.starts_with(dir) {
+        if path.starts_with(dir) && path != kept {
             umount2(&path, MntFlags::MNT_DETACH)?;
             tracing::warn!(path = %path.display(), "a stray mount was removed");
         }
