@@ -4,7 +4,9 @@
 //! The experiment is Cloud Foundry's, which took a hundred machines for it (Onsi Fakhouri, "Diego
 //! performance", 2016).
 
+mod bill;
 mod caller;
+mod clients;
 mod lives;
 mod watcher;
 
@@ -18,8 +20,10 @@ use crate::cli::say::say;
 use crate::cli::up;
 use crate::config::Config;
 use crate::roles::Running;
+use bill::{Bill, Meter};
 pub(super) use caller::Caller;
 use clap::Args;
+use clients::Clients;
 use http::Method;
 use lives::{Lives, Passing, Stage};
 use serde::Serialize;
@@ -31,6 +35,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use watcher::Watcher;
@@ -83,6 +88,7 @@ struct Report {
     cpu_ms_each: f64,
     /// CPUs that the machine's own host kept to itself, on average.
     stolen_cpus: f64,
+    cpu: Bill,
     /// Of the whole machine, all dynos up; and for each of them.
     memory_mib: f64,
     memory_kib_each: f64,
@@ -136,17 +142,20 @@ async fn measure(
     let owner = Owner::of(running)?;
     let (apps, token) = (deploy(&owner, room, how.dynos).await?, owner.token);
     let load_before = load();
+    let (clients, meter) = (Clients::start()?, Meter::new());
     let before = Machine::now()?;
+    let spent_before = meter.read(&before, &clients);
     say!("-----> {} tasks and {} dynos of class {SIZE}", how.tasks, how.dynos);
     let no_state = |why: &String| BenchError::at("watch")(io::Error::other(why.clone()));
     let store = running.state.as_ref().map_err(no_state)?;
-    let watcher = Watcher::start(store.clone(), running.observed.clone());
-    let visitor = Visitor::start(running.endpoints.api_plain, &token, &apps[0]);
+    let watcher = Watcher::start(&clients.handle, store.clone(), running.observed.clone());
+    let visitor = Visitor::start(&clients.handle, running.endpoints.api_plain, &token, &apps[0]);
     let begin = Instant::now();
-    let answers = ask(running, &token, &apps, how).await?;
+    let answers = ask(&clients.handle, running, &token, &apps, how).await?;
     watcher.until_all(how.tasks as usize, how.dynos as usize, begin + PATIENCE).await?;
     let total = begin.elapsed();
     let after = Machine::now()?;
+    let spent = meter.read(&after, &clients);
     let visits = visitor.end().await?;
     let seen = watcher.end().await?;
     let tear_down = tear_down(running, &token, &apps).await?;
@@ -166,6 +175,7 @@ async fn measure(
         visitor: Latency::of(visits.into_iter()),
         cpu_ms_each: milliseconds(after.busy.saturating_sub(before.busy)) / all,
         stolen_cpus: after.stolen.saturating_sub(before.stolen).div_duration_f64(total),
+        cpu: spent.bill(&spent_before, all),
         memory_mib: kib(used_bytes) / 1024.0,
         memory_kib_each: kib(used_bytes) / f64::from(how.dynos.max(1)),
         tear_down_s: tear_down.as_secs_f64(),
@@ -191,6 +201,7 @@ pub(super) async fn deploy(
 
 /// Asks for the dynos app by app and for the tasks one by one; gives how long each answer took.
 async fn ask(
+    on: &Handle,
     running: &Running,
     token: &str,
     apps: &[String],
@@ -201,9 +212,9 @@ async fn ask(
     let left = Arc::new(AtomicU32::new(how.tasks));
     let mut callers = JoinSet::new();
     for _ in 0..CALLERS {
-        let mut caller = Caller::connect(address, token).await?;
-        let (left, apps) = (left.clone(), apps.to_vec());
-        callers.spawn(async move {
+        let (left, apps, token) = (left.clone(), apps.to_vec(), token.to_owned());
+        let call = async move {
+            let mut caller = Caller::connect(address, &token).await?;
             let mut answers = Vec::new();
             let body = json!({"command": TASK, "attach": false, "size": SIZE});
             let take = |left: u32| left.checked_sub(1);
@@ -212,7 +223,8 @@ async fn ask(
                 answers.push(caller.call(Method::POST, &path, &body).await?.1);
             }
             Ok::<_, BenchError>(answers)
-        });
+        };
+        callers.spawn_on(call, on);
     }
     while let Some(ended) = callers.join_next().await {
         answers.extend(ended.map_err(BenchError::at("call the API"))??);
@@ -261,10 +273,10 @@ struct Visitor {
 }
 
 impl Visitor {
-    fn start(address: SocketAddr, token: &str, app: &str) -> Self {
+    fn start(on: &Handle, address: SocketAddr, token: &str, app: &str) -> Self {
         let (token, path) = (token.to_owned(), format!("/apps/{app}"));
         let (stop, mut stopped) = watch::channel(false);
-        let task = tokio::spawn(async move {
+        let task = on.spawn(async move {
             let mut caller = Caller::connect(address, &token).await?;
             let mut visits = Vec::new();
             loop {
@@ -320,6 +332,13 @@ fn show(report: &Report) {
     say!("all of it          {:>7.1} s, {} wrong results", report.total_s, report.wrong_results);
     say!("CPU                {:>7.1} ms for each task and dyno", report.cpu_ms_each);
     say!("kept by the host   {:>7.2} CPUs", report.stolen_cpus);
+    let Bill { platform_ms, platform_kernel_ms, spawner_ms, dynos_ms, clients_ms, others_ms } =
+        &report.cpu;
+    say!(
+        "  of that          {platform_ms:>7.1} ms platform, {platform_kernel_ms:.1} in the kernel"
+    );
+    say!("                   {spawner_ms:>7.1} ms spawner, {dynos_ms:.1} dynos");
+    say!("                   {clients_ms:>7.1} ms measuring clients, {others_ms:.1} others");
     let Report { memory_mib, memory_kib_each, .. } = report;
     say!("memory             {memory_mib:>7.0} MiB, {memory_kib_each:.0} KiB for each dyno");
     say!("tear-down          {:>7.1} s", report.tear_down_s);

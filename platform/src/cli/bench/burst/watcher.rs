@@ -4,12 +4,15 @@ use super::lives::{Lives, Stage};
 use crate::cli::bench::BenchError;
 use crate::state::model::{OneOff, OneOffState};
 use crate::state::{Store, oneoffs};
+use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 use jiff::Timestamp;
 use lathe_dynos::spec::{DynoState, Observed};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -41,10 +44,14 @@ pub(super) struct Watcher {
 
 impl Watcher {
     /// Seconds count from now.
-    pub(super) fn start(store: Store, observed: watch::Receiver<Arc<Observed>>) -> Self {
+    pub(super) fn start(
+        on: &Handle,
+        store: Store,
+        observed: watch::Receiver<Arc<Observed>>,
+    ) -> Self {
         let (told, progress) = watch::channel(Progress::default());
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(look(store, observed, told, stopped));
+        let task = on.spawn(look(store, observed, told, stopped));
         Self { task, progress, stop }
     }
 
@@ -83,12 +90,18 @@ async fn look(
         Duration::from_millis(u64::try_from(at_ms - begin_ms).unwrap_or(0)).as_secs_f64()
     };
     let mut seen = Seen::default();
+    let (mut known, mut since_ms) = (OrdMap::new(), 0);
     // One look after the word to stop: what came last is seen, too.
     loop {
         let last = *stopped.borrow();
         let now_s = seconds(Timestamp::now().as_millisecond());
         let now = observed.borrow().clone();
-        for (slot, dyno) in &now.dynos {
+        let before = std::mem::replace(&mut known, now.dynos.clone());
+        for change in before.diff(&known) {
+            let (DiffItem::Add(slot, dyno) | DiffItem::Update { new: (slot, dyno), .. }) = change
+            else {
+                continue;
+            };
             let name = slot.0.clone();
             if dyno.id.is_some() && dyno.address.is_some() {
                 seen.dynos.note(Stage::Started, &name, now_s);
@@ -98,7 +111,9 @@ async fn look(
                 seen.dynos.note(Stage::Running, &name, seconds(since_ms));
             }
         }
-        for task in tasks(&store).await? {
+        for task in tasks(&store, since_ms).await? {
+            // Of the same millisecond there may be more.
+            since_ms = since_ms.max(task.updated_at.as_millisecond());
             seen.tasks.note(Stage::Accepted, &task.id, seconds(task.created_at.as_millisecond()));
             if task.state != OneOffState::Starting {
                 seen.tasks.note(Stage::Running, &task.id, now_s);
@@ -118,7 +133,7 @@ async fn look(
     }
 }
 
-async fn tasks(store: &Store) -> Result<Vec<OneOff>, BenchError> {
-    let read = store.read(oneoffs::all).await;
+async fn tasks(store: &Store, since_ms: i64) -> Result<Vec<OneOff>, BenchError> {
+    let read = store.read(move |tx| oneoffs::changed(tx, since_ms)).await;
     read.map_err(|error| BenchError::at("read the state")(io::Error::other(error)))
 }
