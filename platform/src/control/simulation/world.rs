@@ -24,6 +24,9 @@ const DECIDE_MS: u64 = 1_000;
 /// Crashed dynos wait 16 minutes at most; everything else is over long before.
 const SETTLE_MS: u64 = 30 * 60_000;
 
+/// Fewer machines are not worth a thread.
+const MANY: usize = 100;
+
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Size {
     pub(super) machines: usize,
@@ -114,11 +117,10 @@ impl World {
         for (machine, letter) in self.network.arrived(self.now_ms) {
             self.deliver(machine, letter);
         }
-        for number in 0..self.machines.len() {
-            if self.machines[number].next_ms().is_some_and(|due_ms| due_ms <= self.now_ms) {
-                self.advance(number);
-            }
+        for number in advance(&mut self.machines, self.now_ms) {
+            self.report(number);
         }
+        (0..self.machines.len()).for_each(|number| self.judge(number));
         if self.now_ms >= self.heartbeat_ms {
             self.heartbeat_ms = self.now_ms + HEARTBEAT_MS;
             (0..self.machines.len()).for_each(|number| self.report(number));
@@ -154,15 +156,11 @@ impl World {
         }
     }
 
-    fn advance(&mut self, number: usize) {
+    /// What a machine has done.
+    fn judge(&mut self, number: usize) {
         let machine = &mut self.machines[number];
-        let news = machine.advance(self.now_ms);
         self.judge.machine(machine);
-        let stopped = machine.take_stopped();
-        if news {
-            self.report(number);
-        }
-        for slot in stopped {
+        for slot in machine.take_stopped() {
             let home = self.fleet.as_ref().and_then(|fleet| fleet.home(&slot));
             // A wish may be on its way that has it back.
             let wished = self.machines[number].wants(&slot);
@@ -291,6 +289,27 @@ impl World {
             (!right).then(|| format!("{} has {} routes of {n_web}", state.app.id, targets.len()))
         })
     }
+}
+
+/// Lets happen what is due on each machine; gives those that have news. No machine knows of another,
+/// so that many do it at once.
+fn advance(machines: &mut [Machine], now_ms: u64) -> Vec<usize> {
+    let advance = |first: usize, machines: &mut [Machine]| -> Vec<usize> {
+        let due = |machine: &Machine| machine.next_ms().is_some_and(|due_ms| due_ms <= now_ms);
+        let all = machines.iter_mut().enumerate().filter(|(_, machine)| due(machine));
+        all.filter_map(|(n, machine)| machine.advance(now_ms).then_some(first + n)).collect()
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = machines.len().div_ceil(threads).max(MANY);
+    if machines.len() <= share {
+        return advance(0, machines);
+    }
+    std::thread::scope(|scope| {
+        let shares = machines.chunks_mut(share).enumerate();
+        let shares = shares.map(|(n, machines)| scope.spawn(move || advance(n * share, machines)));
+        let shares: Vec<_> = shares.collect();
+        shares.into_iter().flat_map(|share| share.join().unwrap()).collect()
+    })
 }
 
 /// A step of a release is written down.
