@@ -34,12 +34,37 @@ fn refused(platform: &Platform) -> String {
     said
 }
 
+/// Processes that were told of this directory.
+fn processes_of(data: &Path) -> Vec<String> {
+    let lines = fs::read_dir("/proc").unwrap().flatten();
+    let lines = lines.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+    let lines = lines.map(|line| String::from_utf8_lossy(&line).replace('\0', " "));
+    lines.filter(|line| line.contains(data.to_str().unwrap())).collect()
+}
+
 /// Makes the state one file.
 fn fold_log_into(path: &Path) {
     let program = "import sqlite3, sys\n\
                    sqlite3.connect(sys.argv[1]).execute('PRAGMA wal_checkpoint(TRUNCATE)')";
     let folded = Command::new("python3").args(["-c", program]).arg(path).status();
     assert!(folded.unwrap().success());
+}
+
+#[test]
+fn a_platform_that_does_not_come_up_leaves_nothing_running() {
+    let mut platform = Platform::start();
+    platform.stop();
+    let ended = platform.command().args(["stop", "--stop-dynos"]).status();
+    assert!(ended.unwrap().success());
+    // Where it is reached is said last of all, when everything else is there.
+    let blocked = platform.data().join("run/endpoints.json");
+    fs::create_dir_all(blocked.join("by")).unwrap();
+    let said = refused(&platform);
+    assert!(said.contains("could not be prepared"), "{said}");
+    until("nothing of it runs", BOUND, || processes_of(platform.data()).is_empty().then_some(()));
+    fs::remove_dir_all(&blocked).unwrap();
+    platform.up();
+    assert_eq!(platform.api("GET", "/apps", &Value::Null).0, 200);
 }
 
 /// fault S7: a second platform on the same data says who has it, and disturbs nothing.

@@ -1,6 +1,7 @@
 //! Drains as their receivers see them: Debian's rsyslog, one that misbehaves, and a platform that dies.
 
 mod conservation;
+mod flood;
 mod rsyslog;
 
 use lathe_tests::Platform;

@@ -5,6 +5,7 @@
 //! (mended, unlocked, restored) this platform ends, so that a whole one takes over from it.
 
 use super::ground::Ground;
+use super::rising::{Raised, Rising};
 use super::serve::serve;
 use super::{Role, Running, UpError, cell, drains, governor, router};
 use crate::causes::causes;
@@ -50,29 +51,41 @@ pub(super) async fn up(
         error = &why as &dyn std::error::Error,
         "the state cannot be opened: apps are served as they last were, and nothing can be changed"
     );
-    let Ground { tls, engine, listeners, .. } = Ground::open(&config, lathe).await?;
+    let ground = Ground::open(&config, lathe).await?;
+    let mut rising = Rising::on(&config, &ground.listeners.endpoints, &ground.engine, lock).await;
+    let raised = raise(&mut rising, &config, ground, lathe, &why);
+    rising.settle(raised).await
+}
+
+fn raise(
+    rising: &mut Rising,
+    config: &Config,
+    ground: Ground,
+    lathe: &Path,
+    why: &StateError,
+) -> Result<Raised, UpError> {
+    let Ground { tls, engine, listeners, .. } = ground;
     let secure = tls.server_config()?;
     let endpoints = listeners.endpoints;
     let again = CancellationToken::new();
-
-    let mut roles = Vec::new();
-    let (logs, _hub, role) = drains::hub(&config, watch::channel(Arc::default()).1);
+    let stop_dynos = rising.stop_dynos();
+    let roles = &mut rising.roles;
+    let (logs, _hub, role) = drains::hub(config, watch::channel(Arc::default()).1);
     roles.push(role);
-    let (_governor, role) = governor::start(&config, &engine, &logs)?;
+    let (_governor, role) = governor::start(config, &engine, &logs)?;
     roles.push(role);
-    let (stop_dynos, stop_watch) = watch::channel(false);
     let (observed_out, observed) = watch::channel(Arc::new(Observed::default()));
     // Nobody says what shall run: the record counts.
     let (_, desired) = watch::channel(Arc::default());
-    let wires = cell::Wires { desired, observed: observed_out, stop_dynos: stop_watch };
-    roles.push(cell::start(&config, &engine, &logs, wires)?);
+    let wires = cell::Wires { desired, observed: observed_out, stop_dynos };
+    roles.push(cell::start(config, &engine, &logs, wires)?);
     let (routes_out, routes) = watch::channel(Arc::default());
-    let last = router::last(&config).unwrap_or_default();
-    let stacks = stack::list(&config).unwrap_or_default();
+    let last = router::last(config).unwrap_or_default();
+    let stacks = stack::list(config).unwrap_or_default();
     let newest = stacks.iter().find(|(stack, _)| stack.name == stack::RUN);
-    let program = hosting::of_router(&config).unwrap_or_else(|| lathe.to_owned());
+    let program = hosting::of_router(config).unwrap_or_else(|| lathe.to_owned());
     let (role, ..) = router::start(router::Parts {
-        config: &config,
+        config,
         endpoints: &endpoints,
         logs: &logs,
         engine: &engine,
@@ -83,7 +96,7 @@ pub(super) async fn up(
         routes,
     })?;
     roles.push(role);
-    let (floor, seen) = (router::generation_floor(&config), observed.clone());
+    let (floor, seen) = (router::generation_floor(config), observed.clone());
     roles.push(Role::start("routes", |stop| follow(last, floor, seen, routes_out, stop)));
     roles.push(Role::start("state", {
         let (path, mended) = (config.data.join("state.db"), again.clone());
@@ -95,22 +108,11 @@ pub(super) async fn up(
         }
     }));
     let doors = listeners.doors;
-    let app = refusing(&why);
+    let app = refusing(why);
     roles.push(Role::start("api", |stop| serve(doors.tls, Some(secure), app.clone(), stop)));
     roles.push(Role::start("api on loopback", |stop| serve(doors.plain, None, app, stop)));
     roles.push(Role::start("rendezvous", |stop| turn_away(doors.rendezvous, stop)));
-    Running {
-        config,
-        endpoints,
-        state: Err(causes(&why)),
-        observed,
-        engine,
-        roles,
-        stop_dynos,
-        again,
-        _lock: lock,
-    }
-    .announce()
+    Ok(Raised { state: Err(causes(why)), observed, again })
 }
 
 /// Keeps the table on the dynos as they come up.

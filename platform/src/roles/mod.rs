@@ -11,6 +11,7 @@ mod listeners;
 mod owner;
 mod patience;
 mod reserve;
+mod rising;
 mod router;
 mod serve;
 
@@ -24,6 +25,7 @@ use crate::hosting::{self, Parts};
 use crate::services::Services;
 use crate::stack::{self, StackError};
 use crate::state::lock::DataLock;
+use crate::state::model::App;
 use crate::state::{StateError, Store};
 use crate::tls::TlsError;
 use ground::{Ground, open_slugs};
@@ -33,6 +35,7 @@ use lathe_dynos::oneoff::OneOffs;
 use lathe_dynos::spec::{Desired, Observed};
 use lathe_logs::AppId;
 use lathe_router::Routes;
+use rising::{Raised, Rising};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -199,9 +202,31 @@ async fn whole(
     owner::ensure(&store, &config).await?;
     let system = owner::adopt(&store, config.kept.is_some()).await?;
     let stacks = ensure_stacks(config.clone(), progress).await?;
-    let Ground { tls, slugs, engine, images, listeners } = Ground::open(&config, lathe).await?;
+    let ground = Ground::open(&config, lathe).await?;
+    let mut rising = Rising::on(&config, &ground.listeners.endpoints, &ground.engine, lock).await;
+    let known = Known { store, system, stacks };
+    let raised = raise(&mut rising, config, ground, known, lathe).await;
+    rising.settle(raised).await
+}
 
-    let mut roles = Vec::new();
+/// What a platform knows when it has its state.
+struct Known {
+    store: Store,
+    system: Option<App>,
+    stacks: Arc<stack::Stacks>,
+}
+
+async fn raise(
+    rising: &mut Rising,
+    config: Arc<Config>,
+    ground: Ground,
+    known: Known,
+    lathe: &Path,
+) -> Result<Raised, UpError> {
+    let Ground { tls, slugs, engine, images, listeners } = ground;
+    let Known { store, system, stacks } = known;
+    let stop_dynos = rising.stop_dynos();
+    let roles = &mut rising.roles;
     let (logs, hub, role) = drains::start(&config, &store).await?;
     roles.extend(role);
     if let Some(app) = system {
@@ -233,9 +258,8 @@ async fn whole(
         started_at: Timestamp::now(),
     };
 
-    let (stop_dynos, stop_watch) = watch::channel(false);
     let (desired_out, desired) = watch::channel(Arc::default());
-    let wires = cell::Wires { desired, observed: observed_out, stop_dynos: stop_watch };
+    let wires = cell::Wires { desired, observed: observed_out, stop_dynos };
     roles.push(cell::start(&services.config, &services.engine, &services.logs, wires)?);
     let (routes_out, routes) = watch::channel(Arc::default());
     let router = hosting::of_router(&services.config).unwrap_or_else(|| lathe.to_owned());
@@ -254,20 +278,9 @@ async fn whole(
     roles.push(housekeeping::start(&services, &tls));
     roles.push(follow_upgrades(&services, lathe));
     roles.extend(api::start(&services, listeners.doors, &tls).await?);
-    let Services { config, endpoints, store, engine, observed, .. } = services;
+    let Services { store, observed, .. } = services;
     hosting::say("platform.1", "State changed from starting to up");
-    Running {
-        config,
-        endpoints,
-        state: Ok(store),
-        observed,
-        engine,
-        roles,
-        stop_dynos,
-        again,
-        _lock: lock,
-    }
-    .announce()
+    Ok(Raised { state: Ok(store), observed, again })
 }
 
 /// The control loop as a role.
@@ -285,14 +298,6 @@ fn follow_upgrades(services: &Services, lathe: &Path) -> Role {
 }
 
 impl Running {
-    /// Says where it is reached.
-    fn announce(self) -> Result<Self, UpError> {
-        let path = self.config.data.join("run");
-        let written = self.endpoints.write(&self.config);
-        written.map_err(|source| UpError::Data { path, source })?;
-        Ok(self)
-    }
-
     /// Until the same program is to begin anew.
     pub async fn again(&self) {
         self.again.cancelled().await;

@@ -42,6 +42,13 @@ pub(super) fn open(shared: &Arc<Shared>, id: DynoId, container: String) -> io::R
     Ok(Output { stdout, stderr, dropped_bytes: 0 })
 }
 
+/// What one stream of the daemon's had of what there is.
+enum Told {
+    All,
+    /// It was cut off, or never began.
+    Some,
+}
+
 struct Follower {
     id: DynoId,
     container: String,
@@ -56,15 +63,14 @@ impl Follower {
     async fn run(mut self, shared: Arc<Shared>) {
         loop {
             let ended = shared.has_ended(self.id);
-            if self.follow(&shared).await.is_err() {
+            match self.follow(&shared).await {
                 // Nobody reads any more.
-                return self.note();
+                Err(_) => return self.note(),
+                // All that there was at its end.
+                Ok(Told::All) if ended => break,
+                Ok(Told::Some) if !shared.knows(self.id) => break,
+                Ok(_) => sleep(RETRY).await,
             }
-            // All that there was at its end has been told.
-            if ended {
-                break;
-            }
-            sleep(RETRY).await;
         }
         self.close(&shared).await;
     }
@@ -86,7 +92,7 @@ impl Follower {
     }
 
     /// Until the stream ends, be it with the dyno or with the daemon.
-    async fn follow(&mut self, shared: &Shared) -> io::Result<()> {
+    async fn follow(&mut self, shared: &Shared) -> io::Result<Told> {
         let since_s = i32::try_from(self.told_ns / 1_000_000_000).unwrap_or(0);
         let mut lines = Box::pin(shared.daemon.logs(&self.container, since_s));
         let mut tick = interval(NOTE);
@@ -96,7 +102,8 @@ impl Follower {
                 line = lines.next() => match line {
                     Some(Ok(LogOutput::StdErr { message })) => self.tell(1, &message).await?,
                     Some(Ok(line)) => self.tell(0, &line.into_bytes()).await?,
-                    Some(Err(_)) | None => return Ok(()),
+                    Some(Err(_)) => return Ok(Told::Some),
+                    None => return Ok(Told::All),
                 },
                 _ = tick.tick() => self.note(),
             }

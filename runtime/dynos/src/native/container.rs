@@ -14,7 +14,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -43,7 +43,17 @@ struct Aboard {
 
 /// Where a new spawner finds the output pipes of a container it did not start: descriptors of
 /// the container's first process.
-pub(super) const KEPT_OUTPUT: [u32; 2] = [4, 5];
+const KEPT_OUTPUT: [u32; 2] = [4, 5];
+/// Opens the read ends that the first process `pid` keeps.
+pub(super) fn kept_output(pid: u32) -> io::Result<[OwnedFd; 2]> {
+    let open = |fd: u32| {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        Ok::<_, io::Error>(rustix::fs::open(format!("/proc/{pid}/fd/{fd}"), flags, Mode::empty())?)
+    };
+    let [stdout, stderr] = KEPT_OUTPUT;
+    Ok([open(stdout)?, open(stderr)?])
+}
+
 /// No descriptor that is kept has a number as high.
 const BEHIND_KEPT: i32 = 16;
 

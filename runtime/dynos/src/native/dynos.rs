@@ -20,6 +20,9 @@ pub(super) struct Dyno {
     pub(super) state: State,
     /// A copy of the terminal's master, for its size.
     pub(super) terminal: Option<OwnedFd>,
+    /// The read ends of its output, until the spawner has handed them out: a dyno that ends while
+    /// there is no spawner takes all others along.
+    pub(super) output: Option<[OwnedFd; 2]>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -216,7 +219,7 @@ mod tests {
             started_ms: 0,
             started_boot_ms: None,
         };
-        Dyno { record, pid: 1, state: State::Running, terminal: None }
+        Dyno { record, pid: 1, state: State::Running, terminal: None, output: None }
     }
 
     proptest! {

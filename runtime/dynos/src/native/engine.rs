@@ -183,6 +183,18 @@ impl Shared {
         }
     }
 
+    /// What a dyno has said that no spawner has handed out.
+    fn output(&self, id: DynoId) -> Result<Output, EngineError> {
+        let dynos = self.dynos();
+        let ends = dynos.get(id).and_then(|dyno| dyno.output.as_ref());
+        let [stdout, stderr] = ends.ok_or(EngineError::Unknown(id))?;
+        let copy = |end: &OwnedFd| {
+            let step = "copy output".to_owned();
+            end.try_clone().map_err(|source| EngineError::Failed { id, step, source })
+        };
+        Ok(Output { stdout: copy(stdout)?, stderr: copy(stderr)?, dropped_bytes: 0 })
+    }
+
     fn pid(&self, id: DynoId) -> Result<Option<u32>, EngineError> {
         let dynos = self.dynos();
         let dyno = dynos.get(id).ok_or(EngineError::Unknown(id))?;
@@ -232,9 +244,14 @@ impl Containers for NativeEngine {
     }
 
     async fn output(&self, id: DynoId) -> Result<Output, EngineError> {
-        let (answer, mut fds) = self.shared.ask(id, Order::Output(id)).await?;
+        let (answer, mut fds) = match self.shared.ask(id, Order::Output(id)).await {
+            // It ended while there was no spawner.
+            Err(EngineError::Unknown(_)) => return self.shared.output(id),
+            answered => answered?,
+        };
         match (answer, fds.pop(), fds.pop()) {
             (Answer::Output { dropped_bytes }, Some(stderr), Some(stdout)) => {
+                self.shared.dynos().change(id, |dyno| dyno.output = None);
                 Ok(Output { stdout, stderr, dropped_bytes })
             }
             _ => Err(EngineError::Gone),

@@ -8,9 +8,9 @@ use super::dynos::{Dyno, Dynos, State};
 use super::engine::{NativeEngine, Shared};
 use super::firewall::Rules;
 use super::network::Plan;
-use super::record::Files;
+use super::record::{Files, Streams};
 use super::slugs::{OpenSlug, Slugs};
-use super::{firewall, keeper, records, room, strays};
+use super::{container, firewall, keeper, records, room, strays};
 use crate::class::Capacity;
 use lathe_slug::UnpackLimits;
 use rustix::fs::{FlockOperation, flock};
@@ -239,7 +239,9 @@ fn adopt(dir: &Path, cgroups: &Cgroups, cpusets: &CpuSets) -> Result<Dynos, Open
         let files = Files::of(dir, id);
         if let (Ok(record), Some(pid)) = (files.record(), files.pid()) {
             let state = files.end().map_or(State::Running, State::Ended);
-            dynos.insert(Dyno { record, pid, state, terminal: None });
+            let logged = state == State::Running && record.streams == Streams::Logged;
+            let output = logged.then(|| container::kept_output(pid).ok()).flatten();
+            dynos.insert(Dyno { record, pid, state, terminal: None, output });
         }
     }
     let running = dynos.iter().filter(|(_, dyno)| dyno.state == State::Running);

@@ -7,7 +7,7 @@ use super::exits::{now_ms, since_boot_ms};
 use super::grants::Grants;
 use super::record::{Files, Record, Streams};
 use super::wire::{Answer, Boarding, FDS_MAX, Failure, Order};
-use super::{image, room};
+use super::{container, image, room};
 use crate::containers::{MountSource, Start, StartError, Started, Stdio};
 use crate::spec::{DynoId, SYSTEM_APP};
 use std::io;
@@ -66,6 +66,7 @@ async fn launch(
     stdio: Vec<OwnedFd>,
 ) -> Result<Started, StartError> {
     let (id, address) = (record.id, record.address);
+    let logged = record.streams == Streams::Logged;
     let boarding =
         Boarding { dyno: id, berth: berth.id, streams: record.streams, uid: record.spec.uid };
     let manned = berth.made.is_some();
@@ -77,8 +78,10 @@ async fn launch(
     let terminal = fds.pop();
     let copy = terminal.as_ref().map(OwnedFd::try_clone).transpose();
     let copy = copy.map_err(step("keep the terminal"))?;
+    // One that has ended by now has left its output with the spawner.
+    let output = logged.then(|| container::kept_output(pid).ok()).flatten();
     shared.dynos().change(id, |dyno| {
-        dyno.pid = pid;
+        (dyno.pid, dyno.output) = (pid, output);
         if dyno.state == State::Starting {
             dyno.state = State::Running;
             dyno.terminal = copy;
@@ -127,7 +130,13 @@ impl Shared {
         record.berth = Some(berth.id);
         record.address = berth.plan.address;
         record.link.clone_from(&berth.plan.link);
-        let dyno = Dyno { record: record.clone(), pid: 0, state: State::Starting, terminal: None };
+        let dyno = Dyno {
+            record: record.clone(),
+            pid: 0,
+            state: State::Starting,
+            terminal: None,
+            output: None,
+        };
         dynos.insert(dyno);
         Ok((record, berth))
     }

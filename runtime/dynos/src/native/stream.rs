@@ -1,11 +1,9 @@
 //! One output pipe of a dyno: kept open over the deaths of its readers, and kept from filling up
 //! while it has none.
 
-use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 
 /// What a dyno may say before somebody listens; older bytes make room for newer ones.
 const CAPACITY_BYTES: usize = 256 << 10;
@@ -31,11 +29,9 @@ impl Stream {
         Ok((Self { reader, claimed: false, dropped_bytes: 0 }, writer))
     }
 
-    /// The pipe that another process keeps open at `path`.
-    pub(super) fn adopt(path: &Path) -> io::Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let reader = rustix::fs::open(path, flags, Mode::empty())?;
-        Ok(Self { reader, claimed: false, dropped_bytes: 0 })
+    /// That of which another process has kept this end.
+    pub(super) fn adopt(reader: OwnedFd) -> Self {
+        Self { reader, claimed: false, dropped_bytes: 0 }
     }
 
     pub(super) fn reader(&self) -> io::Result<OwnedFd> {

@@ -87,8 +87,7 @@ pub(crate) async fn what_was_removed_behind_our_back_is_noticed<S: Subject>() {
 pub(crate) async fn a_daemon_that_is_killed_costs_no_dyno<S: Subject>() {
     let subject = S::new().await;
     let (running, _) = start(&subject, &HANDLER).await;
-    // Without a word: pipes that nobody holds are lost with the last process that has them.
-    let dying = Script { ends: Some((Duration::from_millis(500), 9)), ..Script::default() };
+    let dying = Script { ends: Some((Duration::from_millis(500), 9)), ..Script::saying("last") };
     let (short, _) = start(&subject, &dying).await;
     hear(&subject, running, "before").await;
     subject.kill_daemon();
@@ -96,6 +95,7 @@ pub(crate) async fn a_daemon_that_is_killed_costs_no_dyno<S: Subject>() {
     sleep(Duration::from_secs(1)).await;
     subject.revive_daemon().await;
     assert_eq!(end(&subject, short).await.status, 9, "its end is not lost");
+    assert_eq!(output(&subject, short).await, "last\n", "nor what it said");
     signalled(&subject, running).await;
     assert_eq!(end(&subject, running).await.status, 42);
     wait_some("another start", async || {

@@ -44,10 +44,23 @@ fn only(governor: &Governor) -> Option<Credit> {
     governor.credits(None).pop()
 }
 
-/// Waits until the dyno is held, and tells what it had then.
-async fn held(governor: &Governor) -> Credit {
-    wait_for("the dyno to be held", || only(governor).is_some_and(|credit| credit.held)).await;
-    only(governor).unwrap()
+/// Waits until the dyno is held: what it had then, and for how long the governor did not look at it
+/// at most. On a crowded machine its decisions come late, and until they come the dyno runs.
+async fn held(governor: &Governor) -> (Credit, Duration) {
+    let (mut used, mut looked, mut late) = (0.0, Instant::now(), Duration::ZERO);
+    let mut found = None;
+    wait_for("the dyno to be held", || {
+        let Some(credit) = only(governor) else { return false };
+        if credit.used > used {
+            late = late.max(looked.elapsed());
+            (used, looked) = (credit.used, Instant::now());
+        }
+        let held = credit.held;
+        found = Some(credit).filter(|_| held);
+        held
+    })
+    .await;
+    (found.unwrap(), late)
 }
 
 /// fault R9
@@ -63,31 +76,40 @@ async fn a_burst_lasts_its_balance_and_then_the_baseline_is_all() {
     let began = Instant::now();
     world.engine.start(start).await.unwrap();
 
-    // However fast the machine let it run: it has used what it had and what it earned meanwhile.
-    let credit = held(&governor).await;
-    let earned = began.elapsed().as_secs_f64() / 16.0;
-    assert!((0.95..1.4 + earned).contains(&credit.used), "{credit:?}");
+    // However fast the machine let it run: it has used what it had and what it earned meanwhile, and no
+    // more than the governor could not know of.
+    let (credit, late) = held(&governor).await;
+    let allowed = 1.0 + began.elapsed().as_secs_f64() / 16.0 + late.as_secs_f64();
+    assert!((0.95..allowed + 0.1).contains(&credit.used), "{late:?} late: {credit:?}");
     assert_eq!((credit.balance, credit.cap), (Some(0.0), Some(1.0)));
 
-    let (before, from) = (only(&governor).unwrap(), Instant::now());
+    // From when the kernel was told on, by the kernel's own account: the governor's is as old as its
+    // last look.
+    let group = world.engine.governed(id).await.unwrap().group;
+    wait_for("the kernel to be told", || lathe_dynos::governor::quota(&group) == Some(6250)).await;
+    let used_ns = async || world.engine.usage(id).await.unwrap().cpu_ns;
+    let (before, before_ns, from) = (only(&governor).unwrap(), used_ns().await, Instant::now());
     wait_for("the kernel to hold it back often", || {
         only(&governor).unwrap().throttled_periods > before.throttled_periods + 20
     })
     .await;
+    let after_ns = used_ns().await;
+    let share =
+        Duration::from_nanos(after_ns - before_ns).as_secs_f64() / from.elapsed().as_secs_f64();
     let after = only(&governor).unwrap();
-    let share = (after.used - before.used) / from.elapsed().as_secs_f64();
     assert!(share < 0.0625 * 1.5, "{share} of a CPU for a sixteenth: {after:?}");
     assert!(after.throttled > before.throttled);
 
     // Another governor goes on where this one has ended, and meanwhile nobody bursts.
-    let group = world.engine.governed(id).await.unwrap().group;
+    let stopped = Instant::now();
     running.stop();
     let safe = lathe_dynos::governor::quota(&group).unwrap();
     assert_eq!(safe, 6250, "without a governor it has its baseline");
     let (governor, running) = govern(&world);
     wait_for("the new governor to meet the dyno", || only(&governor).is_some()).await;
     let credit = only(&governor).unwrap();
-    assert!(credit.balance.unwrap() < 0.5, "no new balance: {credit:?}");
+    let earned = stopped.elapsed().as_secs_f64() / 16.0;
+    assert!(credit.balance.unwrap() < 0.2 + earned, "no new balance: {credit:?}");
     running.stop();
     world.close().await;
 }

@@ -1,7 +1,7 @@
 //! The containers a spawner holds: taken over, watched, and reaped.
 
 use super::{Source, Spawner};
-use crate::native::container::KEPT_OUTPUT;
+use crate::native::container::kept_output;
 use crate::native::record::{Files, Streams};
 use crate::native::stream::Stream;
 use crate::native::wire::{Failure, Message};
@@ -9,7 +9,6 @@ use crate::spec::DynoId;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 
 /// A container as the spawner knows it.
 #[derive(Debug)]
@@ -115,10 +114,9 @@ fn adopt_running(pid: u32, files: &Files) -> io::Result<Held> {
     }
     let output = match files.record()?.streams {
         Streams::Logged => {
-            let adopt = |fd| Stream::adopt(Path::new(&format!("/proc/{pid}/fd/{fd}")));
-            match KEPT_OUTPUT.map(adopt) {
-                [Ok(out), Ok(err)] => Some([out, err]),
-                [Err(error), _] | [_, Err(error)] => {
+            match kept_output(pid) {
+                Ok(ends) => Some(ends.map(Stream::adopt)),
+                Err(error) => {
                     // Its start was never finished, and nobody was told of it: as it counts as
                     // ended, it has to be.
                     let _sent = rustix::process::pidfd_send_signal(&process, Signal::KILL);
