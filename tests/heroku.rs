@@ -1,7 +1,7 @@
 //! The unmodified Heroku CLI from npm drives a platform: every everyday command, by a table.
 
 use crate::hosting::{Visitors, serve};
-use lathe_tests::{Checkout, Platform, host, until};
+use lathe_tests::{Authority, Checkout, Platform, host, until};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -127,6 +127,21 @@ const AFTER_THE_PUSH: &[Step] = &[
     step(&["labs:info", "log-runtime-metrics", "-a", "cli"], &["Enabled:     true"]),
     step(&["labs:disable", "log-runtime-metrics", "-a", "cli"], &["done"]),
     fails(&["labs:enable", "nothing", "-a", "cli"], 2, &["feature"]),
+    // Certificates
+    step(&["certs", "-a", "cli"], &["cli has no SSL certificates"]),
+    step(&["certs:add", "one.crt", "one.key", "-a", "cli"], &["shop.example.com", "not trusted"]),
+    fails(&["certs:add", "one.crt", "two.key", "-a", "cli"], 2, &["does not match"]),
+    step(&["certs", "-a", "cli"], &["cert-", "shop.example.com", "False", "SNI"]),
+    step(&["domains:add", "shop.example.com", "-a", "cli"], &["Adding shop.example.com"]),
+    step(&["domains", "-a", "cli"], &["SNI Endpoint", "cert-"]),
+    step(&["certs:info", "--show-domains", "-a", "cli"], &["/CN=", "Domain(s)"]),
+    step(
+        &["certs:update", "two.crt", "two.key", "--confirm", "cli", "-a", "cli"],
+        &["Updated certificate details", "shop.example.com", "api.example.com"],
+    ),
+    step(&["certs:remove", "--confirm", "cli", "-a", "cli"], &["Removing SSL certificate", "done"]),
+    step(&["certs:auto", "-a", "cli"], &["disabled"]),
+    fails(&["certs:auto:enable", "-a", "cli"], 2, &["acme.email"]),
     // Maintenance
     step(&["maintenance", "-a", "cli"], &["off"]),
     step(&["maintenance:on", "-a", "cli"], &["done"]),
@@ -211,6 +226,7 @@ fn the_heroku_cli_does_its_everyday_commands() {
     let files = [("Procfile", "web: python3 web.py\nworker: sleep 1000\n"), ("web.py", WEB)];
     let checkout = Checkout::new(&platform, "cli", &files);
     let desk = Desk::new(&platform, &[cli, node], &checkout.path());
+    bring_certificates(&checkout.path());
     desk.all(BEFORE_THE_PUSH);
     let pushed = desk.run("git", &["push", "heroku", "main"], "");
     let said = text(&pushed);
@@ -219,6 +235,18 @@ fn the_heroku_cli_does_its_everyday_commands() {
     desk.terminal();
     desk.tail();
     desk.all(AFTER_THE_PUSH);
+}
+
+/// Two pairs for the commands to hand in.
+fn bring_certificates(folder: &Path) {
+    let authority = Authority::new("test");
+    for (name, hosts) in
+        [("one", &["shop.example.com"][..]), ("two", &["shop.example.com", "api.example.com"])]
+    {
+        let (chain, key) = authority.issue(hosts, (-1, 30));
+        std::fs::write(folder.join(format!("{name}.crt")), chain).unwrap();
+        std::fs::write(folder.join(format!("{name}.key")), key).unwrap();
+    }
 }
 
 /// Where a user of the CLI works: the environment as `lathe env` sets it, a home, a checkout.

@@ -15,6 +15,7 @@ mod engines;
 mod fuzz;
 mod heroku;
 mod hosting;
+mod https;
 mod logs;
 mod push;
 mod reach;

@@ -183,7 +183,7 @@ impl Stages<'_> {
         let network = format!("10.254.{}.0/24", std::process::id() % 256);
         let mut settings = vec![own("network", network)];
         settings.extend(self.plan.settings.iter().cloned());
-        for listener in ["api_tls", "api_plain", "rendezvous", "router"] {
+        for listener in ["api_tls", "api_plain", "rendezvous", "router", "router_tls"] {
             settings.push(own(&format!("listen.{listener}"), "127.0.0.1:0".into()));
         }
         settings.push(own("build.timeout", BUILD_SECONDS_MAX.into()));

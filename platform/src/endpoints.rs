@@ -12,6 +12,13 @@ pub struct Endpoints {
     pub api_plain: SocketAddr,
     pub rendezvous: SocketAddr,
     pub router: SocketAddr,
+    #[serde(default = "none")]
+    pub router_tls: SocketAddr,
+}
+
+/// As an older platform has it, which knows nothing of that endpoint.
+fn none() -> SocketAddr {
+    SocketAddr::from(([0, 0, 0, 0], 0))
 }
 
 impl Endpoints {

@@ -6,21 +6,25 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{FromRawFd, IntoRawFd, RawFd};
 
-/// Takes over the two that a build dyno or a router's is given beside its standard streams. To be
-/// called once, before this process opens anything.
+/// After the standard streams.
+const FIRST: RawFd = 3;
+
+/// Takes over those that a build dyno or a router's is given beside its standard streams, as many as
+/// there are. To be called once, before this process opens anything.
 ///
 /// What it starts must not have them: a program that stays behind would keep them open, and one
 /// that a build runs could say by them that it has built something.
-pub(crate) fn pair() -> io::Result<(File, File)> {
-    Ok((take(3)?, take(4)?))
+pub(crate) fn take<const COUNT: usize>() -> io::Result<[File; COUNT]> {
+    let files = (FIRST..).take(COUNT).map(take_one).collect::<io::Result<Vec<_>>>()?;
+    files.try_into().map_err(|_| io::ErrorKind::InvalidData.into())
 }
 
-/// The one that a keeper has from the program that this process was before. As `pair`.
+/// The one that a keeper has from the program that this process was before. As `take`.
 pub(crate) fn one(fd: RawFd) -> io::Result<File> {
-    take(fd)
+    take_one(fd)
 }
 
-fn take(fd: RawFd) -> io::Result<File> {
+fn take_one(fd: RawFd) -> io::Result<File> {
     // SAFETY: called for the numbers above alone, at the very start of a program that was given them;
     // nothing else in it owns them. One that is not open is told by the next call.
     let file = unsafe { File::from_raw_fd(fd) };

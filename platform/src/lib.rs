@@ -5,6 +5,7 @@ pub mod attach;
 pub mod backup;
 pub mod build;
 mod causes;
+pub mod certs;
 pub mod cli;
 pub mod config;
 pub mod control;

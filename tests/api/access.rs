@@ -1,7 +1,7 @@
 //! Who may do what: every route for everybody who may knock; and ids of another app.
 
 use super::{BOUND, call, create, deploy, owner, path_of, text, token_of};
-use lathe_tests::{Platform, until};
+use lathe_tests::{Authority, Platform, until};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -24,6 +24,9 @@ enum Of {
     /// Everybody: clients ask it without a token, and it tells what no account owns.
     Anybody,
 }
+
+/// Neither a certificate nor a key.
+const NO_PAIR: &str = r#"{"certificate_chain": "-", "private_key": "-"}"#;
 
 /// Method, path, whose it is, what those get who may, and what they send. In the order of calls.
 const ROUTES: &[(&str, &str, Of, u16, &str)] = &[
@@ -65,6 +68,7 @@ const ROUTES: &[(&str, &str, Of, u16, &str)] = &[
     ("GET", "/apps/{app}/domains", Of::App, 200, ""),
     ("POST", "/apps/{app}/domains", Of::App, 422, r#"{"hostname": "-"}"#),
     ("GET", "/apps/{app}/domains/{domain}", Of::App, 200, ""),
+    ("PATCH", "/apps/{app}/domains/{domain}", Of::App, 200, ""),
     ("DELETE", "/apps/{app}/domains/{domain}", Of::App, 200, ""),
     ("GET", "/apps/{app}/log-drains", Of::App, 200, ""),
     ("POST", "/apps/{app}/log-drains", Of::App, 422, r#"{"url": "-"}"#),
@@ -78,6 +82,14 @@ const ROUTES: &[(&str, &str, Of, u16, &str)] = &[
     ("GET", "/apps/{app}/features/{feature}", Of::App, 200, ""),
     ("PATCH", "/apps/{app}/features/{feature}", Of::App, 200, r#"{"enabled": true}"#),
     ("GET", "/apps/{app}/sni-endpoints", Of::App, 200, ""),
+    ("POST", "/apps/{app}/sni-endpoints", Of::App, 422, NO_PAIR),
+    ("GET", "/apps/{app}/sni-endpoints/{endpoint}", Of::App, 404, ""),
+    ("PATCH", "/apps/{app}/sni-endpoints/{endpoint}", Of::App, 422, NO_PAIR),
+    ("DELETE", "/apps/{app}/sni-endpoints/{endpoint}", Of::App, 404, ""),
+    // No authority is set.
+    ("POST", "/apps/{app}/acm", Of::App, 422, ""),
+    ("PATCH", "/apps/{app}/acm", Of::App, 422, ""),
+    ("DELETE", "/apps/{app}/acm", Of::App, 200, ""),
     ("GET", "/apps/{app}/webhooks", Of::App, 200, ""),
     ("GET", "/apps/{app}/pipeline-couplings", Of::App, 404, ""),
     ("GET", "/apps/{app}/releases", Of::App, 200, ""),
@@ -216,6 +228,7 @@ fn every_route_for_everybody() {
                 .replace("{domain}", &format!("{who}.example.com"))
                 .replace("{drain}", &format!("https%3A%2F%2Flogs.example.com%2F{who}"))
                 .replace("{reference}", "v2")
+                .replace("{endpoint}", "cert-0")
                 .replace("{digest}", "sha256:0")
                 .replace("{release}", "2")
                 .replace("{type}", "web")
@@ -264,6 +277,10 @@ fn what_belongs_to_another_app_does_not_exist() {
     let blob = json!({"source_blob": {"url": source["source_blob"]["get_url"]}});
     let build = owner(&platform, "POST", "/apps/other/builds", &blob);
 
+    let (chain, key) = Authority::new("test").issue(&["b.example.com"], (-1, 30));
+    let pair = json!({"certificate_chain": chain, "private_key": key});
+    let endpoint = owner(&platform, "POST", "/apps/other/sni-endpoints", &pair);
+
     let things = [
         ("GET", "releases/{}", &release["id"]),
         ("GET", "releases/{}/config-vars", &release["id"]),
@@ -278,6 +295,8 @@ fn what_belongs_to_another_app_does_not_exist() {
         ("DELETE", "builds/{}", &build["id"]),
         ("GET", "domains/{}", &domain["id"]),
         ("DELETE", "domains/{}", &domain["id"]),
+        ("GET", "sni-endpoints/{}", &endpoint["id"]),
+        ("DELETE", "sni-endpoints/{}", &endpoint["id"]),
         ("DELETE", "log-drains/{}", &drain["id"]),
         ("DELETE", "collaborators/{}", &friend["id"]),
     ];

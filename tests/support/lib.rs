@@ -2,7 +2,9 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 #![expect(clippy::return_self_not_must_use, reason = "a check may end its chain")]
 
+mod acme;
 mod app;
+mod certificates;
 mod disk;
 mod dockerd;
 pub mod golden;
@@ -18,7 +20,9 @@ mod smart;
 pub mod tarball;
 mod wait;
 
+pub use acme::{Acme, Mood};
 pub use app::{Checkout, Pushed};
+pub use certificates::Authority;
 pub use disk::Disk;
 pub use dockerd::Dockerd;
 pub use http::{Answer, get, request, request_on};

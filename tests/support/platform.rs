@@ -156,7 +156,7 @@ impl Platform {
         let environment = self.environment.iter().map(|(name, value)| (name, value));
         command.envs(environment).arg("--data").arg(&self.data);
         let network = format!("network={}", self.network);
-        let free = ["api_tls", "api_plain", "rendezvous", "router"]
+        let free = ["api_tls", "api_plain", "rendezvous", "router", "router_tls"]
             .map(|l| format!("listen.{l}=127.0.0.1:0"));
         for setting in free.iter().chain([&network]).chain(&self.settings) {
             command.args(["--set", setting]);
@@ -176,7 +176,7 @@ impl Platform {
         self.data.join("run/endpoints.json")
     }
 
-    /// `api_tls`, `api_plain`, `rendezvous` or `router`.
+    /// `api_tls`, `api_plain`, `rendezvous`, `router` or `router_tls`.
     pub fn address(&self, name: &str) -> SocketAddr {
         let text = std::fs::read(self.endpoints_file()).unwrap();
         let endpoints: Value = serde_json::from_slice(&text).unwrap();

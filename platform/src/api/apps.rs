@@ -20,14 +20,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// What the Heroku CLI shows for an app beyond its row.
-struct Details {
+pub(super) struct Details {
     app: App,
     release: Option<Release>,
     pinned: bool,
 }
 
 impl Details {
-    fn read(tx: &Tx<'_>, app: App) -> Result<Self, StateError> {
+    pub(super) fn read(tx: &Tx<'_>, app: App) -> Result<Self, StateError> {
         let release = app.current.map(|version| releases::by_version(tx, &app.id, version));
         let pinned = !buildpacks::of_app(tx, &app.id)?.is_empty();
         Ok(Self { release: release.transpose()?, pinned, app })
@@ -202,7 +202,7 @@ pub(super) async fn destroy(
     Ok(Json(show_app(&context, &details)))
 }
 
-fn show_app(context: &Context, details: &Details) -> Value {
+pub(super) fn show_app(context: &Context, details: &Details) -> Value {
     let Details { app, release, pinned } = details;
     let slug = release.as_ref().and_then(|release| release.slug.as_ref());
     let detected = slug.map(|slug| {
@@ -216,7 +216,7 @@ fn show_app(context: &Context, details: &Details) -> Value {
     json!({
         "id": app.id,
         "name": app.name,
-        "acm": false,
+        "acm": app.acm,
         "archived_at": null,
         "buildpack_provided_description": detected,
         "buildpacks_pinned": pinned,

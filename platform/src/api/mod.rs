@@ -2,6 +2,7 @@
 
 mod access;
 mod account;
+mod acm;
 mod apps;
 mod body;
 mod buildpacks;
@@ -31,6 +32,7 @@ mod rebuilds;
 mod releases;
 mod segments;
 mod slugs;
+mod sni_endpoints;
 mod sources;
 mod unsupported;
 mod uploads;
@@ -75,6 +77,12 @@ fn apps_routes() -> Router<Context> {
         .route("/apps/{app}/collaborators/{user}", delete(collaborators::remove))
         .route("/apps/{app}/domains", get(domains::list).post(domains::add))
         .route("/apps/{app}/domains/{domain}", get(domains::show).delete(domains::remove))
+        .route("/apps/{app}/domains/{domain}", patch(domains::update))
+        .route("/apps/{app}/sni-endpoints", get(sni_endpoints::list).post(sni_endpoints::add))
+        .route("/apps/{app}/sni-endpoints/{endpoint}", get(sni_endpoints::show))
+        .route("/apps/{app}/sni-endpoints/{endpoint}", patch(sni_endpoints::update))
+        .route("/apps/{app}/sni-endpoints/{endpoint}", delete(sni_endpoints::remove))
+        .route("/apps/{app}/acm", post(acm::enable).patch(acm::refresh).delete(acm::disable))
         .route("/apps/{app}/log-drains", get(log_drains::list).post(log_drains::add))
         .route("/apps/{app}/log-counts", get(log_drains::counts))
         .route("/apps/{app}/log-drains/{drain}", delete(log_drains::remove))
@@ -84,7 +92,6 @@ fn apps_routes() -> Router<Context> {
         .route("/apps/{app}/addon-attachments", get(unsupported::none_of_app))
         .route("/apps/{app}/features", get(features::list))
         .route("/apps/{app}/features/{feature}", get(features::show).patch(features::update))
-        .route("/apps/{app}/sni-endpoints", get(unsupported::none_of_app))
         .route("/apps/{app}/webhooks", get(unsupported::none_of_app))
         .route("/apps/{app}/pipeline-couplings", get(unsupported::no_pipeline))
 }

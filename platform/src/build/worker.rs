@@ -44,13 +44,13 @@ pub fn main() -> u8 {
 /// Takes the pipes and clears the disk: an interrupted build leaves its source, any build may leave
 /// files about, and only what is `kept` is meant to last.
 fn begin(kept: &[&Path]) -> Result<(File, File), WorkerError> {
-    let pipes = inherited::pair().map_err(WorkerError::Pipes)?;
+    let [first, second] = inherited::take().map_err(WorkerError::Pipes)?;
     // Programs of the build run as the same user: they may not look into this process.
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(|error| WorkerError::Pipes(error.into()))?;
     check_disk()?;
     sweep(Path::new(DISK), kept)?;
-    Ok(pipes)
+    Ok((first, second))
 }
 
 /// In a build dyno the disk belongs to the app's user. Nowhere else may we clear it.

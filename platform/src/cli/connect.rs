@@ -7,6 +7,7 @@ use super::CliError;
 use super::env::{Access, print_exports};
 use super::say::say;
 use crate::config::Config;
+use crate::endpoints::Endpoints;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -175,7 +176,9 @@ impl<'a> Line<'a> {
         let mut command = self.ssh();
         command.args(["-M", "-N", "-f", "-T"]);
         command.args(["-o", "ExitOnForwardFailure=yes", "-o", "ServerAliveInterval=15"]);
-        for address in [endpoints.api_tls, endpoints.rendezvous, endpoints.router] {
+        let Endpoints { api_tls, rendezvous, router, router_tls, .. } = *endpoints;
+        let doors = [api_tls, rendezvous, router, router_tls];
+        for address in doors.into_iter().filter(|address| address.port() != 0) {
             let port = address.port();
             let there = match address.ip() {
                 ip if ip.is_unspecified() => "localhost".to_owned(),

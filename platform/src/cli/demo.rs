@@ -71,10 +71,7 @@ pub(super) fn demo(mut config: Config, how: &Demo, own_data: bool) -> Result<Exi
 
 /// A platform of this machine's own may have the usual ports; the demonstration takes others.
 fn evade_taken_ports(config: &mut Config) {
-    let listen = &mut config.listen;
-    let all =
-        [&mut listen.api_tls, &mut listen.api_plain, &mut listen.rendezvous, &mut listen.router];
-    for address in all {
+    for address in config.listen.all_mut() {
         if TcpListener::bind(*address).is_err() {
             address.set_port(0);
         }

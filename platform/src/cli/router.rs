@@ -6,7 +6,7 @@ use crate::inherited;
 use clap::Args;
 use lathe_logs::{Ledger, counted_channel};
 use lathe_router::link::{Cable, Life};
-use lathe_router::{LastTable, RouterConfig, RouterError, Successor};
+use lathe_router::{Doors, Feed, LastFile, RouterConfig, RouterError, Successor};
 use std::fs::File;
 use std::io;
 use std::net::TcpListener as StdListener;
@@ -26,8 +26,8 @@ const QUEUE_LINES_MAX: usize = 65_536;
 /// for ever.
 const GRACE: Duration = Duration::from_hours(1);
 
-/// What it is started with, beside descriptors: its listening socket, and the file in which it
-/// counts the lines it writes.
+/// What it is started with, beside descriptors: its listening sockets, plain and for TLS, and the
+/// file in which it counts the lines it writes.
 #[derive(Debug, Args)]
 pub(super) struct Router {
     /// Its identity
@@ -38,9 +38,14 @@ pub(super) struct Router {
     /// The last route table
     #[arg(long)]
     table: PathBuf,
+    /// The last keyring
+    #[arg(long)]
+    keyring: PathBuf,
     /// What clients are told
     #[arg(long)]
     public_port: u16,
+    #[arg(long)]
+    public_tls_port: u16,
     /// What of its own log is written
     #[arg(long)]
     log: String,
@@ -49,7 +54,7 @@ pub(super) struct Router {
 /// Why it does not serve.
 #[derive(Debug, thiserror::Error)]
 pub enum RouterVerbError {
-    #[error("its listening socket and its ledger are not there")]
+    #[error("its listening sockets and its ledger are not there")]
     Descriptors(#[source] io::Error),
     #[error("threads could not be started")]
     Threads(#[source] io::Error),
@@ -60,30 +65,36 @@ pub enum RouterVerbError {
 }
 
 pub(super) fn route(what: Router) -> Result<(), CliError> {
-    let (listener, ledger) = inherited::pair().map_err(RouterVerbError::Descriptors)?;
+    let inherited = inherited::take().map_err(RouterVerbError::Descriptors)?;
     super::init_log(&what.log);
     let mut threads = tokio::runtime::Builder::new_multi_thread();
     let runtime = threads.enable_all().build().map_err(RouterVerbError::Threads)?;
-    Ok(runtime.block_on(serve(what, listener, ledger))?)
+    Ok(runtime.block_on(serve(what, inherited))?)
 }
 
-async fn serve(what: Router, listener: File, ledger: File) -> Result<(), RouterVerbError> {
+async fn serve(what: Router, inherited: [File; 3]) -> Result<(), RouterVerbError> {
+    let [plain, tls, ledger] = inherited;
     let mut terminate = signal(SignalKind::terminate()).map_err(RouterVerbError::Signals)?;
-    let listener = adopt(listener).map_err(RouterVerbError::Descriptors)?;
+    let adopted = |socket| adopt(socket).map_err(RouterVerbError::Descriptors);
+    let doors = Doors { plain: adopted(plain)?, tls: Some(adopted(tls)?) };
     let ledger = Ledger::of(ledger).map_err(RouterVerbError::Descriptors)?;
     let (logs, lines) = counted_channel(QUEUE_LINES_MAX, ledger);
     let config = RouterConfig {
         public_port: what.public_port,
-        last_table: Some(LastTable::Given(what.table)),
+        public_tls_port: what.public_tls_port,
+        last_table: Some(LastFile::Given(what.table)),
+        last_keyring: Some(LastFile::Given(what.keyring)),
         shutdown_grace: GRACE,
         successor: Successor::Present,
         ..RouterConfig::default()
     };
-    let (tables_in, tables) = watch::channel(Arc::default());
+    let (tables_in, routes) = watch::channel(Arc::default());
+    let (keyrings_in, keyring) = watch::channel(Arc::default());
     let cable = Cable {
         path: what.link,
         router: what.name.to_string(),
         tables: tables_in,
+        keyrings: keyrings_in,
         lines,
         in_flight: config.in_flight.clone(),
         in_force: config.in_force.clone(),
@@ -95,7 +106,8 @@ async fn serve(what: Router, listener: File, ledger: File) -> Result<(), RouterV
         terminate.recv().await;
         life.send_replace(Life::Leaving);
     };
-    let ended = lathe_router::run(listener, tables, logs, Arc::new(config), leave).await;
+    let feed = Feed { routes, keyring };
+    let ended = lathe_router::run(doors, feed, logs, Arc::new(config), leave).await;
     life.send_replace(Life::Over);
     // A panic in it has been told already.
     drop(held.await);

@@ -209,6 +209,7 @@ fn welcome(running: &Running) {
         say!(" !     `lathe rescue` says what can be done.");
     }
     say!("  apps        http://NAME.{}:{}/", config.apps_domain, endpoints.router.port());
+    say!("              https://NAME.{}:{}/", config.apps_domain, endpoints.router_tls.port());
     say!("  API and git https://{}:{}/", config.api_host, endpoints.api_tls.port());
     if let Err(error) = Access::of(config) {
         super::report(&error);

@@ -4,12 +4,17 @@
 //! the environment (`LATHE_LISTEN_ROUTER` for `listen.router`), the file (`<data>/lathe.toml` or
 //! `--config FILE`), the default. [`settings::SETTINGS`] is the complete list.
 
+mod acme;
+mod apply;
 mod classes;
+mod error;
 pub mod settings;
 mod shown;
 pub mod surroundings;
 mod value;
 
+pub use acme::Acme;
+pub use error::{ConfigError, Origin};
 pub use settings::SETTINGS;
 pub use surroundings::Surroundings;
 
@@ -54,6 +59,7 @@ pub struct Config {
     pub archives: lathe_slug::Limits,
     pub logs: Logs,
     pub drains: Drains,
+    pub acme: Acme,
     /// What of the platform's own log is written; directives of `tracing_subscriber::EnvFilter`.
     pub log: String,
     /// Pushes and slugs are refused while the data directory's file system has less left.
@@ -95,6 +101,16 @@ pub struct Listen {
     pub rendezvous: SocketAddr,
     /// Requests for apps.
     pub router: SocketAddr,
+    /// The same over TLS.
+    pub router_tls: SocketAddr,
+}
+
+impl Listen {
+    /// Every one of them.
+    pub fn all_mut(&mut self) -> [&mut SocketAddr; 5] {
+        let Self { api_tls, api_plain, rendezvous, router, router_tls } = self;
+        [api_tls, api_plain, rendezvous, router, router_tls]
+    }
 }
 
 /// What makes containers.
@@ -256,73 +272,6 @@ pub struct Drains {
     pub authorities: PathBuf,
 }
 
-/// Where a value came from, for whoever has to mend it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Origin {
-    File(PathBuf),
-    Environment,
-    Flag,
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path) => write!(f, "{}", path.display()),
-            Self::Environment => f.write_str("the environment"),
-            Self::Flag => f.write_str("a flag"),
-        }
-    }
-}
-
-/// Why there is no configuration.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    #[error("the value {value:?} of {name}, from {origin}, is not usable")]
-    Value { name: String, value: String, origin: Origin, remedy: String },
-    #[error("the setting {name}, from {origin}, does not exist")]
-    Unknown { name: String, origin: Origin, nearest: String },
-    #[error("the value of {name}, from {origin}, is not text, number, true, false or a list")]
-    Shape { name: String, origin: Origin },
-    #[error("cannot read the configuration file {}", path.display())]
-    Read {
-        path: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
-    #[error("a dyno class in {} is not usable", path.display())]
-    Class {
-        path: PathBuf,
-        #[source]
-        source: Box<toml::de::Error>,
-    },
-    #[error("the setting {name} names the dyno class {class}, which does not exist")]
-    NoClass { name: &'static str, class: String },
-    #[error("the configuration file {} is not TOML", path.display())]
-    Syntax {
-        path: PathBuf,
-        #[source]
-        source: Box<toml::de::Error>,
-    },
-}
-
-impl ConfigError {
-    /// What whoever set it can do.
-    pub fn remedy(&self) -> String {
-        match self {
-            Self::Value { remedy, .. } => remedy.clone(),
-            Self::Unknown { nearest, .. } => {
-                format!("The nearest setting is {nearest}; `lathe settings` lists them all.")
-            }
-            Self::Shape { name, .. } => format!("Write {name} = \"…\"; see `lathe settings`."),
-            Self::Read { .. } => "Check the path and that you may read it.".into(),
-            Self::Syntax { .. } | Self::Class { .. } => "Mend the line that is named.".into(),
-            Self::NoClass { .. } => {
-                "Name one such as standard-1x, or add it as [classes.NAME] to the file.".into()
-            }
-        }
-    }
-}
-
 /// The flags that every verb takes.
 #[derive(Clone, Debug, Default)]
 pub struct Flags {
@@ -351,7 +300,7 @@ impl Config {
         let around = Surroundings::of_this_process();
         let mut config = Self::defaults(&around);
         // The data directory says where the file is, so it is looked up first.
-        settings::apply_environment(&mut config, &around.environment)?;
+        apply::apply_environment(&mut config, &around.environment)?;
         if let Some(data) = &flags.data {
             config.data.clone_from(data);
         }
@@ -364,14 +313,14 @@ impl Config {
         let mut config = Self::defaults(&around);
         config.data = data;
         if let Some(file) = file {
-            settings::apply_file(&mut config, &file)?;
+            apply::apply_file(&mut config, &file)?;
         }
-        settings::apply_environment(&mut config, &around.environment)?;
+        apply::apply_environment(&mut config, &around.environment)?;
         if let Some(data) = &flags.data {
             config.data.clone_from(data);
         }
-        settings::apply_flags(&mut config, &flags.set)?;
-        settings::check_classes(&config)?;
+        apply::apply_flags(&mut config, &flags.set)?;
+        apply::check_classes(&config)?;
         Ok(config)
     }
 
@@ -385,6 +334,7 @@ impl Config {
                 api_plain: local(8480),
                 rendezvous: local(8444),
                 router: SocketAddr::from(([0, 0, 0, 0], 8080)),
+                router_tls: SocketAddr::from(([0, 0, 0, 0], 8445)),
             },
             router: RouterPlace::Apart,
             api_host: "localhost".into(),
@@ -441,6 +391,7 @@ impl Config {
                 allow: Vec::new(),
                 authorities: "/etc/ssl/certs/ca-certificates.crt".into(),
             },
+            acme: Acme::default(),
             logs: Logs { ring_lines: 1500, line_bytes: 10_000 },
             free_disk_floor_bytes: 1 << 30,
             kept: None,
@@ -451,8 +402,8 @@ impl Config {
     /// Whether a platform could start with these variables in its environment.
     pub fn fits(&self, environment: &BTreeMap<String, String>) -> Result<(), ConfigError> {
         let mut config = self.clone();
-        settings::apply_environment(&mut config, environment)?;
-        settings::check_classes(&config)
+        apply::apply_environment(&mut config, environment)?;
+        apply::check_classes(&config)
     }
 
     /// Sockets, pids and `endpoints.json`: what is true of the running platform only.

@@ -23,9 +23,9 @@ fn flag_beats_environment_beats_file_beats_default() {
         .unwrap();
     let around = around(&[("LATHE_API_HOST", "env.example"), ("LATHE_APPS_DOMAIN", "env.example")]);
     let mut config = Config::defaults(&around);
-    settings::apply_file(&mut config, &file).unwrap();
-    settings::apply_environment(&mut config, &around.environment).unwrap();
-    settings::apply_flags(&mut config, &flags(&[("api_host", "flag.example")])).unwrap();
+    apply::apply_file(&mut config, &file).unwrap();
+    apply::apply_environment(&mut config, &around.environment).unwrap();
+    apply::apply_flags(&mut config, &flags(&[("api_host", "flag.example")])).unwrap();
     assert_eq!(
         (config.api_host.as_str(), config.apps_domain.as_str(), config.push.max_bytes),
         ("flag.example", "env.example", 7)
@@ -39,7 +39,7 @@ fn every_setting_shows_what_it_can_read_back() {
     let before = config.clone();
     for setting in SETTINGS {
         let shown = (setting.show)(&before);
-        settings::apply_flags(&mut config, &flags(&[(setting.key, &shown)])).unwrap();
+        apply::apply_flags(&mut config, &flags(&[(setting.key, &shown)])).unwrap();
     }
     assert_eq!(config, before);
 }
@@ -59,10 +59,12 @@ fn bad_values_are_refused_with_name_value_and_remedy() {
         ("build.ca_bundle", "/does/not/exist.pem", "none"),
         ("drains.allow", "10.0.0.0/8,inside", "not a network"),
         ("build.env.A-B", "1", "letters"),
+        ("acme.email", "ops", "ops@example.com"),
+        ("acme.directory", "http://acme.example.com/", "https://"),
     ];
     for (key, value, remedy) in cases {
         let mut config = Config::defaults(&around(&[]));
-        let error = settings::apply_flags(&mut config, &flags(&[(key, value)])).unwrap_err();
+        let error = apply::apply_flags(&mut config, &flags(&[(key, value)])).unwrap_err();
         assert!(error.remedy().contains(remedy), "{key}: {}", error.remedy());
         let said = error.to_string();
         assert!(said.contains(key) && said.contains(value), "{said}");
@@ -73,7 +75,7 @@ fn bad_values_are_refused_with_name_value_and_remedy() {
 fn an_unknown_key_names_the_nearest() {
     let mut config = Config::defaults(&around(&[]));
     let error =
-        settings::apply_flags(&mut config, &flags(&[("listen.ruoter", "[::]:1")])).unwrap_err();
+        apply::apply_flags(&mut config, &flags(&[("listen.ruoter", "[::]:1")])).unwrap_err();
     assert!(error.remedy().contains("listen.router"), "{}", error.remedy());
 }
 
@@ -81,7 +83,7 @@ fn an_unknown_key_names_the_nearest() {
 fn build_environment_comes_by_name() {
     let around = around(&[("LATHE_BUILD_ENV_PIP_CERT", "/x"), ("LATHE_SOMEBODY_ELSES", "1")]);
     let mut config = Config::defaults(&around);
-    settings::apply_environment(&mut config, &around.environment).unwrap();
+    apply::apply_environment(&mut config, &around.environment).unwrap();
     assert_eq!(config.build.env, BTreeMap::from([("PIP_CERT".into(), "/x".into())]));
 }
 

@@ -143,6 +143,30 @@ pub(super) fn http_url(text: &str) -> Result<String, String> {
     }
 }
 
+pub(super) fn https_url(text: &str) -> Result<String, String> {
+    if text.starts_with("https://") {
+        http_url(text)
+    } else {
+        Err("Write a URL that begins with https://.".into())
+    }
+}
+
+/// A mail address; nothing for `none` and the empty text.
+pub(super) fn maybe_email(text: &str) -> Result<Option<String>, String> {
+    if text.is_empty() || text == "none" {
+        return Ok(None);
+    }
+    let plain = text.bytes().all(|b| b.is_ascii_graphic());
+    let sound = text.split_once('@').is_some_and(|(user, host)| {
+        !user.is_empty() && host.contains('.') && host_name(host).is_ok()
+    });
+    if plain && sound {
+        Ok(Some(text.to_owned()))
+    } else {
+        Err("Write a mail address such as ops@example.com, or none.".into())
+    }
+}
+
 /// A URL; nothing for `none` and the empty text.
 pub(super) fn proxy(text: &str) -> Result<Option<String>, String> {
     if text.is_empty() || text == "none" { Ok(None) } else { http_url(text).map(Some) }

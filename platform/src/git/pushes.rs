@@ -115,6 +115,7 @@ mod tests {
             uid: 200_000,
             system: false,
             maintenance: false,
+            acm: false,
             current: None,
             candidate: None,
             created_at,

@@ -149,7 +149,8 @@ fn free_bytes(path: &Path) -> u64 {
 fn taken(config: &Config) -> Vec<(&'static str, SocketAddr)> {
     let running = Endpoints::read(config).ok();
     let ours = running.map_or_else(Vec::new, |endpoints| {
-        vec![endpoints.api_tls, endpoints.api_plain, endpoints.rendezvous, endpoints.router]
+        let Endpoints { api_tls, api_plain, rendezvous, router, router_tls } = endpoints;
+        vec![api_tls, api_plain, rendezvous, router, router_tls]
     });
     let listen = &config.listen;
     [
@@ -157,6 +158,7 @@ fn taken(config: &Config) -> Vec<(&'static str, SocketAddr)> {
         ("listen.api_plain", listen.api_plain),
         ("listen.rendezvous", listen.rendezvous),
         ("listen.router", listen.router),
+        ("listen.router_tls", listen.router_tls),
     ]
     .into_iter()
     .filter(|(_, address)| address.port() != 0 && !ours.contains(address))

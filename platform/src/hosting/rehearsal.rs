@@ -221,6 +221,8 @@ impl Stage {
         for setting in ports.into_iter().chain([format!("network={network}")]).chain(self.set()) {
             command.arg("--set").arg(setting);
         }
+        // As a variable: an older version knows no such setting, and passes over it.
+        command.env("LATHE_LISTEN_ROUTER_TLS", "127.0.0.1:0");
         command.stdin(Stdio::null()).kill_on_drop(true).process_group(0);
         command
     }

@@ -18,7 +18,7 @@ use crate::state::{self, Health, StateError};
 use axum::Json;
 use axum::http::StatusCode;
 use lathe_dynos::spec::Observed;
-use lathe_router::Routes;
+use lathe_router::{Feed, Routes};
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -92,8 +92,9 @@ fn raise(
         lathe: &program,
         parts: &Parts::new(again.clone()),
         stack: newest.map(|(stack, _)| &*stack.root),
-        listener: listeners.router,
-        routes,
+        doors: listeners.router,
+        // Nobody says what the certificates are: routers have a file.
+        feed: Feed { routes, keyring: watch::channel(Arc::default()).1 },
     })?;
     roles.push(role);
     let (floor, seen) = (router::generation_floor(config), observed.clone());

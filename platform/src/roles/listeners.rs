@@ -19,7 +19,7 @@ const BACKLOG: u32 = 4096;
 /// The engine keeps a duplicate of each while no platform runs, so that clients wait in its queue
 /// instead of being refused.
 pub(super) struct Listeners {
-    pub(super) router: TcpListener,
+    pub(super) router: RouterDoors,
     pub(super) doors: Doors,
     pub(super) endpoints: Endpoints,
 }
@@ -29,37 +29,41 @@ impl Listeners {
         let listen = &config.listen;
         let wanted = [
             Place { name: ROUTER, address: listen.router },
+            Place { name: ROUTER_TLS, address: listen.router_tls },
             Place { name: "api_tls", address: listen.api_tls },
             Place { name: "api_plain", address: listen.api_plain },
             Place { name: "rendezvous", address: listen.rendezvous },
         ];
         let mut kept = take_over(engine, &wanted).await;
-        let name = router_place(config);
-        if !kept.iter().any(|kept| kept.name == name) {
-            kept.extend(router::listener(engine, &name).await);
+        for name in router_places(config) {
+            if !kept.iter().any(|kept| kept.name == name) {
+                kept.extend(router::listener(engine, &name).await);
+            }
         }
-        let [router, tls, plain, rendezvous] = wanted.map(|place| {
+        let [router, router_tls, tls, plain, rendezvous] = wanted.map(|place| {
             let left = kept.iter().find(|kept| kept.name == place.label());
             left.map_or_else(|| place.bind(), |left| place.adopt(left))
         });
-        let (router, tls, plain, rendezvous) = (router?, tls?, plain?, rendezvous?);
-        let [at_router, at_tls, at_plain, at_rendezvous] = &wanted;
+        let router = RouterDoors { plain: router?, tls: router_tls? };
+        let doors = Doors { tls: tls?, plain: plain?, rendezvous: rendezvous? };
+        let [at_router, at_router_tls, at_tls, at_plain, at_rendezvous] = &wanted;
         let endpoints = Endpoints {
-            api_tls: at_tls.bound(&tls)?,
-            api_plain: at_plain.bound(&plain)?,
-            rendezvous: at_rendezvous.bound(&rendezvous)?,
-            router: at_router.bound(&router)?,
+            api_tls: at_tls.bound(&doors.tls)?,
+            api_plain: at_plain.bound(&doors.plain)?,
+            rendezvous: at_rendezvous.bound(&doors.rendezvous)?,
+            router: at_router.bound(&router.plain)?,
+            router_tls: at_router_tls.bound(&router.tls)?,
         };
-        let listeners = Self { router, doors: Doors { tls, plain, rendezvous }, endpoints };
+        let listeners = Self { router, doors, endpoints };
         listeners.hand_over(engine, &wanted).await;
         Ok(listeners)
     }
 
     /// Gives the engine a duplicate of each socket. Without it this platform serves as well; only
     /// the next one's start will be felt.
-    async fn hand_over(&self, engine: &NativeEngine, places: &[Place; 4]) {
-        let doors = &self.doors;
-        let sockets = [&self.router, &doors.tls, &doors.plain, &doors.rendezvous];
+    async fn hand_over(&self, engine: &NativeEngine, places: &[Place; 5]) {
+        let (router, doors) = (&self.router, &self.doors);
+        let sockets = [&router.plain, &router.tls, &doors.tls, &doors.plain, &doors.rendezvous];
         let kept = places.iter().zip(sockets).map(|(place, socket)| place.kept(socket));
         let handed = match kept.collect::<io::Result<Vec<_>>>() {
             Ok(kept) => engine.keep(kept).await,
@@ -71,11 +75,21 @@ impl Listeners {
     }
 }
 
-const ROUTER: &str = "router";
+/// Requests for apps come in here, plainly and by TLS.
+#[derive(Debug)]
+pub(super) struct RouterDoors {
+    pub(super) plain: TcpListener,
+    pub(super) tls: TcpListener,
+}
 
-/// The name by which the router's socket is kept.
-pub(super) fn router_place(config: &Config) -> String {
-    Place { name: ROUTER, address: config.listen.router }.label()
+const ROUTER: &str = "router";
+const ROUTER_TLS: &str = "router_tls";
+
+/// The names by which the router's sockets are kept: the plain one, and that of TLS.
+pub(super) fn router_places(config: &Config) -> [String; 2] {
+    let plain = Place { name: ROUTER, address: config.listen.router };
+    let tls = Place { name: ROUTER_TLS, address: config.listen.router_tls };
+    [plain, tls].map(|place| place.label())
 }
 
 /// What the platform before has left and this one wants. Everything else is closed at once: its

@@ -16,6 +16,7 @@ mod router;
 mod serve;
 
 use crate::backup;
+use crate::certs;
 use crate::config::Config;
 use crate::control;
 use crate::endpoints::Endpoints;
@@ -34,7 +35,7 @@ use lathe_dynos::cell::{Record, Stop};
 use lathe_dynos::oneoff::OneOffs;
 use lathe_dynos::spec::{Desired, Observed};
 use lathe_logs::AppId;
-use lathe_router::Routes;
+use lathe_router::{Feed, Keyring, Routes};
 use rising::{Raised, Rising};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -262,9 +263,12 @@ async fn raise(
     let wires = cell::Wires { desired, observed: observed_out, stop_dynos };
     roles.push(cell::start(&services.config, &services.engine, &services.logs, wires)?);
     let (routes_out, routes) = watch::channel(Arc::default());
+    let (keyring_out, keyring) = watch::channel(Arc::default());
+    roles.push(certify(&services, keyring_out));
+    let feed = Feed { routes, keyring };
     let router = hosting::of_router(&services.config).unwrap_or_else(|| lathe.to_owned());
     let (role, busy, demand) =
-        router::start(router::Parts::of(&services, &router, listeners.router, routes))?;
+        router::start(router::Parts::of(&services, &router, listeners.router, feed))?;
     roles.push(role);
     let wires = control::Wires {
         desired: desired_out,
@@ -288,6 +292,17 @@ fn decide(services: &Services, wires: control::Wires) -> Role {
     let services = services.clone();
     let run = |stop: CancellationToken| control::run(services, wires, stop.cancelled_owned());
     Role::start("control", run)
+}
+
+/// What routers are told of certificates.
+fn certify(services: &Services, keyring: watch::Sender<Arc<Keyring>>) -> Role {
+    let services = services.clone();
+    Role::start("certificates", |stop| async move {
+        tokio::select! {
+            () = certs::run(services, keyring) => {}
+            () = stop.cancelled() => {}
+        }
+    })
 }
 
 /// The releases of the platform itself, followed to their ends.

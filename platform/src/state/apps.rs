@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, Row, params};
 use uuid::Uuid;
 
 const APPS: &str = "SELECT p.id, p.name, p.uid, p.maintenance, p.current, p.candidate, \
-    p.created_ms, p.updated_ms, a.id, a.email, a.created_ms, p.system \
+    p.created_ms, p.updated_ms, a.id, a.email, a.created_ms, p.system, p.acm \
     FROM apps p JOIN accounts a ON a.id = p.owner";
 
 /// Heroku's rule for names: lower-case letters, digits and dashes, a letter first, 3 to 30 long.
@@ -148,6 +148,7 @@ fn app_of(row: &Row<'_>) -> rusqlite::Result<App> {
         updated_at: time(row.get(7)?),
         owner: account_at(row, 8)?,
         system: row.get(11)?,
+        acm: row.get(12)?,
     })
 }
 

@@ -5,7 +5,7 @@ use super::{StateError, Tx, ms, time};
 use rusqlite::{OptionalExtension, Row, params};
 use uuid::Uuid;
 
-const DOMAINS: &str = "SELECT id, app, hostname, created_ms, updated_ms FROM domains";
+const DOMAINS: &str = "SELECT id, app, hostname, certificate, created_ms, updated_ms FROM domains";
 
 /// Heroku's limit for an app (Heroku Dev Center, Limits).
 const DOMAINS_MAX: usize = 1000;
@@ -26,7 +26,7 @@ pub fn add(tx: &Tx<'_>, app: &str, hostname: &str) -> Result<Domain, StateError>
     }
     let id = Uuid::new_v4().to_string();
     tx.sql.execute(
-        "INSERT INTO domains VALUES (?1, ?2, ?3, ?4, ?4)",
+        "INSERT INTO domains (id, app, hostname, created_ms, updated_ms) VALUES (?1, ?2, ?3, ?4, ?4)",
         params![id, app, hostname, ms(tx.now)],
     )?;
     by_identity(tx, app, &id)
@@ -49,6 +49,21 @@ pub fn remove(tx: &Tx<'_>, app: &str, identity: &str) -> Result<Domain, StateErr
     Ok(domain)
 }
 
+/// Which certificate it is served with, by that one's id; none: whichever fits.
+pub fn choose(
+    tx: &Tx<'_>,
+    app: &str,
+    identity: &str,
+    certificate: Option<&str>,
+) -> Result<Domain, StateError> {
+    let domain = by_identity(tx, app, identity)?;
+    tx.sql.execute(
+        "UPDATE domains SET certificate = ?1, updated_ms = ?2 WHERE id = ?3",
+        params![certificate, ms(tx.now), domain.id],
+    )?;
+    by_identity(tx, app, &domain.id)
+}
+
 /// By id or host name.
 pub fn by_identity(tx: &Tx<'_>, app: &str, identity: &str) -> Result<Domain, StateError> {
     let sql = format!("{DOMAINS} WHERE app = ?1 AND (id = ?2 OR hostname = ?2)");
@@ -66,7 +81,8 @@ fn domain_of(row: &Row<'_>) -> rusqlite::Result<Domain> {
         id: row.get(0)?,
         app: row.get(1)?,
         hostname: row.get(2)?,
-        created_at: time(row.get(3)?),
-        updated_at: time(row.get(4)?),
+        certificate: row.get(3)?,
+        created_at: time(row.get(4)?),
+        updated_at: time(row.get(5)?),
     })
 }

@@ -3,11 +3,13 @@
 //! WAL with `synchronous=FULL`: the only setting that lost no acknowledged commit in power cuts.
 
 pub mod accounts;
+pub mod acm;
 pub mod apps;
 mod batch;
 pub mod buildpacks;
 pub mod builds;
 pub mod care;
+pub mod certificates;
 mod copied;
 pub mod domains;
 pub mod drains;

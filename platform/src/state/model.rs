@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use lathe_slug::{DiffId, SlugId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 
 pub type Config = BTreeMap<String, String>;
 
@@ -33,6 +34,8 @@ pub struct App {
     /// Its releases are versions of the platform itself.
     pub system: bool,
     pub maintenance: bool,
+    /// Its names get certificates from an authority by themselves.
+    pub acm: bool,
     /// The release that serves.
     pub current: Option<u32>,
     /// The release that is about to serve, if it boots.
@@ -238,8 +241,57 @@ pub struct Domain {
     pub id: String,
     pub app: String,
     pub hostname: String,
+    /// The id of the one that was chosen for it; none: whichever fits.
+    pub certificate: Option<String>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+pub struct Certificate {
+    pub id: String,
+    pub app: String,
+    pub name: String,
+    /// PEM, the server's own first.
+    pub chain: String,
+    /// PEM.
+    pub key: String,
+    /// The name for which an authority has issued it; none of one that somebody gave.
+    pub issued_for: Option<String>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+impl fmt::Debug for Certificate {
+    /// Without its key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certificate").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// How far a name has come on the way to a certificate of an authority.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Progress {
+    pub app: String,
+    pub hostname: String,
+    pub status: AcmStatus,
+    /// Why there is none yet, for the user.
+    pub reason: Option<String>,
+    /// In a row.
+    pub failures: u32,
+    /// Not before then it is tried again.
+    pub next_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+/// In Heroku's words.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AcmStatus {
+    Issued,
+    /// It will be tried again soon.
+    Failing,
+    /// It has failed so often that it is tried now and then only.
+    Failed,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -285,6 +337,7 @@ macro_rules! stored_as {
     };
 }
 
+stored_as!(AcmStatus { Issued = "cert issued", Failing = "failing", Failed = "failed" });
 stored_as!(ReleaseStatus { Pending = "pending", Succeeded = "succeeded", Failed = "failed", Expired = "expired" });
 stored_as!(Phase { Releasing = "releasing", Booting = "booting", Done = "done" });
 stored_as!(BuildStatus { Pending = "pending", Succeeded = "succeeded", Failed = "failed" });

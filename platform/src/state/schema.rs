@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Step n brings a file from version n to n + 1. Steps are never edited once released.
-const MIGRATIONS: [&str; 5] = [V1, V2, V3, V4, V5];
+const MIGRATIONS: [&str; 6] = [V1, V2, V3, V4, V5, V6];
 
 const V1: &str = "
 CREATE TABLE accounts (
@@ -87,6 +87,21 @@ CREATE UNIQUE INDEX one_system_app ON apps (system) WHERE system = 1;
 
 /// What each release has passed, and when: a list in JSON.
 const V5: &str = "ALTER TABLE releases ADD COLUMN steps TEXT NOT NULL DEFAULT '[]';";
+
+/// Certificates of apps: given, or issued by an authority for one of their names.
+const V6: &str = "
+CREATE TABLE certificates (
+    id TEXT PRIMARY KEY, app TEXT NOT NULL REFERENCES apps ON DELETE CASCADE,
+    name TEXT NOT NULL UNIQUE, chain TEXT NOT NULL, key BLOB NOT NULL, issued_for TEXT,
+    created_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL, UNIQUE (app, issued_for));
+ALTER TABLE domains ADD COLUMN certificate TEXT REFERENCES certificates ON DELETE SET NULL;
+ALTER TABLE apps ADD COLUMN acm INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE acm (
+    app TEXT NOT NULL REFERENCES apps ON DELETE CASCADE, hostname TEXT NOT NULL,
+    status TEXT NOT NULL, reason TEXT, failures INTEGER NOT NULL, next_ms INTEGER NOT NULL,
+    updated_ms INTEGER NOT NULL, PRIMARY KEY (app, hostname));
+CREATE TABLE acme_accounts (directory TEXT PRIMARY KEY, credentials BLOB NOT NULL);
+";
 
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 

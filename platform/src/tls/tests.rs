@@ -2,8 +2,10 @@
 
 use super::*;
 use crate::config::Surroundings;
+use jiff::SignedDuration;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 fn config(dir: &Path) -> Config {
     let mut config = Config::defaults(&Surroundings::default());
@@ -93,8 +95,34 @@ fn a_damaged_server_certificate_is_made_anew() {
     let config = config(dir.path());
     ServerTls::open(&config, at(0)).unwrap();
     for damage in ["", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
-        fs::write(server_pem(&config.tls_dir()), damage).unwrap();
+        let path = config.tls_dir().join("server.pem");
+        fs::write(&path, damage).unwrap();
         ServerTls::open(&config, at(0)).unwrap();
-        assert!(load(&config.tls_dir()).is_ok());
+        assert!(fs::read_to_string(path).unwrap().contains("PRIVATE KEY"));
     }
+}
+
+#[test]
+fn apps_have_a_wildcard_or_each_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    let made = |tls: &AppsTls, own: &[&str], day| {
+        let own: Vec<_> = own.iter().map(|name| (*name).to_owned()).collect();
+        tls.pair(tls.names(&own), at(day)).unwrap()
+    };
+    let wide = AppsTls::of(&config);
+    let (chain, key) = made(&wide, &["a.apps.example.com"], 0);
+    assert!(chain.starts_with("-----BEGIN CERTIFICATE") && key.contains("PRIVATE KEY"));
+    let again = made(&wide, &["b.apps.example.com"], 59);
+    assert_eq!(again, (chain.clone(), key), "it is for any name");
+    assert_ne!(made(&wide, &[], 61).0, chain, "its end comes near");
+
+    config.apps_domain = "localhost".into();
+    let named = AppsTls::of(&config);
+    let (first, _) = made(&named, &["a.localhost"], 0);
+    let (second, _) = made(&named, &["a.localhost", "b.localhost"], 0);
+    assert_ne!(first, second);
+    assert_eq!(made(&named, &["b.localhost"], 0).0, second, "it has that name");
+    let mode = fs::metadata(config.tls_dir().join("apps.pem")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
 }

@@ -1,5 +1,6 @@
 //! The router's log line: one for each request, in Heroku's words and order.
 
+use crate::doors::Entrance;
 use crate::fault::Fault;
 use bytes::{BufMut, Bytes, BytesMut};
 use std::fmt::Write as _;
@@ -22,11 +23,12 @@ pub(crate) struct Access<'a> {
     pub(crate) service: Option<Duration>,
     pub(crate) status: Option<u16>,
     pub(crate) bytes: Option<u64>,
-    pub(crate) protocol: &'static str,
+    pub(crate) entrance: Entrance,
 }
 
 /// `at=info method=GET path="/" host=… request_id=… fwd="…" dyno=web.1 connect=1ms service=18ms
-/// status=200 bytes=13 protocol=http` (Heroku Dev Center, "HTTP Routing" and "Error Codes").
+/// status=200 bytes=13 protocol=http` (Heroku Dev Center, "HTTP Routing" and "Error Codes"), and for
+/// those who came by TLS `protocol=https tls=true tls_version=tls1.3` (ibid., "Router 2.0").
 pub(crate) fn line(access: &Access<'_>) -> Bytes {
     let mut out = BytesMut::with_capacity(320 + access.path.len().min(MAX_FIELD_BYTES));
     put_outcome(&mut out, access.fault);
@@ -47,7 +49,10 @@ pub(crate) fn line(access: &Access<'_>) -> Bytes {
     put_number(&mut out, " status=", access.status.map(u64::from));
     put_number(&mut out, " bytes=", access.bytes);
     out.put_slice(b" protocol=");
-    out.put_slice(access.protocol.as_bytes());
+    out.put_slice(access.entrance.scheme().as_bytes());
+    if let Entrance::Tls(version) = access.entrance {
+        put_all(&mut out, &[" tls=true tls_version=", version]);
+    }
     out.freeze()
 }
 
@@ -132,7 +137,7 @@ mod tests {
             service: Some(Duration::from_millis(18)),
             status: Some(200),
             bytes: Some(13),
-            protocol: "http",
+            entrance: Entrance::Plain,
         }
     }
 
@@ -157,6 +162,12 @@ mod tests {
                 access(None),
                 "at=info",
                 "dyno=web.1 connect=1ms service=18ms status=200 bytes=13 protocol=http",
+            ),
+            (
+                Access { entrance: Entrance::Tls("tls1.3"), ..access(None) },
+                "at=info",
+                "dyno=web.1 connect=1ms service=18ms status=200 bytes=13 protocol=https tls=true \
+                 tls_version=tls1.3",
             ),
             (
                 nowhere(Fault::AppCrashed, 503),

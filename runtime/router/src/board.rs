@@ -1,6 +1,6 @@
 //! The table in force, and the loop that replaces it: only ever by a newer one.
 
-use crate::config::LastTable;
+use crate::config::LastFile;
 use crate::in_force::InForce;
 use crate::index::{App, Index};
 use crate::saved;
@@ -26,7 +26,7 @@ impl Board {
     /// Starts from the table saved by an earlier run, if there is one.
     pub(crate) fn open(saved: Option<&Path>, in_force: InForce) -> Self {
         let board = Self { current: ArcSwap::default(), in_force };
-        match saved.map(saved::load) {
+        match saved.map(saved::load::<Routes>) {
             Some(Ok(Some(routes))) => {
                 tracing::info!(table.generation = routes.generation, "start with the saved table");
                 board.apply(&routes);
@@ -100,15 +100,8 @@ pub(crate) async fn follow(
 }
 
 async fn save(config: &RouterConfig, routes: Arc<Routes>) {
-    let Some(LastTable::Kept(path)) = config.last_table.clone() else { return };
-    let saving = tokio::task::spawn_blocking(move || saved::save(&path, &routes));
-    match saving.await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => {
-            let error = &error as &dyn std::error::Error;
-            tracing::error!(error, "the route table applies but is not saved");
-        }
-        Err(error) => tracing::error!(%error, "saving the route table failed"),
+    if let Some(LastFile::Kept(path)) = config.last_table.clone() {
+        saved::report(move || saved::save(&path, &routes)).await;
     }
 }
 

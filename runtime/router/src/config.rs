@@ -9,11 +9,12 @@ use std::time::Duration;
 /// How a router behaves. Figures: Heroku Dev Center, "HTTP Routing", "Router 2.0" and "Limits".
 #[derive(Clone, Debug)]
 pub struct RouterConfig {
-    /// What clients spoke to reach us; told to apps as `X-Forwarded-Proto` and `-Port`.
-    pub scheme: Scheme,
+    /// Told to apps as `X-Forwarded-Port`, of those who came by HTTP and by HTTPS.
     pub public_port: u16,
-    /// Where the last route table is kept, so that a router can start alone.
-    pub last_table: Option<LastTable>,
+    pub public_tls_port: u16,
+    /// Where the last route table and the last keyring are kept, so that a router can start alone.
+    pub last_table: Option<LastFile>,
+    pub last_keyring: Option<LastFile>,
     /// Where it is said which table is in force; keep a clone to read it.
     pub in_force: InForce,
     /// Where the requests in flight are counted; keep a clone to read it.
@@ -29,6 +30,8 @@ pub struct RouterConfig {
     pub max_headers: usize,
     /// Idle connections kept to one dyno.
     pub max_idle_per_dyno: usize,
+    /// From a connection to the end of its TLS handshake.
+    pub handshake_timeout: Duration,
     /// From the first byte of a request to the end of its head.
     pub header_timeout: Duration,
     /// A fresh connection that sends nothing.
@@ -56,16 +59,16 @@ pub struct RouterConfig {
     pub successor: Successor,
 }
 
-/// The file of the last route table, and who writes it.
+/// A file from which a router starts, and who writes it.
 #[derive(Clone, Debug)]
-pub enum LastTable {
-    /// The router, whenever it has applied a table.
+pub enum LastFile {
+    /// The router, whenever it has applied what it was sent.
     Kept(PathBuf),
-    /// Somebody else, with [`crate::save_routes`].
+    /// Somebody else, with [`crate::save_routes`] or [`crate::save_keyring`].
     Given(PathBuf),
 }
 
-impl LastTable {
+impl LastFile {
     pub(crate) fn path(&self) -> &Path {
         match self {
             Self::Kept(path) | Self::Given(path) => path,
@@ -82,27 +85,13 @@ pub enum Successor {
     Present,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Scheme {
-    Http,
-    Https,
-}
-
-impl Scheme {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Https => "https",
-        }
-    }
-}
-
 impl Default for RouterConfig {
     fn default() -> Self {
         Self {
-            scheme: Scheme::Http,
             public_port: 80,
+            public_tls_port: 443,
             last_table: None,
+            last_keyring: None,
             in_force: InForce::default(),
             in_flight: InFlight::default(),
             demand: Demand::default(),
@@ -113,6 +102,7 @@ impl Default for RouterConfig {
             // Heroku takes 1000; beyond 100 hyper allocates two arrays for every request.
             max_headers: 100,
             max_idle_per_dyno: 64,
+            handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(10),
             silent_timeout: Duration::from_mins(1),
             keep_alive_timeout: Duration::from_secs(90),

@@ -10,31 +10,37 @@ pub enum RouterError {
         #[source]
         source: io::Error,
     },
+    #[error("cannot set up TLS")]
+    Tls {
+        #[source]
+        source: rustls::Error,
+    },
 }
 
-/// The last table on disk could not be used; a router runs without it.
+/// What was saved for a router could not be used or not be written; it runs without.
 #[derive(Debug, thiserror::Error)]
-pub enum SavedTableError {
-    #[error("cannot read the saved route table {path}")]
+pub enum SavedError {
+    #[error("cannot read the saved file {path}")]
     Read {
         path: PathBuf,
         #[source]
         source: io::Error,
     },
-    #[error("the saved route table {path} is damaged")]
+    #[error("the saved file {path} is damaged")]
     Parse {
         path: PathBuf,
         #[source]
         source: serde_json::Error,
     },
-    #[error("cannot write the saved route table {path}")]
+    #[error("cannot write the saved file {path}")]
     Write {
         path: PathBuf,
         #[source]
         source: io::Error,
     },
-    #[error("cannot encode the route table")]
+    #[error("cannot encode what is to be saved in {path}")]
     Encode {
+        path: PathBuf,
         #[source]
         source: serde_json::Error,
     },

@@ -2,6 +2,7 @@
 
 use crate::access::{self, Access};
 use crate::backend::Backend;
+use crate::doors::Entrance;
 use crate::fault::Fault;
 use crate::headers;
 use crate::in_flight::Visit;
@@ -22,7 +23,6 @@ pub(crate) struct Exchange {
     router: Arc<Router>,
     session: Arc<Session>,
     app: AppId,
-    protocol: &'static str,
     method: Method,
     uri: Uri,
     host: Box<str>,
@@ -60,7 +60,6 @@ impl Exchange {
             router: Arc::clone(router),
             session: Arc::clone(session),
             app,
-            protocol: router.config.scheme.as_str(),
             method: head.method.clone(),
             uri: head.uri.clone(),
             host: host.into(),
@@ -114,6 +113,10 @@ impl Exchange {
         }
     }
 
+    pub(crate) fn entrance(&self) -> Entrance {
+        self.session.entrance
+    }
+
     fn fault(&self) -> Option<Fault> {
         match self.end {
             End::Done => None,
@@ -138,7 +141,7 @@ impl Exchange {
             service: self.handed.map(|handed| now.duration_since(handed)),
             status: fault.map_or(self.status, |fault| fault.row().status),
             bytes: self.handed.map(|_| self.bytes),
-            protocol: self.protocol,
+            entrance: self.session.entrance,
         });
         Line {
             app: self.app.clone(),

@@ -1,6 +1,5 @@
 //! What changes in a head on its way through: hop-by-hop fields go, the router's own come.
 
-use crate::config::Scheme;
 use crate::random;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use std::net::IpAddr;
@@ -31,7 +30,7 @@ const VIA: HeaderValue = HeaderValue::from_static("1.1 lathe");
 pub(crate) struct Provenance {
     pub(crate) forwarded_for: HeaderValue,
     pub(crate) request_id: HeaderValue,
-    pub(crate) scheme: Scheme,
+    pub(crate) scheme: &'static str,
     pub(crate) port: u16,
     pub(crate) start_ms: i64,
 }
@@ -74,7 +73,7 @@ pub(crate) fn to_dyno(headers: &mut HeaderMap, from: &Provenance, upgrade: bool)
     strip_forgeries(headers);
     headers.remove(header::EXPECT);
     headers.insert(X_FORWARDED_FOR, from.forwarded_for.clone());
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(from.scheme.as_str()));
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(from.scheme));
     headers.insert(X_FORWARDED_PORT, HeaderValue::from(from.port));
     headers.insert(X_REQUEST_START, HeaderValue::from(from.start_ms));
     headers.insert(X_REQUEST_ID, from.request_id.clone());
@@ -186,7 +185,7 @@ mod tests {
         Provenance {
             forwarded_for: HeaderValue::from_static("192.0.2.7"),
             request_id: HeaderValue::from_static("0123456789-0123456789"),
-            scheme: Scheme::Https,
+            scheme: "https",
             port: 443,
             start_ms: 1_700_000_000_123,
         }

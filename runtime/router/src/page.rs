@@ -28,6 +28,14 @@ pub(crate) fn no_such_app() -> Response<Bytes> {
     )
 }
 
+/// An answer for a program.
+pub(crate) fn plain(text: String) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(text));
+    let plain = HeaderValue::from_static("text/plain");
+    response.headers_mut().insert(header::CONTENT_TYPE, plain);
+    response
+}
+
 fn words(fault: Fault) -> (&'static str, &'static str) {
     match fault {
         Fault::BadRequest(_) => ("Bad request", "The request could not be understood."),

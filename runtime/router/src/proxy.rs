@@ -4,21 +4,23 @@ use crate::board::Board;
 use crate::exchange::Exchange;
 use crate::fault::Fault;
 use crate::headers;
+use crate::keys::Keys;
 use crate::pick::Dice;
 use crate::policy::{self, Refusal};
 use crate::relay::{Answer, Relayed, relay};
 use crate::reply::{Download, Reply, Silence, Turn};
 use crate::session::Session;
 use crate::tunnel::Tunnel;
-use crate::{RouterConfig, page};
+use crate::{CHALLENGE_PATH, RouterConfig, page};
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
-use http::{Request, Response, Version};
+use http::{Method, Request, Response, Version};
 use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
 use lathe_logs::Sender;
 use lathe_logs::clock::steady_ms;
+use rustls::ServerConfig;
 use std::sync::Arc;
 
 /// What all requests of a router share.
@@ -26,6 +28,8 @@ use std::sync::Arc;
 pub(crate) struct Router {
     pub(crate) config: Arc<RouterConfig>,
     pub(crate) board: Arc<Board>,
+    pub(crate) keys: Arc<Keys>,
+    pub(crate) tls: Arc<ServerConfig>,
     pub(crate) dice: Dice,
     pub(crate) logs: Sender,
 }
@@ -55,6 +59,9 @@ pub(crate) async fn serve(
     let host = policy::host(&asked.head);
     let verdict = policy::check(&asked.head, &router.config);
     let close = !asked.body.is_end_stream();
+    if let Some(answer) = answer(&router.keys, host.as_deref().ok(), &asked.head) {
+        return Ok(send_page(page::plain(answer), close, turn));
+    }
     let (host, app) = match host.map(|host| (router.board.app_of(&host), host)) {
         Ok((Some(app), host)) => (host, app),
         Ok((None, _)) => {
@@ -102,6 +109,16 @@ impl Asked {
         let (head, body) = request.into_parts();
         Self { head, body, upgrade }
     }
+}
+
+/// What an authority is answered that asks whether this name is served here: by us, whatever the
+/// app does. Of anything else below that path the app is asked, which may have an authority of its own.
+fn answer(keys: &Keys, host: Option<&str>, head: &Parts) -> Option<String> {
+    let path = head.uri.path();
+    if head.method != Method::GET || !path.starts_with(CHALLENGE_PATH) {
+        return None;
+    }
+    keys.answer(host?, path)
 }
 
 fn refuse(refusal: Refusal) -> Response<Bytes> {

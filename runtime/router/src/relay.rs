@@ -52,8 +52,8 @@ pub(crate) async fn relay(
     let provenance = Provenance {
         forwarded_for: exchange.forwarded_for.clone(),
         request_id: exchange.request_id.clone(),
-        scheme: router.config.scheme,
-        port: router.config.public_port,
+        scheme: exchange.entrance().scheme(),
+        port: exchange.entrance().port(&router.config),
         start_ms: jiff::Timestamp::now().as_millisecond(),
     };
     rewrite(&mut head, &provenance, upgrade.is_some());

@@ -1,6 +1,7 @@
 //! One client connection between and around its requests: what phase it is in, and until when.
 
 use crate::RouterConfig;
+use crate::doors::Entrance;
 use crate::tunnel::Tunnel;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +13,7 @@ use tokio::sync::Notify;
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) client: SocketAddr,
+    pub(crate) entrance: Entrance,
     phase: Mutex<Phase>,
     /// Told with the first byte and with each request; only the connection's own task waits for it.
     stirred: Notify,
@@ -86,9 +88,10 @@ impl Phase {
 }
 
 impl Session {
-    pub(crate) fn new(client: SocketAddr, now: Instant) -> Self {
+    pub(crate) fn new(client: SocketAddr, entrance: Entrance, now: Instant) -> Self {
         Self {
             client,
+            entrance,
             phase: Mutex::new(Phase::new(now)),
             stirred: Notify::new(),
             tunnel: Mutex::default(),

@@ -1,4 +1,4 @@
-//! A client's socket that tells its session when bytes move and when they cannot.
+//! A client's socket, or TLS on it, that tells its session when bytes move and when they cannot.
 
 use crate::session::Session;
 use std::io::{self, IoSlice};
@@ -7,17 +7,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 #[derive(Debug)]
-pub(crate) struct Wire {
-    stream: TcpStream,
+pub(crate) struct Wire<S> {
+    stream: S,
     session: Arc<Session>,
     blocked: bool,
 }
 
-impl Wire {
-    pub(crate) fn new(stream: TcpStream, session: Arc<Session>) -> Self {
+impl<S> Wire<S> {
+    pub(crate) fn new(stream: S, session: Arc<Session>) -> Self {
         Self { stream, session, blocked: false }
     }
 
@@ -34,7 +33,7 @@ impl Wire {
     }
 }
 
-impl AsyncRead for Wire {
+impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -49,7 +48,7 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -16,10 +16,7 @@ pub(super) fn lay_out(config: &mut Config) -> Result<TempDir, BenchError> {
     let room = tempfile::Builder::new().prefix("lathe-bench-").tempdir();
     let room = room.map_err(BenchError::at("make a directory"))?;
     config.data = room.path().join("data");
-    let listen = &mut config.listen;
-    for address in
-        [&mut listen.api_tls, &mut listen.api_plain, &mut listen.rendezvous, &mut listen.router]
-    {
+    for address in config.listen.all_mut() {
         address.set_port(0);
     }
     Ok(room)

@@ -77,6 +77,7 @@ pub(super) fn app() -> AppState {
             uid: 200_000,
             system: false,
             maintenance: false,
+            acm: false,
             current: None,
             candidate: None,
             created_at: Timestamp::UNIX_EPOCH,

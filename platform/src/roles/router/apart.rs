@@ -2,10 +2,10 @@
 
 use super::dyno::{self, Recipe};
 use super::plan::{self, Act, Seen, State, plan};
-use super::{Busy, Parts, last_table};
+use super::{Busy, Parts, last_keyring, last_table};
 use crate::engine::Engine;
 use crate::hosting::{self, Part};
-use crate::roles::listeners::router_place;
+use crate::roles::listeners::router_places;
 use crate::roles::{Role, UpError};
 use crate::state::system;
 use jiff::Timestamp;
@@ -13,7 +13,7 @@ use lathe_dynos::containers::{Containers, EngineError, Known, Signal, StartError
 use lathe_dynos::spec::DynoId;
 use lathe_logs::clock::steady_ms;
 use lathe_router::link::Desk;
-use lathe_router::{Demand, Routes, save_routes};
+use lathe_router::{Demand, Feed, SavedError, save_keyring, save_routes};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -23,8 +23,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::net::UnixListener;
 use tokio::net::unix::pipe;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -37,6 +37,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const STARTING: &str = "starting";
 /// As whom any of them speaks.
 const ROUTER_1: &str = "router.1";
+/// Private keys are for the router's user alone.
+const READER: Option<u32> = Some(dyno::UID);
 /// A piece of what a router says of itself.
 const SAID_BYTES: usize = 4096;
 
@@ -50,17 +52,20 @@ pub(super) fn start(parts: &Parts<'_>, stack: &Path) -> Result<(Role, Busy, Dema
     fs::create_dir_all(&accounts).map_err(at(&accounts))?;
     let door = open_door(&shown).map_err(at(&shown.join(dyno::LINK)))?;
     let demand = Demand::default();
-    let desk = Desk::new(accounts, parts.logs.clone(), demand.clone(), parts.routes.clone());
-    let desk = Arc::new(desk);
-    let listener = parts.listener.as_fd().try_clone_to_owned().map_err(at(&shown))?;
+    let Feed { routes, keyring } = &parts.feed;
+    let feed = Feed { routes: routes.clone(), keyring: keyring.clone() };
+    let desk = Arc::new(Desk::new(accounts, parts.logs.clone(), demand.clone(), feed));
+    let copied = |socket: &TcpListener| socket.as_fd().try_clone_to_owned().map_err(at(&shown));
+    let listeners = [copied(&parts.doors.plain)?, copied(&parts.doors.tls)?];
     let recipe = Recipe {
         lathe: parts.lathe.to_owned(),
         stack: stack.to_owned(),
         shown,
         public_port: parts.endpoints.router.port(),
+        public_tls_port: parts.endpoints.router_tls.port(),
         log: parts.config.log.clone(),
-        listener,
-        place: router_place(parts.config),
+        listeners,
+        places: router_places(parts.config),
         release: parts.config.kept.clone(),
     };
     let made_of = recipe.mark().map_err(at(parts.lathe))?;
@@ -79,14 +84,16 @@ pub(super) fn start(parts: &Parts<'_>, stack: &Path) -> Result<(Role, Busy, Dema
         not_before: Instant::now(),
         heard: BTreeSet::new(),
     };
-    let (table, routes, serving) = (last_table(parts.config), parts.routes.clone(), desk.clone());
+    let (table, routes, serving) = (last_table(parts.config), routes.clone(), desk.clone());
+    let (ring, keyring) = (last_keyring(parts.config), keyring.clone());
     let role = Role::start("router", |stop| async move {
         tokio::select! {
             () = stop.cancelled() => {}
             () = keeper.keep() => {}
             () = parts_seen.carry_out(|| renew(&data)) => {}
             () = receive(door, serving) => {}
-            () = write_down(table, routes) => {}
+            () = write_down(routes, move |routes| save_routes(&table, routes)) => {}
+            () = write_down(keyring, move |keyring| save_keyring(&ring, keyring, READER)) => {}
         }
     });
     Ok((role, Box::new(move || desk.busy()), demand))
@@ -139,14 +146,18 @@ async fn receive(door: UnixListener, desk: Arc<Desk>) {
     }
 }
 
-/// Keeps the table on disk, from which a router starts.
-async fn write_down(path: PathBuf, mut routes: watch::Receiver<Arc<Routes>>) {
-    while routes.changed().await.is_ok() {
-        let (path, table) = (path.clone(), Arc::clone(&routes.borrow_and_update()));
-        let saved = tokio::task::spawn_blocking(move || save_routes(&path, &table)).await;
+/// Keeps on disk what routers start from.
+async fn write_down<T: Send + Sync + 'static>(
+    mut feed: watch::Receiver<Arc<T>>,
+    save: impl Fn(&T) -> Result<(), SavedError> + Send + Sync + 'static,
+) {
+    let save = Arc::new(save);
+    while feed.changed().await.is_ok() {
+        let (save, news) = (Arc::clone(&save), Arc::clone(&feed.borrow_and_update()));
+        let saved = tokio::task::spawn_blocking(move || save(&news)).await;
         if let Ok(Err(error)) = saved {
             let error = &error as &dyn std::error::Error;
-            tracing::error!(error, "the route table applies but is not saved");
+            tracing::error!(error, "what routers are told applies but is not saved");
         }
     }
     std::future::pending::<()>().await;

@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 
 /// What it was started as: of which program, listening where.
 const LABEL: &str = "lathe.router";
-/// The name by which its listening socket is kept.
-const LISTENER_LABEL: &str = "lathe.router.listener";
+/// The names by which its listening sockets are kept.
+const LISTENER_LABELS: [&str; 2] = ["lathe.router.listener", "lathe.router.listener_tls"];
 
 /// The user of the platform's own dynos; those of apps begin above it.
 pub(super) const UID: u32 = 199_999;
@@ -25,6 +25,7 @@ pub(super) const UID: u32 = 199_999;
 /// What the dyno sees of the platform, in a directory that it can read.
 const SHOWN: &str = "/run/lathe";
 pub(super) const TABLE: &str = "routes.json";
+pub(super) const KEYRING: &str = "keyring.json";
 pub(super) const LINK: &str = "link.sock";
 
 const LATHE: &str = "/usr/local/bin/lathe";
@@ -35,8 +36,8 @@ const RELEASE_LABEL: &str = "lathe.router.release";
 /// Under the hidden name by which `lathe` is a router; see `cli`.
 const VERB: &str = "router";
 
-/// Of the descriptors it is given, after the standard streams.
-const LISTENER: RawFd = 3;
+/// Of the descriptors it is given, after the standard streams: the listening sockets.
+const LISTENERS: [RawFd; 2] = [3, 4];
 
 /// Far beyond what ten thousand connections take.
 const MEMORY_BYTES: u64 = 1 << 30;
@@ -58,11 +59,13 @@ pub(super) struct Recipe {
     pub(super) stack: PathBuf,
     pub(super) shown: PathBuf,
     pub(super) public_port: u16,
+    pub(super) public_tls_port: u16,
     /// What of its own log is written.
     pub(super) log: String,
-    pub(super) listener: OwnedFd,
-    /// The name by which the listener is kept.
-    pub(super) place: String,
+    /// Plain, and for TLS.
+    pub(super) listeners: [OwnedFd; 2],
+    /// The names by which these are kept.
+    pub(super) places: [String; 2],
     /// The release of the system app that this platform is, if it is one.
     pub(super) release: Option<String>,
 }
@@ -73,7 +76,8 @@ impl Recipe {
         let program = fs::metadata(&self.lathe)?;
         let file = (program.dev(), program.ino(), program.len());
         let written = (program.mtime(), program.mtime_nsec());
-        Ok(format!("{file:?} {written:?} {} {}", self.public_port, self.place))
+        let ports = (self.public_port, self.public_tls_port);
+        Ok(format!("{file:?} {written:?} {ports:?} {}", self.places.join(" ")))
     }
 
     /// `ledger` is where it counts the lines it writes.
@@ -89,25 +93,28 @@ impl Recipe {
             class: class(),
             port: None,
         };
-        let release = self.release.as_deref().map(|release| (RELEASE_LABEL, release));
-        let labels = [(LABEL, mark), (LISTENER_LABEL, &*self.place)].into_iter().chain(release);
+        let mut labels = BTreeMap::from([(LABEL.to_owned(), mark.to_owned())]);
+        labels.extend(LISTENER_LABELS.map(str::to_owned).into_iter().zip(self.places.clone()));
+        labels.extend(self.release.clone().map(|release| (RELEASE_LABEL.to_owned(), release)));
+        let [plain, tls] = &self.listeners;
         let read_only = |source: &Path, target: &str| Mount {
             source: MountSource::Path(source.to_owned()),
             target: target.into(),
             writable: false,
         };
         let (name, port) = (id.to_string(), self.public_port.to_string());
-        let (link, table) = (format!("{SHOWN}/{LINK}"), format!("{SHOWN}/{TABLE}"));
-        let what = [LATHE, VERB, &name, "--link", &link, "--table", &table];
-        let how = ["--public-port", &port, "--log", &self.log];
+        let tls_port = self.public_tls_port.to_string();
+        let [link, table, keyring] = [LINK, TABLE, KEYRING].map(|name| format!("{SHOWN}/{name}"));
+        let what = [LATHE, VERB, &name, "--link", &link, "--table", &table, "--keyring", &keyring];
+        let how = ["--public-port", &port, "--public-tls-port", &tls_port, "--log", &self.log];
         let argv = what.into_iter().chain(how);
         Ok(Start {
             id,
             spec,
-            labels: labels.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            labels,
             stdio: Stdio::Logged,
             mounts: vec![read_only(&self.lathe, LATHE), read_only(&self.shown, SHOWN)],
-            extra_fds: vec![self.listener.try_clone()?, ledger.into()],
+            extra_fds: vec![plain.try_clone()?, tls.try_clone()?, ledger.into()],
             argv: Some(argv.map(str::to_owned).collect()),
         })
     }
@@ -155,12 +162,14 @@ pub(super) fn next_turn(data: &Path) -> io::Result<()> {
 /// dead nobody else has.
 pub(in crate::roles) async fn listener(engine: &NativeEngine, name: &str) -> Option<KeptSocket> {
     let known = engine.list().await.ok()?;
-    let has = |known: &&Known| {
-        known.ended.is_none() && known.labels.get(LISTENER_LABEL).is_some_and(|label| label == name)
-    };
-    // One that is leaving has closed it.
-    let found =
-        known.iter().filter(has).find_map(|known| engine.listener_of(known.id, LISTENER).ok());
+    let mut running = known.iter().filter(|known| known.ended.is_none());
+    let found = running.find_map(|known| {
+        let mut labels = LISTENER_LABELS.iter().zip(LISTENERS);
+        let is_it = |label: &str| known.labels.get(label).is_some_and(|at| at == name);
+        let (_, number) = labels.find(|(label, _)| is_it(label))?;
+        // One that is leaving has closed it.
+        engine.listener_of(known.id, number).ok()
+    });
     found.map(|socket| KeptSocket { name: name.to_owned(), socket })
 }
 

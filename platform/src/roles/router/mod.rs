@@ -9,6 +9,7 @@ mod plan;
 
 pub(super) use dyno::listener;
 
+use super::listeners::RouterDoors;
 use super::{Role, UpError};
 use crate::config::{Config, RouterPlace};
 use crate::endpoints::Endpoints;
@@ -16,12 +17,10 @@ use crate::engine::Engine;
 use crate::hosting;
 use crate::services::Services;
 use jiff::Timestamp;
-use lathe_router::{Demand, InFlight, LastTable, RouterConfig, Routes};
+use lathe_router::{Demand, Doors, Feed, InFlight, LastFile, RouterConfig, Routes};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokio::net::TcpListener;
-use tokio::sync::watch;
 
 /// Which dynos have requests in flight.
 pub(super) type Busy = Box<dyn Fn() -> BTreeSet<String> + Send + Sync>;
@@ -36,8 +35,8 @@ pub(super) struct Parts<'a> {
     pub(super) lathe: &'a Path,
     /// Where its dyno finds libraries.
     pub(super) stack: Option<&'a Path>,
-    pub(super) listener: TcpListener,
-    pub(super) routes: watch::Receiver<Arc<Routes>>,
+    pub(super) doors: RouterDoors,
+    pub(super) feed: Feed,
     /// Where is said what routers there are, and asked for others.
     pub(super) parts: &'a hosting::Parts,
 }
@@ -46,17 +45,21 @@ impl<'a> Parts<'a> {
     pub(super) fn of(
         services: &'a Services,
         lathe: &'a Path,
-        listener: TcpListener,
-        routes: watch::Receiver<Arc<Routes>>,
+        doors: RouterDoors,
+        feed: Feed,
     ) -> Self {
         let Services { config, endpoints, logs, engine, stacks, parts, .. } = services;
         let stack = Some(&*stacks.run.root);
-        Self { config, endpoints, logs, engine, lathe, stack, listener, routes, parts }
+        Self { config, endpoints, logs, engine, lathe, stack, doors, feed, parts }
     }
 }
 
 fn last_table(config: &Config) -> PathBuf {
     dyno::shown(config).join(dyno::TABLE)
+}
+
+fn last_keyring(config: &Config) -> PathBuf {
+    dyno::shown(config).join(dyno::KEYRING)
 }
 
 /// The table that was in force last, if there is one that can be read.
@@ -82,11 +85,13 @@ pub(super) fn start(parts: Parts<'_>) -> Result<(Role, Busy, Demand), UpError> {
 
 /// As a part of this process; a router of a dyno makes room for it.
 fn inside(parts: Parts<'_>) -> (Role, Busy, Demand) {
-    let Parts { config, endpoints, logs, engine, listener, routes, parts, .. } = parts;
+    let Parts { config, endpoints, logs, engine, doors, feed, parts, .. } = parts;
     let (in_flight, demand) = (InFlight::default(), Demand::default());
     let config = Arc::new(RouterConfig {
         public_port: endpoints.router.port(),
-        last_table: Some(LastTable::Kept(last_table(config))),
+        public_tls_port: endpoints.router_tls.port(),
+        last_table: Some(LastFile::Kept(last_table(config))),
+        last_keyring: Some(LastFile::Kept(last_keyring(config))),
         in_flight: in_flight.clone(),
         demand: demand.clone(),
         ..RouterConfig::default()
@@ -95,8 +100,9 @@ fn inside(parts: Parts<'_>) -> (Role, Busy, Demand) {
     let role = Role::start("router", |stop| async move {
         dyno::relieve_all(&engine).await;
         let stop = stop.cancelled_owned();
+        let doors = Doors { plain: doors.plain, tls: Some(doors.tls) };
         let routing = async {
-            if let Err(error) = lathe_router::run(listener, routes, logs, config, stop).await {
+            if let Err(error) = lathe_router::run(doors, feed, logs, config, stop).await {
                 tracing::error!(error = &error as &dyn std::error::Error, "the router ended");
             }
         };

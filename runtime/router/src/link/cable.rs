@@ -5,7 +5,7 @@ use super::error::LinkError;
 use super::message::{Down, Hello, Report, Up};
 use super::outbox::Outbox;
 use super::parcel::{self, Item, What};
-use crate::{Demand, InFlight, InForce, Routes};
+use crate::{Demand, InFlight, InForce, Keyring, Routes};
 use lathe_logs::clock::steady_ms;
 use lathe_logs::{Line, Receiver};
 use std::path::PathBuf;
@@ -34,6 +34,8 @@ pub struct Cable {
     pub router: String,
     /// Where the platform's tables go; the router tells newer from older ones.
     pub tables: watch::Sender<Arc<Routes>>,
+    /// Where its keyrings go.
+    pub keyrings: watch::Sender<Arc<Keyring>>,
     /// What the router logs; its queue bounds what waits while the platform is away.
     pub lines: Receiver,
     pub in_flight: InFlight,
@@ -106,9 +108,10 @@ impl Held {
         let Some(Down::Taken(position)) = Down::read(&mut from).await? else { return Ok(false) };
         self.outbox.rewind(position);
         let taken = watch::Sender::new(position);
-        let (tables, heard) = (self.cable.tables.clone(), taken.subscribe());
+        let feeds = (self.cable.tables.clone(), self.cable.keyrings.clone());
+        let heard = taken.subscribe();
         tokio::select! {
-            ended = hear(from, &tables, &taken) => ended,
+            ended = hear(from, &feeds, &taken) => ended,
             ended = self.say(to, heard, life) => ended,
         }?;
         Ok(true)
@@ -176,12 +179,13 @@ impl Held {
 /// Takes in what the platform sends, to its end.
 async fn hear(
     mut from: OwnedReadHalf,
-    tables: &watch::Sender<Arc<Routes>>,
+    (tables, keyrings): &(watch::Sender<Arc<Routes>>, watch::Sender<Arc<Keyring>>),
     taken: &watch::Sender<u64>,
 ) -> Result<(), LinkError> {
     while let Some(down) = Down::read(&mut from).await? {
         match down {
             Down::Table(routes) => drop(tables.send_replace(routes)),
+            Down::Keyring(keyring) => drop(keyrings.send_replace(keyring)),
             Down::Taken(position) => drop(taken.send_replace(position)),
         }
     }

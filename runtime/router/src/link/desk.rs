@@ -4,11 +4,11 @@
 //! them. The second count says where to go on after either has died, and the difference, once a
 //! router has ended, how many lines are lost with it.
 
-use super::VERSION;
 use super::error::LinkError;
 use super::message::{Down, Hello, Report, Up};
 use super::parcel::Item;
-use crate::{Demand, Routes};
+use super::{KEYRING_SINCE, OLDEST, VERSION};
+use crate::{Demand, Feed, Keyring, Routes};
 use jiff::Timestamp;
 use lathe_logs::clock::steady_ms;
 use lathe_logs::{Ledger, Sender};
@@ -36,6 +36,7 @@ pub struct Desk {
     logs: Sender,
     demand: Demand,
     routes: watch::Receiver<Arc<Routes>>,
+    keyring: watch::Receiver<Arc<Keyring>>,
     guests: Mutex<BTreeMap<String, Guest>>,
     changed: Notify,
 }
@@ -63,14 +64,10 @@ impl Drop for Seat<'_> {
 
 impl Desk {
     /// `dir` is there, and nobody but us writes in it.
-    pub fn new(
-        dir: PathBuf,
-        logs: Sender,
-        demand: Demand,
-        routes: watch::Receiver<Arc<Routes>>,
-    ) -> Self {
+    pub fn new(dir: PathBuf, logs: Sender, demand: Demand, feed: Feed) -> Self {
         let (guests, changed) = (Mutex::default(), Notify::new());
-        Self { dir, logs, demand, routes, guests, changed }
+        let Feed { routes, keyring } = feed;
+        Self { dir, logs, demand, routes, keyring, guests, changed }
     }
 
     /// The file in which the router of this name counts the lines it writes.
@@ -111,7 +108,7 @@ impl Desk {
         let Ok(Some(Up::Hello(Hello { version, router }))) = first.unwrap_or(Ok(None)) else {
             return Err(LinkError::Malformed { what: "first word" });
         };
-        if version != VERSION {
+        if !(OLDEST..=VERSION).contains(&version) {
             return Err(LinkError::Version(version));
         }
         if uuid::Uuid::parse_str(&router).is_err() {
@@ -125,7 +122,8 @@ impl Desk {
         let taken = watch::Sender::new(position);
         let told = taken.subscribe();
         let say = async {
-            if let Err(error) = self.say(&router, to, told).await {
+            let keyring = (version >= KEYRING_SINCE).then(|| self.keyring.clone());
+            if let Err(error) = self.say(&router, to, told, keyring).await {
                 tracing::debug!(error = &error as &dyn std::error::Error, "a router is gone");
             }
             // What it has said is read to the end all the same.
@@ -171,9 +169,13 @@ impl Desk {
         router: &str,
         mut to: OwnedWriteHalf,
         mut taken: watch::Receiver<u64>,
+        mut keyrings: Option<watch::Receiver<Arc<Keyring>>>,
     ) -> Result<(), LinkError> {
         let mut tables = self.routes.clone();
         tables.mark_changed();
+        if let Some(keyrings) = &mut keyrings {
+            keyrings.mark_changed();
+        }
         loop {
             let down = tokio::select! {
                 Ok(()) = tables.changed() => {
@@ -186,6 +188,12 @@ impl Desk {
                         guest.is_sent(&table);
                     }
                     Down::Table(table)
+                }
+                Some(keyring) = next(&mut keyrings) => {
+                    if keyring.default.is_none() {
+                        continue;
+                    }
+                    Down::Keyring(keyring)
                 }
                 Ok(()) = taken.changed() => Down::Taken(*taken.borrow_and_update()),
                 else => return Ok(()),
@@ -281,6 +289,13 @@ impl Guest {
         busy.extend(targets.map(|target| target.dyno.clone()));
         busy
     }
+}
+
+/// The next keyring for a router that knows what that is.
+async fn next(keyrings: &mut Option<watch::Receiver<Arc<Keyring>>>) -> Option<Arc<Keyring>> {
+    let keyrings = keyrings.as_mut()?;
+    keyrings.changed().await.ok()?;
+    Some(Arc::clone(&keyrings.borrow_and_update()))
 }
 
 fn remove(path: &Path) -> io::Result<()> {

@@ -3,7 +3,7 @@
 use super::error::LinkError;
 use super::frame::{self, Frame};
 use super::parcel::{self, Item};
-use crate::Routes;
+use crate::{Keyring, Routes};
 use lathe_logs::AppId;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// A router sends lines and figures; the platform also whole tables.
+/// A router sends lines and figures; the platform also whole tables and keyrings.
 const UP_BYTES_MAX: usize = 4 << 20;
 const DOWN_BYTES_MAX: usize = 64 << 20;
 
@@ -30,6 +30,7 @@ pub(super) enum Down {
     /// The answer to `Hello`, and then from time to time: all lines before this position are taken.
     Taken(u64),
     Table(Arc<Routes>),
+    Keyring(Arc<Keyring>),
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -70,6 +71,7 @@ const REPORT: u8 = 2;
 const PARCEL: u8 = 3;
 const TAKEN: u8 = 17;
 const TABLE: u8 = 18;
+const KEYRING: u8 = 19;
 
 impl Up {
     pub(super) async fn read(
@@ -106,6 +108,7 @@ impl Down {
         Ok(Some(match kind {
             TAKEN => Self::Taken(parse("position", &body)?),
             TABLE => Self::Table(Arc::new(parse("route table", &body)?)),
+            KEYRING => Self::Keyring(Arc::new(parse("keyring", &body)?)),
             _ => return Err(LinkError::Kind(kind)),
         }))
     }
@@ -114,6 +117,7 @@ impl Down {
         let frame = match self {
             Self::Taken(position) => json("position", TAKEN, position)?,
             Self::Table(routes) => json("route table", TABLE, routes)?,
+            Self::Keyring(keyring) => json("keyring", KEYRING, keyring)?,
         };
         frame::write(to, &frame, DOWN_BYTES_MAX).await
     }
@@ -132,6 +136,7 @@ fn json<T: Serialize>(what: &'static str, kind: u8, message: &T) -> Result<Frame
 mod tests {
     use super::super::parcel::What;
     use super::*;
+    use crate::Pair;
     use jiff::Timestamp;
     use proptest::prelude::*;
 
@@ -152,8 +157,12 @@ mod tests {
             Up::Report(report),
             Up::Parcel(vec![line]),
         ];
-        let downs =
-            [Down::Taken(9), Down::Table(Arc::new(Routes { generation: 4, ..Routes::default() }))];
+        let pair = Arc::new(Pair { chain: "c".into(), key: "k".into() });
+        let downs = [
+            Down::Taken(9),
+            Down::Table(Arc::new(Routes { generation: 4, ..Routes::default() })),
+            Down::Keyring(Arc::new(Keyring { default: Some(pair), ..Keyring::default() })),
+        ];
         for up in ups {
             let mut wire = Vec::new();
             now(up.write(&mut wire)).unwrap();

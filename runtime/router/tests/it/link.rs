@@ -5,7 +5,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use lathe_logs::{AppId, Ledger, Line, Receiver, Source, channel, counted_channel};
 use lathe_router::link::{Cable, Desk, Life};
-use lathe_router::{Demand, InFlight, InForce, Routes};
+use lathe_router::{Demand, Feed, InFlight, InForce, Keyring, Pair, Routes};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +22,7 @@ struct Platform {
     desk: Arc<Desk>,
     lines: Receiver,
     tables: watch::Sender<Arc<Routes>>,
+    keyrings: watch::Sender<Arc<Keyring>>,
     serving: JoinHandle<()>,
 }
 
@@ -35,7 +36,9 @@ impl Platform {
     fn up(folder: &Path) -> Self {
         let (logs, lines) = channel(100_000);
         let (tables, routes) = watch::channel(Arc::default());
-        let desk = Desk::new(folder.join(ACCOUNTS), logs, Demand::default(), routes);
+        let (keyrings, keyring) = watch::channel(Arc::default());
+        let feed = Feed { routes, keyring };
+        let desk = Desk::new(folder.join(ACCOUNTS), logs, Demand::default(), feed);
         let desk = Arc::new(desk);
         let path = folder.join("link.sock");
         drop(std::fs::remove_file(&path));
@@ -48,7 +51,7 @@ impl Platform {
                 }
             }
         });
-        Self { desk, lines, tables, serving }
+        Self { desk, lines, tables, keyrings, serving }
     }
 
     /// Everything it has been told, and how many lines as lost.
@@ -78,6 +81,7 @@ struct Router {
     folder: TempDir,
     logs: lathe_logs::Sender,
     tables: watch::Receiver<Arc<Routes>>,
+    keyrings: watch::Receiver<Arc<Keyring>>,
     life: watch::Sender<Life>,
     held: JoinHandle<()>,
 }
@@ -90,10 +94,12 @@ impl Router {
         let ledger = Ledger::open(&accounts.join(format!("{ROUTER}.sent"))).unwrap();
         let (logs, lines) = counted_channel(queue, ledger);
         let (tables_in, tables) = watch::channel(Arc::default());
+        let (keyrings_in, keyrings) = watch::channel(Arc::default());
         let cable = Cable {
             path: folder.path().join("link.sock"),
             router: ROUTER.to_owned(),
             tables: tables_in,
+            keyrings: keyrings_in,
             lines,
             in_flight: InFlight::default(),
             in_force: InForce::default(),
@@ -101,7 +107,7 @@ impl Router {
         };
         let life = watch::Sender::new(Life::Serving);
         let held = tokio::spawn(cable.hold(life.subscribe()));
-        Self { folder, logs, tables, life, held }
+        Self { folder, logs, tables, keyrings, life, held }
     }
 }
 
@@ -144,6 +150,19 @@ async fn each_line_comes_once_and_in_order_through_one_platform_after_another() 
     .await;
     assert_eq!((numbers, lost), ((0..said).collect(), 0));
     until("it reports", || heir.desk.is_leaving(ROUTER) == Some(false)).await;
+}
+
+#[tokio::test]
+async fn keyrings_go_down_and_one_without_a_default_certificate_is_none() {
+    let mut router = Router::new(10);
+    let platform = Platform::up(router.folder.path());
+    until("it has come", || platform.desk.is_leaving(ROUTER) == Some(false)).await;
+    assert!(!router.keyrings.has_changed().unwrap());
+    let pair = Pair { chain: "chain".into(), key: "key".into() };
+    let keyring = Keyring { default: Some(Arc::new(pair)), ..Keyring::default() };
+    platform.keyrings.send_replace(Arc::new(keyring.clone()));
+    let came = router.keyrings.wait_for(|came| **came == keyring);
+    assert!(tokio::time::timeout(PATIENCE, came).await.is_ok());
 }
 
 #[tokio::test]

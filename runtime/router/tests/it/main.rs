@@ -7,5 +7,6 @@ mod link;
 mod refusals;
 mod relay;
 mod tables;
+mod tls;
 mod tunnels;
 mod world;

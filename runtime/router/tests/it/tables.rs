@@ -1,7 +1,7 @@
 //! Route tables that come, go, shrink and are old; and the end of a router.
 
 use crate::world::{Dyno, GET, OK, PATIENCE, World, quick, routes};
-use lathe_router::{Availability, LastTable, RouterConfig, Routes, Successor};
+use lathe_router::{Availability, LastFile, RouterConfig, Routes, Successor};
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
@@ -134,7 +134,7 @@ async fn an_older_or_empty_table_changes_nothing() {
 async fn a_router_starts_alone_from_its_last_table() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("routes.json");
-    let config = RouterConfig { last_table: Some(LastTable::Kept(path.clone())), ..quick() };
+    let config = RouterConfig { last_table: Some(LastFile::Kept(path.clone())), ..quick() };
     let dyno = Dyno::saying("web.1", OK).await;
     let mut first = World::new(config.clone(), &[&dyno]).await;
     let saved = async {
@@ -146,7 +146,7 @@ async fn a_router_starts_alone_from_its_last_table() {
     first.stop();
     first.ended().await;
     // One that others feed reads it as well, and leaves it alone.
-    for last_table in [LastTable::Kept(path.clone()), LastTable::Given(path.clone())] {
+    for last_table in [LastFile::Kept(path.clone()), LastFile::Given(path.clone())] {
         let config = RouterConfig { last_table: Some(last_table), ..quick() };
         assert!(World::empty(config).await.exchange(GET).await.ends_with("ok"));
     }

@@ -1,7 +1,9 @@
 //! A router on a free port, scripted dynos behind it, raw clients in front.
 
 use lathe_logs::AppId;
-use lathe_router::{AppRoute, Availability, RouterConfig, RouterError, Routes, Target, run};
+use lathe_router::{
+    AppRoute, Availability, Doors, Feed, Keyring, RouterConfig, RouterError, Routes, Target, run,
+};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -37,7 +39,9 @@ pub(crate) fn quick() -> RouterConfig {
 
 pub(crate) struct World {
     pub(crate) address: SocketAddr,
+    pub(crate) tls_address: SocketAddr,
     tables: watch::Sender<Arc<Routes>>,
+    pub(crate) keyrings: watch::Sender<Arc<Keyring>>,
     lines: lathe_logs::Receiver,
     stop: Option<oneshot::Sender<()>>,
     router: JoinHandle<Result<(), RouterError>>,
@@ -55,11 +59,25 @@ impl World {
     pub(crate) async fn empty(config: RouterConfig) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (tables, seen) = watch::channel(Arc::new(Routes::default()));
+        let tls = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let tls_address = tls.local_addr().unwrap();
+        let (tables, routes) = watch::channel(Arc::new(Routes::default()));
+        let (keyrings, keyring) = watch::channel(Arc::default());
+        let doors = Doors { plain: listener, tls: Some(tls) };
+        let feed = Feed { routes, keyring };
         let (logs, lines) = lathe_logs::channel(1000);
         let (stop, stopped) = oneshot::channel();
-        let router = tokio::spawn(run(listener, seen, logs, Arc::new(config), stopped));
-        Self { address, tables, lines, stop: Some(stop), router, generation: 0 }
+        let router = tokio::spawn(run(doors, feed, logs, Arc::new(config), stopped));
+        Self {
+            address,
+            tls_address,
+            tables,
+            keyrings,
+            lines,
+            stop: Some(stop),
+            router,
+            generation: 0,
+        }
     }
 
     pub(crate) async fn serve(&mut self, dynos: &[&Dyno]) {
