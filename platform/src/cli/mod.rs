@@ -328,3 +328,14 @@ fn key_value(text: &str) -> Result<(String, String), String> {
         .map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned()))
         .ok_or_else(|| "write key=value, such as listen.router=0.0.0.0:80".into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn every_verb_has_options_of_different_names() {
+        Cli::command().debug_assert();
+    }
+}

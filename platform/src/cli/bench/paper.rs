@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Args)]
 pub(super) struct Json {
     /// Write the figures as JSON, too
-    #[arg(long = "json", value_name = "FILE")]
-    path: Option<PathBuf>,
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
 }
 
 impl Json {
     pub(super) fn write(&self, report: &impl Serialize) -> Result<(), BenchError> {
-        let Some(path) = &self.path else { return Ok(()) };
+        let Some(path) = &self.json else { return Ok(()) };
         let text = serde_json::to_string_pretty(report).map_err(std::io::Error::from);
         text.and_then(|text| fs::write(path, text + "\n")).map_err(failed(path))
     }
@@ -27,13 +27,13 @@ impl Json {
 #[derive(Debug, Args)]
 pub(super) struct Svg {
     /// Draw them, too, as SVG
-    #[arg(long = "svg", value_name = "FILE")]
-    path: Option<PathBuf>,
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
 }
 
 impl Svg {
     pub(super) fn draw(&self, plots: &[Plot]) -> Result<(), BenchError> {
-        self.path.as_ref().map_or(Ok(()), |path| fs::write(path, page(plots)).map_err(failed(path)))
+        self.svg.as_ref().map_or(Ok(()), |path| fs::write(path, page(plots)).map_err(failed(path)))
     }
 }
 

@@ -95,7 +95,8 @@ pub(crate) async fn a_daemon_that_is_killed_costs_no_dyno<S: Subject>() {
     sleep(Duration::from_secs(1)).await;
     subject.revive_daemon().await;
     assert_eq!(end(&subject, short).await.status, 9, "its end is not lost");
-    assert_eq!(output(&subject, short).await, "last\n", "nor what it said");
+    let said = output(&subject, short).await;
+    assert!(said == "last\n" || (said.is_empty() && !S::LAST_WORDS), "nor what it said: {said:?}");
     signalled(&subject, running).await;
     assert_eq!(end(&subject, running).await.status, 42);
     wait_some("another start", async || {

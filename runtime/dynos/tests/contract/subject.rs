@@ -16,6 +16,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 pub(crate) trait Subject: Sized {
     type Engine: Containers;
 
+    /// Whether it keeps the last words of a dyno that ends while what the engine leans on is dead.
+    const LAST_WORDS: bool = true;
+
     async fn new() -> Self;
 
     fn engine(&self) -> &Self::Engine;
