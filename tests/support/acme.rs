@@ -162,14 +162,16 @@ impl Desk {
         let answer = if head.starts_with("HEAD ") { "" } else { &answer };
         let text = format!(
             "HTTP/1.1 {status} X\r\nContent-Length: {}\r\nReplay-Nonce: bm9uY2U\r\n\
-             Location: {}{location}\r\nConnection: close\r\n\r\n{answer}",
+             Location: {}{location}\r\n\r\n{answer}",
             answer.len(),
             self.url
         );
         let stream = stream.get_mut();
         stream.write_all(text.as_bytes()).ok()?;
-        stream.conn.send_close_notify();
-        stream.flush().ok()
+        stream.flush().ok()?;
+        // As real ones do it keeps the connection: the client has to know when it has everything.
+        drop(stream.read_to_end(&mut Vec::new()));
+        Some(())
     }
 
     /// Status, path of what was made, body.

@@ -113,9 +113,15 @@ impl Client {
             let body = body.map_err(|source| ClientError::Answer { host: host.clone(), source })?;
             Ok(Response::from_parts(head, Full::new(body.to_bytes())))
         };
-        // It has ended when the answer has come or cannot come.
-        let (answer, _) = tokio::join!(answer, async { drop(connection.await) });
-        answer
+        // Whoever answers may keep the connection open, and whoever closes it may have answered.
+        let driven = async {
+            drop(connection.await);
+            std::future::pending().await
+        };
+        tokio::select! {
+            answer = answer => answer,
+            () = driven => Err(ClientError::Timeout),
+        }
     }
 }
 
