@@ -20,6 +20,7 @@ use jiff::{SignedDuration, Timestamp};
 use lathe_logs::Source;
 use lathe_router::{Keyring, Pair};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -139,6 +140,13 @@ pub fn of_app(tx: &Tx<'_>, app: &str, apps_domain: &str) -> Result<AppCertificat
     let own = format!("{}.{apps_domain}", apps::by_id(tx, app)?.name);
     let held = certificates::of_app(tx, app)?.into_iter().filter_map(Held::of).collect();
     Ok(AppCertificates { own, domains: domains::of_app(tx, app)?, held })
+}
+
+/// What is in the certificates that routers serve, by the keyring at `path`.
+pub fn served(path: &Path) -> Vec<Fields> {
+    let keyring = lathe_router::saved_keyring(path).unwrap_or_default();
+    let pairs = keyring.pairs.values().chain(&keyring.default);
+    pairs.filter_map(|pair| pair::fields(&pair.chain)).collect()
 }
 
 /// What was looked at, and when: certificates by id and version.

@@ -411,6 +411,11 @@ impl Config {
         self.data.join("run")
     }
 
+    /// What routers start from: certificates, and their keys for the router's user alone.
+    pub fn keyring(&self) -> PathBuf {
+        self.data.join("cell/router/keyring.json")
+    }
+
     /// Where slugs are kept.
     pub fn slugs_dir(&self) -> PathBuf {
         self.data.join("slugs")

@@ -11,6 +11,8 @@ const STACKS_BYTES: u64 = 4 << 30;
 const MEMORY_WANTED_BYTES: u64 = 2 << 30;
 /// Two pipes a dyno, two sockets a request.
 const OPEN_FILES_WANTED: u64 = 65_536;
+/// Whoever renews certificates has done it by then.
+const DAYS_WANTED: i64 = 7;
 /// A clock before this makes every certificate and every package list invalid. 2026-01-01.
 const CLOCK_FLOOR_SECONDS: i64 = 1_767_225_600;
 
@@ -73,6 +75,7 @@ fn judge(facts: &Facts, config: &Config) -> Vec<Check> {
     checks.push(controllers(facts));
     checks.extend(room(facts, config));
     checks.extend(network(facts, config));
+    checks.push(certificates(facts));
     if config.engine == EngineKind::Docker {
         checks.push(docker(facts));
     }
@@ -242,6 +245,23 @@ fn network(facts: &Facts, config: &Config) -> Vec<Check> {
     ]
 }
 
+fn certificates(facts: &Facts) -> Check {
+    let ending: Vec<_> =
+        facts.certificates.iter().filter(|(_, days)| *days < DAYS_WANTED).collect();
+    let state = doubtful_unless(ending.is_empty(), || {
+        let end = |days: &i64| match days {
+            ..0 => "has expired".to_owned(),
+            days => format!("expires in {days} days"),
+        };
+        let found: Vec<_> =
+            ending.iter().map(|(names, days)| format!("{names} {}", end(days))).collect();
+        let remedy = "heroku certs:update CRT KEY -a APP; or `heroku certs:auto -a APP` says why \
+            it was not renewed.";
+        (found.join("; "), remedy.into())
+    });
+    Check { name: "certificates", why: "apps are served by HTTPS", state }
+}
+
 fn docker(facts: &Facts) -> Check {
     let state = match &facts.docker {
         None => State::Good,
@@ -323,6 +343,10 @@ mod tests {
         assert_eq!(complaints(|f| f.open_files = 1024), ["open files"]);
         assert_eq!(complaints(|f| f.unix_seconds = 0), ["clock"]);
         assert_eq!(complaints(|f| f.forward_dropped = true), ["forwarding"]);
+        for days in [-3, 2] {
+            let ending = vec![("www.example.com".into(), days), ("api.example.com".into(), 80)];
+            assert_eq!(complaints(|f| f.certificates = ending), ["certificates"]);
+        }
         let address = "0.0.0.0:8080".parse().unwrap();
         assert_eq!(complaints(|f| f.taken = vec![("listen.router", address)]), ["ports"]);
     }

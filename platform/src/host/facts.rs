@@ -2,6 +2,7 @@
 
 use super::packages::{self, Need};
 use super::{dockerd, tool};
+use crate::certs;
 use crate::config::{Config, EngineKind};
 use crate::endpoints::Endpoints;
 use std::fs;
@@ -32,6 +33,8 @@ pub(super) struct Facts {
     pub(super) stacks_free_bytes: u64,
     pub(super) stacks_built: bool,
     pub(super) unix_seconds: i64,
+    /// Certificates of apps as they are served: for which names, and days until they end.
+    pub(super) certificates: Vec<(String, i64)>,
     /// Addresses of ours that somebody else listens on.
     pub(super) taken: Vec<(&'static str, SocketAddr)>,
     /// Routed networks, with the interface.
@@ -67,6 +70,7 @@ impl Facts {
             stacks_free_bytes: free_bytes(&config.stacks.dir),
             stacks_built,
             unix_seconds: jiff::Timestamp::now().as_second(),
+            certificates: certificates(config),
             taken: taken(config),
             routes: routes(&read("/proc/net/route")),
             docker: (config.engine == EngineKind::Docker)
@@ -75,6 +79,11 @@ impl Facts {
             forward_dropped: forward_dropped(),
         }
     }
+}
+
+fn certificates(config: &Config) -> Vec<(String, i64)> {
+    let (served, now) = (certs::served(&config.keyring()), jiff::Timestamp::now());
+    served.iter().map(|fields| (fields.names.join(", "), fields.days_left(now))).collect()
 }
 
 pub(super) fn read(path: &str) -> String {

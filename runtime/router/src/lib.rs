@@ -41,6 +41,8 @@ pub use error::{RouterError, SavedError};
 pub use in_flight::InFlight;
 pub use in_force::InForce;
 pub use keyring::{CHALLENGE_PATH, Keyring, Pair};
-pub use saved::{last as saved_routes, save as save_routes, save_keyring};
+pub use saved::{
+    last as saved_routes, last_keyring as saved_keyring, save as save_routes, save_keyring,
+};
 pub use serve::run;
 pub use table::{AppRoute, Availability, Routes, Target};

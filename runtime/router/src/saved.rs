@@ -30,6 +30,11 @@ pub fn last(path: &Path) -> Option<Routes> {
     load(path).ok().flatten()
 }
 
+/// The keyring saved at `path`, if there is one that can be read.
+pub fn last_keyring(path: &Path) -> Option<Keyring> {
+    load(path).ok().flatten()
+}
+
 /// Replaces the file as a whole: after a crash it holds the old table or the new one.
 pub fn save(path: &Path, routes: &Routes) -> Result<(), SavedError> {
     write(path, routes, PUBLIC, None)

@@ -2,7 +2,7 @@
 
 use super::dyno::{self, Recipe};
 use super::plan::{self, Act, Seen, State, plan};
-use super::{Busy, Parts, last_keyring, last_table};
+use super::{Busy, Parts, last_table};
 use crate::engine::Engine;
 use crate::hosting::{self, Part};
 use crate::roles::listeners::router_places;
@@ -85,7 +85,7 @@ pub(super) fn start(parts: &Parts<'_>, stack: &Path) -> Result<(Role, Busy, Dema
         heard: BTreeSet::new(),
     };
     let (table, routes, serving) = (last_table(parts.config), routes.clone(), desk.clone());
-    let (ring, keyring) = (last_keyring(parts.config), keyring.clone());
+    let (ring, keyring) = (parts.config.keyring(), keyring.clone());
     let role = Role::start("router", |stop| async move {
         tokio::select! {
             () = stop.cancelled() => {}

@@ -58,10 +58,6 @@ fn last_table(config: &Config) -> PathBuf {
     dyno::shown(config).join(dyno::TABLE)
 }
 
-fn last_keyring(config: &Config) -> PathBuf {
-    dyno::shown(config).join(dyno::KEYRING)
-}
-
 /// The table that was in force last, if there is one that can be read.
 pub(super) fn last(config: &Config) -> Option<Routes> {
     lathe_router::saved_routes(&last_table(config))
@@ -91,7 +87,7 @@ fn inside(parts: Parts<'_>) -> (Role, Busy, Demand) {
         public_port: endpoints.router.port(),
         public_tls_port: endpoints.router_tls.port(),
         last_table: Some(LastFile::Kept(last_table(config))),
-        last_keyring: Some(LastFile::Kept(last_keyring(config))),
+        last_keyring: Some(LastFile::Kept(config.keyring())),
         in_flight: in_flight.clone(),
         demand: demand.clone(),
         ..RouterConfig::default()
