@@ -2,7 +2,9 @@
 
 use super::{BOUND, HASTY, Visitors, good, release, releases, serve, settled};
 use lathe_tests::{Platform, lathe, until};
-use serde_json::Value;
+use serde_json::{Value, json};
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 
 /// The program of this test run; where a word of its command line is this one, what is said instead.
 fn good_but(word: &str, instead: &str) -> String {
@@ -11,6 +13,35 @@ fn good_but(word: &str, instead: &str) -> String {
         "#!/bin/sh\nfor word in \"$@\"; do [ \"$word\" != {word} ] || {{ {instead}; }}; done\n\
          exec {real} \"$@\"\n"
     )
+}
+
+/// Fault B2: a version whose router does not serve is taken back; the router before serves meanwhile.
+/// A service manager hears that the platform is ready, from the keeper; told to stop, both end.
+#[test]
+fn a_version_whose_router_is_no_good_is_taken_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let manager = UnixDatagram::bind(folder.path().join("notify")).unwrap();
+    manager.set_read_timeout(Some(BOUND)).unwrap();
+    let socket = folder.path().join("notify").display().to_string();
+    let environment = [("NOTIFY_SOCKET".to_owned(), socket)];
+    let mut platform = Platform::start_self_hosted_within(&environment, &HASTY);
+    let mut heard = [0; 16];
+    let length = manager.recv(&mut heard).unwrap();
+    assert_eq!(&heard[..length], b"READY=1\n");
+
+    let types = json!({"platform": "bin/lathe up", "router": "bin/router router"});
+    let files = [("bin/lathe", good()), ("bin/router", "#!/bin/sh\nexit 7\n".to_owned())];
+    let files = files.each_ref().map(|(name, text)| (*name, text.as_str()));
+    let routers = platform.routers();
+    let number = platform.release("lathe", &types, &files);
+    let back = settled(&platform, number);
+    assert_eq!(back["status"], "failed", "{back}\n{}", platform.log());
+    assert!(back["failure"].as_str().unwrap().contains("its router does not serve"), "{back}");
+    assert_eq!(platform.routers(), routers, "the same one all the time");
+    let holder = platform.holder();
+    platform.stop();
+    assert!(!Path::new(&format!("/proc/{holder}")).exists(), "its platform has ended before it");
+    platform.up();
 }
 
 /// Which process of the platform is of which release, as `heroku ps` shows it.

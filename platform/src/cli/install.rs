@@ -160,6 +160,14 @@ mod tests {
             unit.contains(r#"--data "/srv/my \"data\" 100%%" --set "apps_domain=example.com" up"#),
             "{unit}"
         );
+        assert!(!unit.contains("self-hosted"));
+        let kept = super::unit(Path::new("/srv"), &Flags::default(), true).unwrap();
+        let line = "ExecStart=/usr/local/bin/lathe --data \"/srv\" up --self-hosted\n";
+        // The keeper says that it is ready, stays the same process, and is started again, for ever.
+        let others = ["Type=notify\n", "Restart=always\n", "StartLimitIntervalSec=0\n"];
+        for part in others.into_iter().chain([line, "KillMode=process\n"]) {
+            assert!(kept.contains(part), "{part} in {kept}");
+        }
         assert!(quoted(Path::new("/a\nExecStartPre=/bin/evil")).is_err());
     }
 }

@@ -247,7 +247,11 @@ impl Keeper<'_> {
         if running.seen.ready_ms.is_some() && self.seat.trial.is_none() {
             return Ok(());
         }
-        match (probe::ask(self.config).await, running.seen.sick.take()) {
+        let mut asked = probe::ask(self.config).await;
+        if let (Ok(()), Some(version)) = (&asked, &self.seat.trial) {
+            asked = probe::ask_router(self.config, version.number).await;
+        }
+        match (asked, running.seen.sick.take()) {
             (Ok(()), _) => {
                 running.seen.ready_ms.get_or_insert(now_ms);
                 self.announce()

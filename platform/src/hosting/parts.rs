@@ -65,10 +65,20 @@ impl Anew {
 impl Parts {
     /// `again` ends this platform, so that the same program begins anew.
     pub fn new(again: CancellationToken) -> Self {
-        Self { routers: Arc::default(), asked: Arc::default(), again }
+        let unseen = Part {
+            id: identity(system::ROUTER),
+            process_type: system::ROUTER,
+            number: 1,
+            release: None,
+            state: "starting",
+            since: Timestamp::now(),
+        };
+        // Until somebody has looked.
+        let routers = Arc::new(watch::Sender::new(vec![unseen]));
+        Self { routers, asked: Arc::default(), again }
     }
 
-    /// Whoever keeps the routers says what there is.
+    /// Whoever keeps the routers says what there is: nothing beside a router in this process.
     pub fn see_routers(&self, routers: Vec<Part>) {
         self.routers.send_if_modified(|seen| {
             let changed = *seen != routers;

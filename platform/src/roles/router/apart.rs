@@ -279,12 +279,17 @@ impl Keeper {
                 hosting::say(&format!("{}.{number}", system::ROUTER), &text);
             }
             states.insert(seen.id, state);
+            // One that is as this version would start it is this version's.
+            let release = match seen.fits {
+                true => self.recipe.release.clone(),
+                false => dyno::release_of(known).cloned(),
+            };
             let since = Timestamp::from_millisecond(known.started_ms.cast_signed());
             parts.push(Part {
                 id: known.id.to_string(),
                 process_type: system::ROUTER,
                 number,
-                release: dyno::release_of(known).cloned(),
+                release,
                 state,
                 since: since.unwrap_or_default(),
             });

@@ -93,6 +93,7 @@ fn inside(parts: Parts<'_>) -> (Role, Busy, Demand) {
         ..RouterConfig::default()
     });
     let (logs, engine, parts) = (logs.clone(), Arc::clone(engine), parts.clone());
+    parts.see_routers(Vec::new());
     let role = Role::start("router", |stop| async move {
         dyno::relieve_all(&engine).await;
         let stop = stop.cancelled_owned();
