@@ -164,7 +164,7 @@ fn show_endpoint(context: &Context, app: &App, all: &AppCertificates, held: &Hel
     let serves = |host: &str| {
         all.serving(host, now).is_some_and(|serving| serving.certificate.id == certificate.id)
     };
-    let served = all.domains.iter().filter(|domain| serves(&domain.hostname));
+    let domains = all.domains.iter().filter(|domain| serves(&domain.hostname));
     let roots = &context.services.config.drains.authorities;
     let trusted = certs::is_trusted(&certificate.chain, fields, roots, now);
     json!({
@@ -174,7 +174,7 @@ fn show_endpoint(context: &Context, app: &App, all: &AppCertificates, held: &Hel
         "display_name": null,
         "cname": null,
         "certificate_chain": certificate.chain,
-        "domains": served.map(|domain| domain.id.as_str()).collect::<Vec<_>>(),
+        "domains": domains.map(|domain| domain.id.as_str()).collect::<Vec<_>>(),
         "ssl_cert": {
             "id": certificate.id,
             "acm": certificate.issued_for.is_some(),

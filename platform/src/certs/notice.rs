@@ -19,7 +19,7 @@ pub(super) fn is_due(
         _ if issued && time < fields.renew_at() => 0,
         left @ ..0 => 1000 - left,
         // The fewer days, the later the stage.
-        left => DAYS.iter().filter(|days| left < **days).count() as i64,
+        left => DAYS.iter().map(|days| i64::from(left < *days)).sum(),
     };
     stage(now) > before.map_or(0, stage)
 }

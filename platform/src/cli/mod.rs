@@ -207,30 +207,8 @@ pub fn run_as_hook() -> Option<ExitCode> {
 
 /// Does what the command line says.
 pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
-    // These are started by the platform, which has the configuration: they read none.
-    match cli.command {
-        Command::Spawner { dir } => {
-            spawner::run(&dir)?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        Command::Visitor { dir } => {
-            visitor::run(&dir).map_err(CliError::Visitor)?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        Command::Router(what) => {
-            router::route(what)?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        Command::CompileWorker => return Ok(ExitCode::from(build::worker::main())),
-        Command::Bench(bench::Bench::Limit { dir, own_network }) => {
-            bench::serve_limit(&dir, own_network)?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        Command::Bench(bench::Bench::Work(what)) => {
-            bench::work(&what)?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        _ => {}
+    if is_started_by_the_platform(&cli.command) {
+        return part(cli.command);
     }
     let flags = Flags { data: cli.data, config: cli.config, set: cli.set };
     let config = Config::load(&flags)?;
@@ -283,6 +261,34 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         | Command::Router(_)
         | Command::CompileWorker
         | Command::Bench(_) => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The platform has the configuration: what it starts reads none.
+fn is_started_by_the_platform(command: &Command) -> bool {
+    use bench::Bench::{Limit, Work};
+    matches!(
+        command,
+        Command::Spawner { .. }
+            | Command::Visitor { .. }
+            | Command::Router(_)
+            | Command::CompileWorker
+            | Command::Bench(Limit { .. } | Work(_))
+    )
+}
+
+fn part(command: Command) -> Result<ExitCode, CliError> {
+    match command {
+        Command::Spawner { dir } => spawner::run(&dir)?,
+        Command::Visitor { dir } => visitor::run(&dir).map_err(CliError::Visitor)?,
+        Command::Router(what) => router::route(what)?,
+        Command::CompileWorker => return Ok(ExitCode::from(build::worker::main())),
+        Command::Bench(bench::Bench::Limit { dir, own_network }) => {
+            bench::serve_limit(&dir, own_network)?;
+        }
+        Command::Bench(bench::Bench::Work(what)) => bench::work(&what)?,
+        _ => {}
     }
     Ok(ExitCode::SUCCESS)
 }

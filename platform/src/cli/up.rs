@@ -146,7 +146,7 @@ pub(super) fn prepare_host(no_install: bool) -> Result<(), PackagesError> {
 /// Brings the platform up and says what takes long.
 pub(super) async fn start(config: Config) -> Result<Running, UpVerbError> {
     super::readable_by_dynos();
-    Ok(roles::up(config, |line| eprintln!("       {line}")).await?)
+    Ok(Box::pin(roles::up(config, |line| eprintln!("       {line}"))).await?)
 }
 
 async fn serve(config: Config, stop_dynos: bool) -> Result<After, UpVerbError> {

@@ -294,6 +294,28 @@ impl Flags {
     }
 }
 
+impl Build {
+    fn standard(around: &Surroundings) -> Self {
+        Self {
+            timeout: Duration::from_mins(15),
+            class: "build".into(),
+            memory_bytes: 4 << 30,
+            pids: 4096,
+            disk_bytes: 8 << 30,
+            cache_bytes: 4 << 30,
+            ca_bundle: around.ca_bundle(),
+            env: BTreeMap::new(),
+            rust_toolchain: around.rust_toolchain(),
+            mirror: None,
+            buildpacks: Vec::new(),
+            registry: None,
+            fetch_timeout: Duration::from_secs(90),
+            fetch_bytes: 200 << 20,
+            output_bytes: 16 << 20,
+        }
+    }
+}
+
 impl Config {
     /// Reads file and environment and puts the flags on top.
     pub fn load(flags: &Flags) -> Result<Self, ConfigError> {
@@ -351,23 +373,7 @@ impl Config {
                 extra_packages: Vec::new(),
                 extra_build_packages: Vec::new(),
             },
-            build: Build {
-                timeout: Duration::from_mins(15),
-                class: "build".into(),
-                memory_bytes: 4 << 30,
-                pids: 4096,
-                disk_bytes: 8 << 30,
-                cache_bytes: 4 << 30,
-                ca_bundle: around.ca_bundle(),
-                env: BTreeMap::new(),
-                rust_toolchain: around.rust_toolchain(),
-                mirror: None,
-                buildpacks: Vec::new(),
-                registry: None,
-                fetch_timeout: Duration::from_secs(90),
-                fetch_bytes: 200 << 20,
-                output_bytes: 16 << 20,
-            },
+            build: Build::standard(around),
             dynos: Patience::HEROKU,
             classes: Classes::standard(),
             release_class: "Standard-1X".into(),

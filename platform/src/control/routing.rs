@@ -88,7 +88,9 @@ pub(super) fn may_serve(dyno: &ObservedDyno) -> bool {
 }
 
 /// The dynos of an app that serve, by what a restart does not change and then by restarts.
-struct Serving<'a>(BTreeMap<(String, (u32, u32)), (Place, &'a ObservedDyno)>);
+struct Serving<'a>(BTreeMap<Key, (Place, &'a ObservedDyno)>);
+
+type Key = (String, (u32, u32));
 
 impl<'a> Serving<'a> {
     fn of_app(app: &str, observed: &'a Observed) -> Self {
@@ -105,7 +107,7 @@ impl<'a> Serving<'a> {
     }
 }
 
-fn key(place: &Place) -> (String, (u32, u32)) {
+fn key(place: &Place) -> Key {
     (place.identity(), place.restarts)
 }
 

@@ -110,6 +110,10 @@ pub fn be_own(data: &Path) -> Result<(), KeeperError> {
     seat.vacated().save(data).map_err(failed)
 }
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, read by the pure decision"
+)]
 struct Keeper<'a> {
     config: &'a Config,
     launch: &'a Launch,

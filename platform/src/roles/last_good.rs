@@ -90,7 +90,7 @@ fn raise(
         logs: &logs,
         engine: &engine,
         lathe: &program,
-        parts: &Parts::new(again.clone()),
+        hosted: &Parts::new(again.clone()),
         stack: newest.map(|(stack, _)| &*stack.root),
         doors: listeners.router,
         // Nobody says what the certificates are: routers have a file.

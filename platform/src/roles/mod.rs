@@ -266,9 +266,9 @@ async fn raise(
     let (keyring_out, keyring) = watch::channel(Arc::default());
     roles.push(certify(&services, keyring_out));
     let feed = Feed { routes, keyring };
-    let router = hosting::of_router(&services.config).unwrap_or_else(|| lathe.to_owned());
+    let program = hosting::of_router(&services.config).unwrap_or_else(|| lathe.to_owned());
     let (role, busy, demand) =
-        router::start(router::Parts::of(&services, &router, listeners.router, feed))?;
+        router::start(router::Parts::of(&services, &program, listeners.router, feed))?;
     roles.push(role);
     let wires = control::Wires {
         desired: desired_out,

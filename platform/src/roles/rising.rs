@@ -68,7 +68,6 @@ impl Rising {
         match announced {
             Ok(Raised { state, observed, again }) => {
                 let Self { config, endpoints, engine, roles, stop_dynos, lock, .. } = self;
-                let _lock = lock;
                 Ok(Running {
                     config,
                     endpoints,
@@ -78,7 +77,7 @@ impl Rising {
                     roles,
                     stop_dynos,
                     again,
-                    _lock,
+                    _lock: lock,
                 })
             }
             Err(error) => {

@@ -83,17 +83,17 @@ impl fmt::Debug for Job {
 pub(super) fn serve(mut writer: Writer, mut queue: mpsc::Receiver<Job>, news: &News) {
     while let Some(first) = queue.blocking_recv() {
         let others = std::iter::from_fn(|| queue.try_recv().ok());
-        let mut writes = Vec::new();
+        let mut batch = Vec::new();
         for job in std::iter::once(first).chain(others).take(JOBS_MAX) {
             match job {
                 Job::Read(read) => read(&mut writer),
-                Job::Write(write) => writes.push(write),
+                Job::Write(write) => batch.push(write),
             }
         }
-        if writes.is_empty() {
+        if batch.is_empty() {
             continue;
         }
-        let over = writer.write(&mut writes);
+        let over = writer.write(&mut batch);
         if over.is_ok() {
             let more = |generation: &mut u64| *generation += 1;
             news.of_all.send_modify(more);
@@ -101,7 +101,7 @@ pub(super) fn serve(mut writer: Writer, mut queue: mpsc::Receiver<Job>, news: &N
                 news.of_apps.send_modify(more);
             }
         }
-        for write in writes {
+        for write in batch {
             write.answer(over.clone());
         }
     }

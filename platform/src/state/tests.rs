@@ -262,7 +262,7 @@ async fn what_waits_together_is_written_together_and_each_is_whole_or_not_there(
     let (begun, has_begun) = tokio::sync::oneshot::channel();
     let store = fixture.store.clone();
     let hold = move |_: &Tx<'_>| Ok(begun.send(()).is_ok() && wait.recv().is_ok());
-    let held = tokio::spawn(async move { store.read(hold).await });
+    let busy = tokio::spawn(async move { store.read(hold).await });
     has_begun.await.unwrap();
     let mut writes = tokio::task::JoinSet::new();
     for number in 0..20 {
@@ -280,7 +280,7 @@ async fn what_waits_together_is_written_together_and_each_is_whole_or_not_there(
         tokio::task::yield_now().await;
     }
     go.send(()).unwrap();
-    assert!(held.await.unwrap().unwrap());
+    assert!(busy.await.unwrap().unwrap());
     while let Some(written) = writes.join_next().await {
         let (number, ok) = written.unwrap();
         assert_eq!(ok, number % 4 != 0);

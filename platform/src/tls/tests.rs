@@ -123,6 +123,6 @@ fn apps_have_a_wildcard_or_each_its_name() {
     let (second, _) = made(&named, &["a.localhost", "b.localhost"], 0);
     assert_ne!(first, second);
     assert_eq!(made(&named, &["b.localhost"], 0).0, second, "it has that name");
-    let mode = fs::metadata(config.tls_dir().join("apps.pem")).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o600);
+    let permissions = fs::metadata(config.tls_dir().join("apps.pem")).unwrap().permissions();
+    assert_eq!(permissions.mode() & 0o777, 0o600);
 }

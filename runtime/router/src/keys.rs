@@ -124,5 +124,5 @@ pub(crate) async fn follow(
             saved::report(move || saved::save_keyring(&path, &keyring, None)).await;
         }
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }

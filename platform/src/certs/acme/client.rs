@@ -116,7 +116,7 @@ impl Client {
         // Whoever answers may keep the connection open, and whoever closes it may have answered.
         let driven = async {
             drop(connection.await);
-            std::future::pending().await
+            std::future::pending::<()>().await;
         };
         tokio::select! {
             answer = answer => answer,

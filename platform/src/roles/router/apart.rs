@@ -69,7 +69,7 @@ pub(super) fn start(parts: &Parts<'_>, stack: &Path) -> Result<(Role, Busy, Dema
         release: parts.config.kept.clone(),
     };
     let made_of = recipe.mark().map_err(at(parts.lathe))?;
-    let (data, parts_seen) = (parts.config.data.clone(), parts.parts.clone());
+    let (data, parts_seen) = (parts.config.data.clone(), parts.hosted.clone());
     let keeper = Keeper {
         engine: Arc::clone(parts.engine),
         desk: Arc::clone(&desk),
@@ -280,9 +280,10 @@ impl Keeper {
             }
             states.insert(seen.id, state);
             // One that is as this version would start it is this version's.
-            let release = match seen.fits {
-                true => self.recipe.release.clone(),
-                false => dyno::release_of(known).cloned(),
+            let release = if seen.fits {
+                self.recipe.release.clone()
+            } else {
+                dyno::release_of(known).cloned()
             };
             let since = Timestamp::from_millisecond(known.started_ms.cast_signed());
             parts.push(Part {
@@ -310,12 +311,11 @@ impl Keeper {
             .map_err(failed)?;
         let start = self.recipe.start(id, &self.mark, ledger).map_err(failed)?;
         let started = self.engine.start_with(start, dyno::GRANTS).await;
-        match &started {
-            Ok(_) => drop(self.states.insert(id, STARTING)),
-            Err(_) => {
-                self.has_ended(Duration::ZERO);
-                self.desk.settle(&id.to_string()).map_err(failed)?;
-            }
+        if started.is_ok() {
+            self.states.insert(id, STARTING);
+        } else {
+            self.has_ended(Duration::ZERO);
+            self.desk.settle(&id.to_string()).map_err(failed)?;
         }
         started.map(drop)
     }

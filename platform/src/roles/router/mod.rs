@@ -38,7 +38,7 @@ pub(super) struct Parts<'a> {
     pub(super) doors: RouterDoors,
     pub(super) feed: Feed,
     /// Where is said what routers there are, and asked for others.
-    pub(super) parts: &'a hosting::Parts,
+    pub(super) hosted: &'a hosting::Parts,
 }
 
 impl<'a> Parts<'a> {
@@ -50,7 +50,7 @@ impl<'a> Parts<'a> {
     ) -> Self {
         let Services { config, endpoints, logs, engine, stacks, parts, .. } = services;
         let stack = Some(&*stacks.run.root);
-        Self { config, endpoints, logs, engine, lathe, stack, doors, feed, parts }
+        Self { config, endpoints, logs, engine, lathe, stack, doors, feed, hosted: parts }
     }
 }
 
@@ -81,7 +81,7 @@ pub(super) fn start(parts: Parts<'_>) -> Result<(Role, Busy, Demand), UpError> {
 
 /// As a part of this process; a router of a dyno makes room for it.
 fn inside(parts: Parts<'_>) -> (Role, Busy, Demand) {
-    let Parts { config, endpoints, logs, engine, doors, feed, parts, .. } = parts;
+    let Parts { config, endpoints, logs, engine, doors, feed, hosted, .. } = parts;
     let (in_flight, demand) = (InFlight::default(), Demand::default());
     let config = Arc::new(RouterConfig {
         public_port: endpoints.router.port(),
@@ -92,8 +92,8 @@ fn inside(parts: Parts<'_>) -> (Role, Busy, Demand) {
         demand: demand.clone(),
         ..RouterConfig::default()
     });
-    let (logs, engine, parts) = (logs.clone(), Arc::clone(engine), parts.clone());
-    parts.see_routers(Vec::new());
+    let (logs, engine, hosted) = (logs.clone(), Arc::clone(engine), hosted.clone());
+    hosted.see_routers(Vec::new());
     let role = Role::start("router", |stop| async move {
         dyno::relieve_all(&engine).await;
         let stop = stop.cancelled_owned();
@@ -105,7 +105,7 @@ fn inside(parts: Parts<'_>) -> (Role, Busy, Demand) {
         };
         tokio::select! {
             () = routing => {}
-            () = parts.carry_out(|| {}) => {}
+            () = hosted.carry_out(|| {}) => {}
         }
     });
     (role, Box::new(move || in_flight.dynos()), demand)

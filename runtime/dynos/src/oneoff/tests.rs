@@ -181,7 +181,7 @@ async fn many_are_started_in_turn_and_one_that_is_stopped_before_its_turn_never_
     let (oneoffs, mut lines) = machine.oneoffs();
     let oneoffs = Arc::new(oneoffs);
     let mut starts = tokio::task::JoinSet::new();
-    let ids: Vec<DynoId> = (0..2 * STARTS_MAX + 1).map(|_| DynoId::random()).collect();
+    let ids: Vec<DynoId> = (0..=2 * STARTS_MAX).map(|_| DynoId::random()).collect();
     for (number, id) in ids.iter().copied().enumerate() {
         let oneoffs = oneoffs.clone();
         starts.spawn(async move {

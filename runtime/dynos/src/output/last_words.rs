@@ -37,7 +37,9 @@ mod tests {
     fn the_last_line_that_says_something_is_kept_of_whatever_is_heard() {
         let line = |pieces: &[&[u8]]| {
             let mut words = LastWords::default();
-            pieces.iter().for_each(|piece| words.hear(piece));
+            for piece in pieces {
+                words.hear(piece);
+            }
             words.line()
         };
         assert_eq!(line(&[]), "");

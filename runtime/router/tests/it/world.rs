@@ -67,7 +67,7 @@ impl World {
         let feed = Feed { routes, keyring };
         let (logs, lines) = lathe_logs::channel(1000);
         let (stop, stopped) = oneshot::channel();
-        let router = tokio::spawn(run(doors, feed, logs, Arc::new(config), stopped));
+        let running = tokio::spawn(run(doors, feed, logs, Arc::new(config), stopped));
         Self {
             address,
             tls_address,
@@ -75,7 +75,7 @@ impl World {
             keyrings,
             lines,
             stop: Some(stop),
-            router,
+            router: running,
             generation: 0,
         }
     }

@@ -32,6 +32,7 @@ pub(super) struct Spent {
 }
 
 /// Milliseconds, for each task and dyno.
+#[expect(clippy::struct_field_names, reason = "units are last, and in the report")]
 #[derive(Debug, Serialize)]
 pub(super) struct Bill {
     pub(super) platform_ms: f64,

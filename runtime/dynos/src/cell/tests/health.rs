@@ -6,6 +6,7 @@ use crate::checks::{Check, Checks};
 use crate::fake::{Behaviour, Call, Fault, desired};
 use crate::spec::{Desired, DynoState, ObservedDyno, Wanted};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::sleep;
 
 fn wish(checks: &Checks) -> Desired {
@@ -50,7 +51,7 @@ async fn a_dyno_that_stops_accepting_is_found_and_left_running() {
 
 #[tokio::test(start_paused = true)]
 async fn a_dyno_that_is_not_ready_is_told_and_nothing_else() {
-    let unready = Some(SECOND * 0..SECOND * 30);
+    let unready = Some(Duration::ZERO..SECOND * 30);
     let machine = Machine::new(Behaviour { unready, ..Behaviour::default() });
     let readiness = Some(Check::Command("ready".to_owned()));
     let mut cell = machine.cell(wish(&Checks { readiness, ..Checks::default() }));
@@ -73,7 +74,7 @@ async fn a_dyno_that_is_not_ready_is_told_and_nothing_else() {
 
 #[tokio::test(start_paused = true)]
 async fn a_command_has_to_succeed_before_a_dyno_is_up_and_an_engine_that_fails_is_not_its_fault() {
-    let sick = Some(SECOND * 0..SECOND * 10);
+    let sick = Some(Duration::ZERO..SECOND * 10);
     let machine = Machine::new(Behaviour { sick, ..Behaviour::default() });
     let health = Check::Command("bin/check".to_owned());
     let mut cell = machine.cell(wish(&Checks { health, ..Checks::default() }));
