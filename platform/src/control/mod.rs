@@ -96,7 +96,7 @@ pub async fn run(services: Services, wires: Wires, shutdown: impl Future<Output 
         phasing: HashSet::new(),
         observed_once: false,
         listening_since_ms: steady_ms(),
-        told: Told::since(steady_ms()),
+        told: Told::default(),
         replaced: Replaced::default(),
         wake_ms: None,
     };
@@ -233,6 +233,7 @@ impl Control {
                 self.services.say(&state.app.id, Source::App, "api", &text);
             }
         }
+        self.told.begin();
     }
 
     /// Sends what has changed. Routes go first: a dyno loses its route before it loses its life.

@@ -3,7 +3,7 @@
 use super::slots::Place;
 use super::snapshot::AppState;
 use super::wanted;
-use crate::state::model::{Phase, Release, Step};
+use crate::state::model::{Phase, Release};
 use crate::state::{StateError, Tx, apps};
 use lathe_dynos::spec::{DynoState, Observed, ObservedDyno};
 use std::collections::BTreeMap;
@@ -45,15 +45,16 @@ fn word(dyno: &ObservedDyno) -> &'static str {
 
 /// How much of their ways was told in the apps' logs, by app: the newest release and how many steps
 /// of it. What was passed before this began to tell was told by somebody else.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Told {
-    since_ms: u64,
+    begun: bool,
     apps: BTreeMap<String, (u32, usize)>,
 }
 
 impl Told {
-    pub(super) fn since(now_ms: u64) -> Self {
-        Self { since_ms: now_ms, apps: BTreeMap::new() }
+    /// All apps were looked at once: whatever is new from now on happens now.
+    pub(super) fn begin(&mut self) {
+        self.begun = true;
     }
 
     /// What there is to be told of the newest release of an app that may still come to serve, or does.
@@ -63,11 +64,11 @@ impl Told {
         };
         let (version, told) = self.apps.get(&state.app.id).copied().unwrap_or_default();
         let told = if version == release.version { told } else { 0 };
-        self.apps.insert(state.app.id.clone(), (release.version, release.steps.len()));
-        let new = release.steps.iter().skip(told);
-        let own =
-            |step: &&Step| u64::try_from(step.at_ms).is_ok_and(|at_ms| at_ms >= self.since_ms);
-        new.filter(own).map(|step| format!("Release v{} {}", release.version, step.text)).collect()
+        if (version, told) != (release.version, release.steps.len()) {
+            self.apps.insert(state.app.id.clone(), (release.version, release.steps.len()));
+        }
+        let new = release.steps.iter().skip(told).filter(|_| self.begun);
+        new.map(|step| format!("Release v{} {}", release.version, step.text)).collect()
     }
 }
 
@@ -75,17 +76,19 @@ impl Told {
 mod tests {
     use super::super::tests::{app, release};
     use super::*;
-    use crate::state::model::{ReleaseStatus, Stage};
+    use crate::state::model::{ReleaseStatus, Stage, Step};
 
     #[test]
     fn each_step_is_told_once_and_none_from_before() {
         let step = |stage, at_ms, text: &str| Step { stage, at_ms, text: text.into() };
-        let mut told = Told::since(1000);
+        let mut told = Told::default();
         let mut state = app();
         assert_eq!(told.news(&state), Vec::<String>::new());
         let mut first = release(1, ReleaseStatus::Succeeded, Phase::Done, &["web"]);
         first.steps = vec![step(Stage::Serving, 900, "serves")];
         state.current = Some(first);
+        assert_eq!(told.news(&state), Vec::<String>::new());
+        told.begin();
         assert_eq!(told.news(&state), Vec::<String>::new());
         let mut second = release(2, ReleaseStatus::Pending, Phase::Booting, &["web"]);
         second.steps = vec![step(Stage::Booting, 1000, "starts its dynos")];
