@@ -67,7 +67,9 @@ impl Shared {
         let (mut dyno, ends) = dyno::start(engine, &plan).await?;
         steps::passed("build dyno started");
         let Ends { job, transcript: mut said, slug, outcome } = ends;
-        let (header, source) = (work.header, work.source.clone());
+        let limit = limit(work.app, config.build.timeout);
+        let header = JobHeader { timeout_ms: millis(limit), ..work.header };
+        let source = work.source.clone();
         let limits = export::Limits::of(config);
         let spoilt = CancellationToken::new();
         let spoil = spoilt.clone();
@@ -86,7 +88,7 @@ impl Shared {
 
         let (ended, stopped) = {
             let mut pumping = pin!(pump(&mut said, transcript));
-            let mut watching = pin!(self.watch(&mut dyno, cancel, &spoilt));
+            let mut watching = pin!(self.watch(&mut dyno, limit, cancel, &spoilt));
             let mut pumped = false;
             let watched = loop {
                 tokio::select! {
@@ -122,11 +124,11 @@ impl Shared {
     async fn watch(
         &self,
         dyno: &mut dyno::Dyno,
+        limit: Duration,
         cancel: &CancellationToken,
         spoilt: &CancellationToken,
     ) -> (Result<Ended, BuildError>, Option<Stopped>) {
         let engine = &*self.services.engine;
-        let limit = self.services.config.build.timeout;
         let stopped = tokio::select! {
             ended = dyno.ended(engine) => match ended {
                 Ok(ended) => return (Ok(ended), None),
@@ -195,6 +197,13 @@ impl Shared {
             is_archive: false,
         }
     }
+}
+
+/// Lathe itself is larger than most apps and nobody's hostile code: a slow machine is no reason not
+/// to have its next version.
+fn limit(app: &App, timeout: Duration) -> Duration {
+    const OF_THE_PLATFORM: Duration = Duration::from_hours(4);
+    if app.system { timeout.max(OF_THE_PLATFORM) } else { timeout }
 }
 
 fn millis(time: Duration) -> u64 {
