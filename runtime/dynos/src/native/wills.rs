@@ -29,8 +29,9 @@ impl Wills {
         for entry in fs::read_dir(&self.0)? {
             let path = entry?.path();
             let Some(id) = path.file_name().and_then(|name| name.to_str()) else { continue };
-            let will = serde_json::from_slice::<LastWill>(&fs::read(&path)?);
-            if will.map_err(io::Error::from).and_then(|will| execute(&will, id)).is_err() {
+            // One that cannot be done keeps no other from being done.
+            let will = fs::read(&path).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
+            if will.and_then(|will| execute(&will, id)).is_err() {
                 gone(fs::remove_file(&path))?;
             }
         }
