@@ -185,6 +185,7 @@ fn dns_names(extensions: &[u8]) -> Option<Vec<String>> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use proptest::test_runner::TestCaseError;
     use rcgen::{CertificateParams, DnType, KeyPair, date_time_ymd};
 
     fn certificate(names: &[&str]) -> Vec<u8> {
@@ -228,10 +229,23 @@ mod tests {
         }
     }
 
+    /// People see nothing that their terminal obeys, and names are as `covers` compares them.
+    fn may_be_shown(fields: &Fields) -> Result<(), TestCaseError> {
+        prop_assert!(fields.names.len() <= NAMES_MAX);
+        for name in &fields.names {
+            prop_assert!(name.bytes().all(|b| b.is_ascii_graphic() && !b.is_ascii_uppercase()));
+        }
+        let shown = [&fields.subject, &fields.issuer];
+        prop_assert!(!shown.iter().any(|text| text.contains(char::is_control)), "{fields:?}");
+        Ok(())
+    }
+
     proptest! {
         #[test]
         fn whatever_comes_is_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            drop(Fields::read(&bytes));
+            if let Some(fields) = Fields::read(&bytes) {
+                may_be_shown(&fields)?;
+            }
         }
 
         #[test]
@@ -239,7 +253,9 @@ mod tests {
             let mut der = certificate(&["www.example.com"]);
             let at = at.index(der.len());
             der[at] = byte;
-            drop(Fields::read(&der));
+            if let Some(fields) = Fields::read(&der) {
+                may_be_shown(&fields)?;
+            }
         }
 
         #[test]
