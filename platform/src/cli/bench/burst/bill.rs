@@ -3,24 +3,25 @@
 
 use super::clients::Clients;
 use crate::cli::bench::figures::milliseconds;
-use crate::cli::bench::groups;
 use crate::cli::bench::machine::Machine;
+use crate::cli::bench::{BenchError, groups};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::{TimeVal, TimeValLike};
 use serde::Serialize;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Who is asked.
 pub(super) struct Meter {
-    spawner: Option<u32>,
+    spawner: u32,
     /// The group above all dynos.
-    dynos: Option<PathBuf>,
+    dynos: PathBuf,
 }
 
 /// What each has taken by some moment.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(super) struct Spent {
     all: Duration,
     /// Clients included.
@@ -47,25 +48,27 @@ pub(super) struct Bill {
 
 impl Meter {
     /// A platform that runs in this process has a spawner, and that has a berth ready.
-    pub(super) fn new() -> Self {
+    pub(super) fn new() -> Result<Self, BenchError> {
         let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
         let ids = threads.filter_map(|thread| thread.file_name().to_str()?.parse().ok());
         let spawner = ids.flat_map(groups::children).find(|child| is_spawner(*child));
-        let first = spawner.and_then(|spawner| groups::children(spawner).first().copied());
+        let spawner = known(spawner, "spawner")?;
+        let first = groups::children(spawner).first().copied();
         let group = first.and_then(|first| groups::of(first, "cpuacct"));
-        Self { spawner, dynos: group.as_deref().and_then(Path::parent).map(Path::to_owned) }
+        let above = group.as_deref().and_then(Path::parent).map(Path::to_owned);
+        Ok(Self { spawner, dynos: known(above, "group of the dynos")? })
     }
 
-    pub(super) fn read(&self, machine: &Machine, clients: &Clients) -> Spent {
-        let own = getrusage(UsageWho::RUSAGE_SELF).ok();
-        Spent {
+    pub(super) fn read(&self, machine: &Machine, clients: &Clients) -> Result<Spent, BenchError> {
+        let own = getrusage(UsageWho::RUSAGE_SELF).map_err(BenchError::at("see the usage"))?;
+        Ok(Spent {
             all: machine.busy,
-            user: own.map(|own| duration(own.user_time())).unwrap_or_default(),
-            kernel: own.map(|own| duration(own.system_time())).unwrap_or_default(),
-            clients: clients.spent(),
-            spawner: self.spawner.and_then(groups::cpu_of_thread).unwrap_or_default(),
-            dynos: self.dynos.as_deref().and_then(groups::cpu).unwrap_or_default(),
-        }
+            user: duration(own.user_time()),
+            kernel: duration(own.system_time()),
+            clients: known(clients.spent(), "time of the clients")?,
+            spawner: known(groups::cpu_of_thread(self.spawner), "time of the spawner")?,
+            dynos: known(groups::cpu(&self.dynos), "time of the dynos")?,
+        })
     }
 }
 
@@ -85,6 +88,11 @@ impl Spent {
             others_ms: ms(|spent| spent.all) - own - spawner_ms - dynos_ms,
         }
     }
+}
+
+/// A bill with somebody's share left out would give it to others.
+fn known<T>(found: Option<T>, what: &str) -> Result<T, BenchError> {
+    found.ok_or_else(|| BenchError::at(format!("find the {what}"))(io::ErrorKind::NotFound))
 }
 
 fn is_spawner(process: u32) -> bool {

@@ -1,22 +1,24 @@
 //! A thread for all that plays the platform's clients, so that what they take is not taken for its.
 
 use crate::cli::bench::{BenchError, groups};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::io;
+use std::sync::mpsc;
 use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 pub(super) struct Clients {
     pub(super) handle: Handle,
     runtime: Option<Runtime>,
-    thread: Arc<AtomicI32>,
+    thread: u32,
 }
 
 impl Clients {
     pub(super) fn start() -> Result<Self, BenchError> {
-        let thread = Arc::new(AtomicI32::new(0));
-        let here = Arc::clone(&thread);
-        let note = move || here.store(rustix::thread::gettid().as_raw_pid(), Ordering::Relaxed);
+        let (tell, told) = mpsc::channel();
+        // Threads for blocking work come later: nobody listens to them, and none of ours block.
+        let note = move || {
+            tell.send(rustix::thread::gettid().as_raw_pid().cast_unsigned()).ok();
+        };
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("clients")
@@ -24,13 +26,14 @@ impl Clients {
             .enable_all()
             .build()
             .map_err(BenchError::at("start a thread"))?;
+        let thread = told.recv().map_err(io::Error::other);
+        let thread = thread.map_err(BenchError::at("find a thread"))?;
         Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime), thread })
     }
 
-    /// Processor time so far.
-    pub(super) fn spent(&self) -> Duration {
-        let thread = self.thread.load(Ordering::Relaxed).cast_unsigned();
-        groups::cpu_of_thread(thread).unwrap_or_default()
+    /// Processor time so far; none where the kernel does not say.
+    pub(super) fn spent(&self) -> Option<Duration> {
+        groups::cpu_of_thread(self.thread)
     }
 }
 

@@ -142,9 +142,9 @@ async fn measure(
     let owner = Owner::of(running)?;
     let (apps, token) = (deploy(&owner, room, how.dynos).await?, owner.token);
     let load_before = load();
-    let (clients, meter) = (Clients::start()?, Meter::new());
+    let (clients, meter) = (Clients::start()?, Meter::new()?);
     let before = Machine::now()?;
-    let spent_before = meter.read(&before, &clients);
+    let spent_before = meter.read(&before, &clients)?;
     say!("-----> {} tasks and {} dynos of class {SIZE}", how.tasks, how.dynos);
     let no_state = |why: &String| BenchError::at("watch")(io::Error::other(why.clone()));
     let store = running.state.as_ref().map_err(no_state)?;
@@ -155,7 +155,7 @@ async fn measure(
     watcher.until_all(how.tasks as usize, how.dynos as usize, begin + PATIENCE).await?;
     let total = begin.elapsed();
     let after = Machine::now()?;
-    let spent = meter.read(&after, &clients);
+    let spent = meter.read(&after, &clients)?;
     let visits = visitor.end().await?;
     let seen = watcher.end().await?;
     let tear_down = tear_down(running, &token, &apps).await?;
