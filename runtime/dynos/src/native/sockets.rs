@@ -4,7 +4,7 @@ use super::engine::{NativeEngine, Shared};
 use super::grants::Grants;
 use super::link::Link;
 use super::record::Files;
-use super::wire::{Answer, Failure, KEEPS_SOCKETS, Order, VERSION};
+use super::wire::{Answer, Failure, KEEPS_SOCKETS, Message, Order, VERSION};
 use crate::containers::Signal;
 use crate::spec::DynoId;
 use rustix::net::sockopt::socket_acceptconn;
@@ -72,27 +72,50 @@ impl Shared {
     }
 }
 
+/// How often [`let_go`] asks a spawner that somebody else keeps taking away from it.
+const LET_GO_TRIES: u32 = 5;
+
 /// Has the spawner of the engine directory `dir` close what it keeps, if it is there, and tells the
 /// dynos that work for the platform to end: no engine is to come.
+///
+/// With an engine at work, which takes the spawner back each time, it may end with `ResourceBusy`.
 pub async fn let_go(dir: &Path) -> io::Result<()> {
     use io::ErrorKind::{ConnectionRefused, NotFound};
-    let link = match Link::connect(dir) {
-        Err(error) if matches!(error.kind(), NotFound | ConnectionRefused) => return Ok(()),
-        link => link?,
-    };
-    let ask = async {
-        for dyno in servants(dir)? {
-            // One that has ended is as good.
-            drop(link.ask(Order::Signal(dyno, Signal::SIGTERM as i32), &[]).await);
+    for _ in 0..LET_GO_TRIES {
+        let link = match Link::connect(dir) {
+            Err(error) if matches!(error.kind(), NotFound | ConnectionRefused) => return Ok(()),
+            link => link?,
+        };
+        tokio::select! {
+            asked = ask_to_let_go(dir, &link) => match asked {
+                Err(failure) if matches!(failure.errno, libc::EPIPE | libc::ECONNRESET) => {}
+                asked => return asked.map_err(|failure| failure.error()),
+            },
+            version = hear_out(&link) => if version.is_some_and(|it| it < KEEPS_SOCKETS) {
+                return Ok(());
+            },
         }
-        let answer = link.ask(Order::Keep(Vec::new(), Duration::ZERO), &[]).await;
-        answer.map(drop).map_err(|failure| failure.error())
-    };
-    tokio::select! {
-        asked = ask => asked,
-        // It is gone, and so is what it kept; or it is too old to keep anything.
-        () = async { while link.listen().await.is_some() {} } => Ok(()),
     }
+    Err(io::ErrorKind::ResourceBusy.into())
+}
+
+async fn ask_to_let_go(dir: &Path, link: &Link) -> Result<(), Failure> {
+    for dyno in servants(dir).map_err(Failure::at("read the records"))? {
+        // One that has ended is as good.
+        drop(link.ask(Order::Signal(dyno, Signal::SIGTERM as i32), &[]).await);
+    }
+    link.ask(Order::Keep(Vec::new(), Duration::ZERO), &[]).await.map(drop)
+}
+
+/// The spawner's version, once it says no more: it has ended, or another engine has come.
+async fn hear_out(link: &Link) -> Option<u32> {
+    let mut spoken = None;
+    while let Some(message) = link.listen().await {
+        if let Message::Hello { version, .. } = message {
+            spoken = Some(version);
+        }
+    }
+    spoken
 }
 
 /// The dynos that have been granted something.

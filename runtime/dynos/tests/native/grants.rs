@@ -1,5 +1,7 @@
 //! What only dynos of the platform's own app get.
 
+use super::adoption::open;
+use super::sockets::door;
 use super::world::World;
 use lathe_dynos::containers::{Containers, Start, StartError};
 use lathe_dynos::native::{Grants, let_go};
@@ -59,7 +61,7 @@ print([line.split()[1] for line in open('/proc/self/status') if line.startswith(
 #[tokio::test]
 async fn a_listening_socket_goes_in_and_can_be_had_back() {
     let world = World::new().await;
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = door();
     let address = listener.local_addr().unwrap();
     let greet = "exec python3 -c \"import socket
 door = socket.socket(fileno=3)
@@ -81,7 +83,10 @@ door.accept()\"";
     drop(again);
 
     // When no engine is to come the dynos that served it are not to stay either.
-    let_go(&world.config.dir).await.unwrap();
+    let World { engine, config, stack, dir, .. } = world;
+    drop(engine);
+    let_go(&config.dir).await.unwrap();
+    let world = World::of(open(&config).await, config, stack, dir);
     assert_eq!(world.end(id).await.status, 128 + 15);
     assert!(TcpStream::connect(address).and_then(|mut it| it.write_all(b"x")).is_err());
     world.close().await;

@@ -10,12 +10,20 @@ use rustix::net::{
 use std::fs;
 use std::io::{IoSlice, Read, Write};
 use std::mem::MaybeUninit;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::atomic::{AtomicU8, Ordering};
 
-fn door() -> (SocketAddr, KeptSocket) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+/// At an address that nothing else here listens at: once shut, its port is not soon another's.
+pub(crate) fn door() -> TcpListener {
+    static DOORS: AtomicU8 = AtomicU8::new(1);
+    let host = DOORS.fetch_add(1, Ordering::Relaxed);
+    TcpListener::bind((Ipv4Addr::new(127, 0, 7, host), 0)).unwrap()
+}
+
+fn named_door() -> (SocketAddr, KeptSocket) {
+    let listener = door();
     (listener.local_addr().unwrap(), KeptSocket { name: "door".into(), socket: listener.into() })
 }
 
@@ -40,7 +48,7 @@ fn say(address: SocketAddr, text: &str) {
 async fn a_socket_outlives_the_engine_and_the_spawner() {
     let world = World::new().await;
     assert!(names(&world.engine).is_empty());
-    let (address, socket) = door();
+    let (address, socket) = named_door();
     world.engine.keep(vec![socket]).await.unwrap();
 
     let World { engine, config, stack, dir, .. } = world;
@@ -59,7 +67,7 @@ async fn a_socket_outlives_the_engine_and_the_spawner() {
     let world = reopen(world).await;
     hears(&world.engine, "to the new spawner");
 
-    let (other, socket) = door();
+    let (other, socket) = named_door();
     world.engine.keep(vec![socket]).await.unwrap();
     assert!(TcpStream::connect(address).is_err(), "a set replaces the one before");
     let World { engine, config, stack, dir, .. } = world;
@@ -70,7 +78,7 @@ async fn a_socket_outlives_the_engine_and_the_spawner() {
     let engine = open(&config).await;
     assert!(names(&engine).is_empty());
     let world = World::of(engine, config, stack, dir);
-    let (last, socket) = door();
+    let (last, socket) = named_door();
     world.engine.keep(vec![socket]).await.unwrap();
     let dir = world.config.dir.clone();
     world.close().await;
@@ -134,7 +142,7 @@ async fn a_spawner_of_another_version_hands_over() {
         world.engine.close(true).await.unwrap();
         let World { engine, config, stack, dir, .. } = world;
         drop(engine);
-        let (address, KeptSocket { socket, .. }) = door();
+        let (address, KeptSocket { socket, .. }) = named_door();
         let listener = old_spawner(&config.dir);
         let serving = std::thread::spawn({
             let dir = config.dir.clone();
