@@ -4,7 +4,12 @@
 use super::netlink::{self, End, Mac, Netlink};
 use super::wire::Failure;
 use nix::sched::{CloneFlags, unshare};
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen,
+};
 use std::fs::{self, File};
+use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -43,7 +48,8 @@ pub(super) fn make(plan: &Plan) -> Result<OwnedFd, Failure> {
     });
     let namespace = made.and_then(|made| made)?;
     let outside = host.index(&plan.link).map_err(Failure::at("find network link"))?;
-    speak_ipv4_only(&plan.link);
+    // A kernel without IPv6 has no such file.
+    drop(fs::write(format!("/proc/sys/{}", ipv6_off(&plan.link)), "1"));
     // The route to the dyno comes with the address: `gateway` here, `address` behind it.
     host.send(&[
         netlink::up(outside),
@@ -54,19 +60,34 @@ pub(super) fn make(plan: &Plan) -> Result<OwnedFd, Failure> {
     Ok(namespace)
 }
 
-/// Has the interface `name` of the network of the thread that calls, or each that comes to be in it,
+/// The switch below `/proc/sys` that has the interface `name`, or each that comes to be (`default`),
 /// stay without IPv6, which dynos are not reached by. The kernel would look for neighbours and
 /// routers at each end of each cable, and among thousands for the right one.
-fn speak_ipv4_only(name: &str) {
-    // A kernel without IPv6 has no such file.
-    drop(fs::write(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "1"));
+fn ipv6_off(name: &str) -> String {
+    format!("net/ipv6/conf/{name}/disable_ipv6")
+}
+
+/// Has the interfaces that come to be in the network of the thread that calls stay without IPv6.
+///
+/// It does so by a `/proc` that is there for this alone: in the host's the kernel would remember
+/// the `net/ipv6` of each network under the same name, and look through those of all others.
+fn speak_ipv4_only() -> io::Result<()> {
+    let proc = fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_create(&proc)?;
+    let root = fsmount(&proc, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
+    let path = format!("sys/{}", ipv6_off("default"));
+    match openat(&root, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()) {
+        // A kernel without IPv6 has no such file.
+        Err(rustix::io::Errno::NOENT) => Ok(()),
+        switch => File::from(switch?).write_all(b"1"),
+    }
 }
 
 fn enter_and_lay(plan: &Plan, host: &Netlink) -> Result<OwnedFd, Failure> {
     unshare(CloneFlags::CLONE_NEWNET).map_err(Failure::at("make network"))?;
     let namespace = File::open("/proc/thread-self/ns/net").map_err(Failure::at("open network"))?;
     // What is there already, the loopback, has it.
-    speak_ipv4_only("default");
+    speak_ipv4_only().map_err(Failure::at("switch IPv6 off"))?;
     host.add_cable(
         End { name: &plan.link, mac: HOST_MAC },
         End { name: INSIDE, mac: plan.mac() },
