@@ -261,8 +261,7 @@ impl Dyno {
 /// Ends build dynos that outlived the platform they worked for.
 pub(super) async fn end_leftovers(engine: &impl Containers) -> Result<usize, BuildError> {
     let exits = engine.events();
-    let known = engine.list().await.map_err(BuildError::Engine)?;
-    let left: Vec<_> = known.into_iter().filter(|known| known.labels.contains_key(LABEL)).collect();
+    let left = engine.labelled(LABEL).await.map_err(BuildError::Engine)?;
     let count = left.len();
     for known in left {
         let mut dyno = Dyno { id: known.id, exits: exits.resubscribe() };

@@ -100,6 +100,14 @@ impl Containers for Engine {
         Ok(all)
     }
 
+    async fn labelled(&self, label: &str) -> Result<Vec<Known>, EngineError> {
+        let mut all = self.native.labelled(label).await?;
+        if let Some(docker) = &self.docker {
+            all.extend(docker.labelled(label).await?);
+        }
+        Ok(all)
+    }
+
     /// Both tell them in the same place.
     fn events(&self) -> broadcast::Receiver<Exited> {
         self.native.events()

@@ -29,6 +29,17 @@ pub trait Containers: Send + Sync + 'static {
     /// this process.
     fn list(&self) -> impl Future<Output = Result<Vec<Known>, EngineError>> + Send;
 
+    /// Of all these the ones that bear the label `label`, whatever it says: a few among thousands.
+    fn labelled(
+        &self,
+        label: &str,
+    ) -> impl Future<Output = Result<Vec<Known>, EngineError>> + Send {
+        async move {
+            let known = self.list().await?.into_iter();
+            Ok(known.filter(|known| known.labels.contains_key(label)).collect())
+        }
+    }
+
     /// Ends from now on. A receiver that lags loses events: `list` has them all.
     fn events(&self) -> broadcast::Receiver<Exited>;
 

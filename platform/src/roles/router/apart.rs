@@ -219,8 +219,7 @@ impl Keeper {
             0 => self.made_of.clone(),
             turn => format!("{} {turn}", self.made_of),
         };
-        let mut known = self.engine.list().await?;
-        known.retain(|known| dyno::mark_of(known).is_some());
+        let mut known = dyno::all(&self.engine).await?;
         known.sort_by_key(|known| known.started_ms);
         self.account_for_strangers(&known)?;
         for router in known.iter().filter(|router| router.ended.is_none()) {

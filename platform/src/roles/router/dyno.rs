@@ -3,7 +3,9 @@
 use crate::config::Config;
 use crate::engine::Engine;
 use lathe_dynos::class::{Class, SHARES_OF_CPU};
-use lathe_dynos::containers::{Containers, Known, Mount, MountSource, Signal, Start, Stdio};
+use lathe_dynos::containers::{
+    Containers, EngineError, Known, Mount, MountSource, Signal, Start, Stdio,
+};
 use lathe_dynos::native::{Grants, KeptSocket, NativeEngine};
 use lathe_dynos::spec::{DynoId, DynoSpec, SYSTEM_APP};
 use lathe_logs::AppId;
@@ -136,6 +138,11 @@ fn class() -> Class {
         disk_bytes: DISK_BYTES,
         price_cents: None,
     }
+}
+
+/// The routers that are there, ended ones too.
+pub(super) async fn all(engine: &Engine) -> Result<Vec<Known>, EngineError> {
+    engine.labelled(LABEL).await
 }
 
 /// What a router was started as; none of any other dyno.

@@ -3,7 +3,7 @@
 use super::berths::Berths;
 use super::cgroup::Cgroups;
 use super::cpuset::CpuSets;
-use super::dynos::{Dynos, State};
+use super::dynos::{Dyno, Dynos, State};
 use super::grants::Grants;
 use super::link::Link;
 use super::open::{self, NativeConfig, OpenError};
@@ -211,6 +211,14 @@ impl Containers for NativeEngine {
         let dynos = self.shared.dynos();
         let started = dynos.iter().filter(|(_, dyno)| dyno.state != State::Starting);
         Ok(started.map(|(_, dyno)| dyno.known()).collect())
+    }
+
+    async fn labelled(&self, label: &str) -> Result<Vec<Known>, EngineError> {
+        let dynos = self.shared.dynos();
+        let wanted =
+            |dyno: &Dyno| dyno.state != State::Starting && dyno.record.labels.contains_key(label);
+        let found = dynos.iter().map(|(_, dyno)| dyno).filter(|dyno| wanted(dyno));
+        Ok(found.map(Dyno::known).collect())
     }
 
     fn events(&self) -> broadcast::Receiver<Exited> {

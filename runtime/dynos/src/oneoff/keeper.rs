@@ -55,11 +55,11 @@ async fn end<C: Containers>(inner: Arc<Inner<C>>, id: DynoId, ended: Ended) {
 async fn list<C: Containers>(inner: &Arc<Inner<C>>, ends: &mut JoinSet<()>) -> bool {
     // Only what was known before the list was asked for can be missing from it.
     let before = inner.up_ids();
-    let Ok(known) = inner.engine.list().await else { return false };
+    let Ok(known) = inner.engine.labelled(LABEL).await else { return false };
     let named: BTreeSet<DynoId> = known.iter().map(|known| known.id).collect();
     // Later lists teach nothing new: what is not known then has just been forgotten.
     let first = !*inner.listed.borrow();
-    for known in known.iter().filter(|known| known.labels.contains_key(LABEL)) {
+    for known in &known {
         if first {
             inner.clone().adopt(known);
         }
