@@ -255,7 +255,7 @@ mod tests {
     #[test]
     fn endings_and_output() {
         let env = BTreeMap::new();
-        let long = watch(Duration::from_secs(20));
+        let long = watch(Duration::from_mins(1));
         let cases = [
             ("echo out; echo err >&2; exit 3", Ending::Exited(3), "out\n", "err\n"),
             ("kill -9 $$", Ending::Signaled(9), "", ""),
@@ -276,7 +276,7 @@ mod tests {
         let mut text = Vec::new();
         let script = "echo 1; echo 2 >&2; echo 3";
         let ending = shell(script, &env)
-            .stream(&watch(Duration::from_secs(20)), |bytes| text.extend_from_slice(bytes));
+            .stream(&watch(Duration::from_mins(1)), |bytes| text.extend_from_slice(bytes));
         assert_eq!(ending.unwrap().ending, Ending::Exited(0));
         assert_eq!(text, b"1\n2\n3\n");
     }
@@ -285,7 +285,7 @@ mod tests {
     fn output_is_bounded() {
         let env = BTreeMap::new();
         let seen = shell("head -c 1000000 /dev/zero", &env)
-            .capture(&watch(Duration::from_secs(20)), 1000)
+            .capture(&watch(Duration::from_mins(1)), 1000)
             .unwrap();
         assert!(seen.cut);
         assert_eq!((seen.stdout.len(), seen.ending), (1000, Ending::Exited(0)));
@@ -299,14 +299,14 @@ mod tests {
             .capture(&watch(Duration::from_millis(300)), 100)
             .unwrap();
         assert_eq!(seen.ending, Ending::TimedOut);
-        assert!(started.elapsed() < Duration::from_secs(10));
+        assert!(started.elapsed() < Duration::from_mins(1));
         let pid = String::from_utf8(seen.stdout).unwrap();
         assert!(gone(pid.trim()), "{pid} still runs");
     }
 
     /// An orphan may stay a zombie for as long as nobody reaps it; it no longer runs.
     fn gone(pid: &str) -> bool {
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + Duration::from_mins(1);
         while Instant::now() < deadline {
             match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
                 Ok(stat) if !stat.contains(") Z") => thread::yield_now(),
@@ -320,7 +320,7 @@ mod tests {
     fn what_a_program_waited_for_is_known() {
         let env = BTreeMap::new();
         let ended = shell("sleep 61.7 & (sleep 61.8; true)", &env)
-            .stream(&watch(Duration::from_millis(500)), |_| {})
+            .stream(&watch(Duration::from_secs(3)), |_| {})
             .unwrap();
         assert_eq!(ended.ending, Ending::TimedOut);
         let mut at_work = ended.at_work;
@@ -341,10 +341,13 @@ mod tests {
     fn a_daemon_holding_the_output_does_not_hold_the_build() {
         let env = BTreeMap::new();
         let started = Instant::now();
-        let seen = shell("setsid sleep 8 & echo started", &env)
-            .capture(&watch(Duration::from_mins(1)), 100)
+        let seen = shell("setsid sleep 600 & echo $!", &env)
+            .capture(&watch(Duration::from_mins(5)), 100)
             .unwrap();
+        let daemon = String::from_utf8(seen.stdout).unwrap();
+        let ended = Command::new("kill").arg(daemon.trim()).status().unwrap();
+        assert!(ended.success(), "{daemon} does not run");
         assert_eq!(seen.ending, Ending::Exited(0));
-        assert!(started.elapsed() < Duration::from_secs(6));
+        assert!(started.elapsed() < Duration::from_mins(1));
     }
 }

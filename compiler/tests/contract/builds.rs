@@ -150,16 +150,16 @@ fn a_build_that_hangs_is_ended_with_all_its_children() {
     let bench = Bench::new();
     let pack = bench.buildpack("pack", "trap '' TERM; sleep 600 & echo started; wait; sleep 600");
     let started = Instant::now();
-    let job = Job { timeout: Duration::from_secs(2), ..bench.job(&[pack]) };
+    let job = Job { timeout: Duration::from_secs(5), ..bench.job(&[pack]) };
     let built = bench.build(&job);
     assert!(matches!(built.error(), CompileError::TimedOut { .. }));
     built.says(&[
         "started\n",
-        " !     compiling the Fake app did not finish within 2 seconds (build.timeout)\n",
+        " !     compiling the Fake app did not finish within 5 seconds (build.timeout)\n",
         " !     It was still at: sleep 600\n",
         " !     Push rejected, failed to compile Fake app.\n",
     ]);
-    assert!(started.elapsed() < Duration::from_secs(12));
+    assert!(started.elapsed() < Duration::from_mins(1));
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn a_cancelled_build_ends_at_once() {
     let started = bench.path("cache/started");
     let built = std::thread::scope(|scope| {
         let build = scope.spawn(|| bench.build(&job));
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_mins(1);
         while !started.exists() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -33,7 +33,7 @@ fn releases_that_are_no_release() {
             "{name}: {:?}",
             built.result
         );
-        assert!(started.elapsed() < Duration::from_secs(5), "{name}");
+        assert!(started.elapsed() < Duration::from_mins(1), "{name}");
         assert!(built.transcript.len() < 5_000, "{name}");
     }
 }

@@ -24,7 +24,7 @@ fn refused(gz: impl Fn() -> Box<dyn Read>, wanted: &str) {
     let start = Instant::now();
     let error =
         unpack(gz(), &area.join("dest"), Layout::Slug, &Limits::default(), None).unwrap_err();
-    assert!(start.elapsed() < Duration::from_secs(5), "{wanted}: took {:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_mins(1), "{wanted}: took {:?}", start.elapsed());
     assert!(chain(&error).contains(wanted), "{} is not {wanted}", chain(&error));
     assert_eq!(fs::read_dir(&area).unwrap().count(), 0, "{wanted}: something was left");
 
