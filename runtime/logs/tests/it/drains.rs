@@ -1,7 +1,7 @@
 //! Drains against receivers that work, refuse, stall, cut, lie and come back.
 
-use crate::receiver::{Answer, Receiver};
-use crate::support::{ALL, Running, line, next, start, start_draining};
+use crate::receiver::{Answer, Receiver, listener};
+use crate::support::{ALL, PATIENCE, Running, line, next, start, start_draining};
 use lathe_logs::drain::{self, Reach};
 use lathe_logs::{AppId, Drain, DrainCounts, DrainTable, Policy, channel};
 use std::sync::Arc;
@@ -9,13 +9,14 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+/// Nobody is given up within a test: on a crowded machine everybody is slow now and then.
 pub(crate) fn policy() -> Policy {
     let millis = Duration::from_millis;
     let drain = drain::Policy {
         reach: Reach { allowed: vec!["127.0.0.0/8".parse().unwrap()], refused: Vec::new() },
         burst: 0,
-        request_timeout: millis(200),
-        write_timeout: millis(200),
+        request_timeout: PATIENCE,
+        write_timeout: PATIENCE,
         reconnect: (millis(10), millis(40)),
         grace: millis(500),
         ..drain::Policy::default()
@@ -44,7 +45,7 @@ async fn until(condition: impl Fn() -> bool) {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), wait).await.unwrap();
+    tokio::time::timeout(PATIENCE, wait).await.unwrap();
 }
 
 fn counts(running: &Running, id: &str) -> DrainCounts {
@@ -61,8 +62,12 @@ pub(crate) async fn settled(running: &Running, id: &str, taken: u64) -> DrainCou
 
 /// A hub with one drain, at a receiver that answers as listed.
 async fn one(answers: &[Answer]) -> (Running, Receiver) {
+    one_with(policy(), answers).await
+}
+
+async fn one_with(policy: Policy, answers: &[Answer]) -> (Running, Receiver) {
     let receiver = Receiver::start(answers).await;
-    let running = start(None, policy());
+    let running = start(None, policy);
     set(&running, 1, vec![drain("one", format!("http://{}/in?k=1", receiver.address))]).await;
     (running, receiver)
 }
@@ -133,8 +138,11 @@ async fn a_failing_frame_is_sent_three_times_with_one_id() {
         &[Answer::Redirect(elsewhere); 3],
         &[Answer::Status(503), Answer::Cut, Answer::Status(101)],
     ];
+    // An answer that comes too late is as bad as these.
+    let mut short = policy();
+    short.drain.request_timeout = Duration::from_millis(200);
     for answers in cases {
-        let (running, mut receiver) = one(answers).await;
+        let (running, mut receiver) = one_with(short.clone(), answers).await;
         running.lines.send(line(&app(), "lost"));
         let first = receiver.next().await;
         for _ in 0..2 {
@@ -164,9 +172,7 @@ async fn an_answer_without_end_is_an_answer_still() {
 async fn a_stalled_drain_costs_itself_only() {
     let mut stalled = Receiver::start(&[Answer::Silence, Answer::Status(200)]).await;
     let mut working = Receiver::start(&[Answer::Status(200)]).await;
-    let mut patient = policy();
-    patient.drain.request_timeout = Duration::from_secs(2);
-    let running = start(None, patient);
+    let running = start(None, policy());
     let drains = vec![
         drain("stalled", format!("http://{}/", stalled.address)),
         drain("working", format!("http://{}/", working.address)),
@@ -184,6 +190,7 @@ async fn a_stalled_drain_costs_itself_only() {
     let lost = counts(&running, "stalled").dropped;
     assert_eq!(lost, 76);
 
+    stalled.hang_up();
     // It wakes: the frame it sat on, then what happened meanwhile, then the newest 1024 in order.
     let again = stalled.next().await;
     assert_eq!(again.headers["logplex-frame-id"], first.headers["logplex-frame-id"]);
@@ -314,7 +321,7 @@ async fn drains_come_move_and_go_with_the_table() {
 async fn what_a_drain_had_pending_is_sent_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let journal = Some(dir.path().join("journal"));
-    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gone = listener().await;
     let running = start(journal.clone(), policy());
     set(&running, 1, vec![drain("one", format!("syslog://{}", gone.local_addr().unwrap()))]).await;
     drop(gone);
@@ -344,9 +351,7 @@ async fn a_frame_under_way_when_the_platform_was_killed_is_sent_again_as_it_was(
     let journal = Some(dir.path().join("journal"));
     let mut receiver = Receiver::start(&[Answer::Silence, Answer::Status(200)]).await;
     let table = |port| vec![drain("one", format!("http://127.0.0.1:{port}/"))];
-    let mut patient = policy();
-    patient.drain.request_timeout = Duration::from_secs(20);
-    let running = start(journal.clone(), patient.clone());
+    let running = start(journal.clone(), policy());
     set(&running, 1, table(receiver.address.port())).await;
     running.lines.send(line(&app(), "under way"));
     let first = receiver.next().await;
@@ -359,7 +364,7 @@ async fn a_frame_under_way_when_the_platform_was_killed_is_sent_again_as_it_was(
     until(|| running.hub.counts(&AppId::new("other")).emitted == 1).await;
     running.kill().await;
 
-    let running = start(journal, patient);
+    let running = start(journal, policy());
     set(&running, 1, table(receiver.address.port())).await;
     let again = receiver.next().await;
     assert_eq!(again.headers["logplex-frame-id"], first.headers["logplex-frame-id"]);
@@ -378,12 +383,12 @@ pub(crate) async fn read_frames(mut stream: impl AsyncRead + Unpin, until: &str)
         }
         String::from_utf8(text).unwrap()
     };
-    tokio::time::timeout(Duration::from_secs(10), read).await.unwrap()
+    tokio::time::timeout(PATIENCE, read).await.unwrap()
 }
 
 #[tokio::test]
 async fn syslog_reconnects_and_keeps_what_waits() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = listener().await;
     let address = listener.local_addr().unwrap();
     let running = start(None, policy());
     set(&running, 1, vec![drain("one", format!("syslog://{address}"))]).await;
@@ -396,7 +401,7 @@ async fn syslog_reconnects_and_keeps_what_waits() {
     // The receiver hangs up and is gone for a while.
     drop(listener);
     stream.shutdown().await.unwrap();
-    assert_eq!(stream.read(&mut [0]).await.unwrap(), 0, "the drain hangs up too");
+    assert!(matches!(stream.read(&mut [0]).await, Ok(0) | Err(_)), "the drain hangs up too");
     for n in 0..100 {
         running.lines.send(line(&app(), &n));
     }
@@ -413,7 +418,7 @@ async fn syslog_reconnects_and_keeps_what_waits() {
 /// fault L1: a receiver that takes connections and never reads.
 #[tokio::test]
 async fn a_syslog_server_that_never_reads_costs_itself_only() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = listener().await;
     let working = Receiver::start(&[Answer::Status(200)]).await;
     let running = start(None, policy());
     let drains = vec![

@@ -1,7 +1,10 @@
 //! A drain's receiver that behaves as told, well or badly, on loopback.
 
+use crate::support::PATIENCE;
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -50,7 +53,18 @@ impl Posted {
 pub(crate) struct Receiver {
     pub(crate) address: SocketAddr,
     pub(crate) posted: mpsc::Receiver<Posted>,
+    kept: Kept,
     _server: JoinSet<()>,
+}
+
+/// Connections that stay open unanswered.
+type Kept = Arc<Mutex<Vec<BufReader<TcpStream>>>>;
+
+/// At an address that nothing else here listens at: once it is gone, its port is not soon another's.
+pub(crate) async fn listener() -> TcpListener {
+    static LISTENERS: AtomicU8 = AtomicU8::new(1);
+    let host = LISTENERS.fetch_add(1, Ordering::Relaxed);
+    TcpListener::bind((Ipv4Addr::new(127, 0, 8, host), 0)).await.unwrap()
 }
 
 impl Receiver {
@@ -60,19 +74,25 @@ impl Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (sender, posted) = mpsc::channel(10_000);
-        let mut server = JoinSet::new();
+        let (mut server, kept) = (JoinSet::new(), Kept::default());
+        let keeps = Arc::clone(&kept);
         server.spawn(async move {
             let mut n = 0;
-            let mut kept = Vec::new();
             while let Ok((stream, _)) = listener.accept().await {
-                kept.extend(serve(stream, &answers, &mut n, &sender).await);
+                let silent = serve(stream, &answers, &mut n, &sender).await;
+                keeps.lock().unwrap().extend(silent);
             }
         });
-        Self { address, posted, _server: server }
+        Self { address, posted, kept, _server: server }
+    }
+
+    /// Ends the connections on which it was silent.
+    pub(crate) fn hang_up(&self) {
+        self.kept.lock().unwrap().clear();
     }
 
     pub(crate) async fn next(&mut self) -> Posted {
-        let next = tokio::time::timeout(std::time::Duration::from_secs(10), self.posted.recv());
+        let next = tokio::time::timeout(PATIENCE, self.posted.recv());
         next.await.unwrap().unwrap()
     }
 }

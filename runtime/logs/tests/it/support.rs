@@ -12,6 +12,9 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
+/// No wait in a test takes longer: a bound for what hangs.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+
 pub(crate) const ALL: Filter = Filter { source: None, process: None, lines: 1500, after: None };
 
 pub(crate) struct Running {
@@ -75,7 +78,7 @@ pub(crate) fn line(app: &AppId, text: &(impl ToString + ?Sized)) -> Line {
 }
 
 pub(crate) async fn next(tail: &mut Tail) -> String {
-    let next = tokio::time::timeout(Duration::from_secs(10), tail.next()).await;
+    let next = tokio::time::timeout(PATIENCE, tail.next()).await;
     String::from_utf8(next.unwrap().unwrap().line.text.to_vec()).unwrap()
 }
 
