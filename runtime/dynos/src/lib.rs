@@ -11,6 +11,7 @@ pub mod converge;
 pub mod docker;
 pub mod fake;
 pub mod governor;
+mod lock;
 mod mind;
 pub mod native;
 pub mod oneoff;

@@ -40,6 +40,7 @@ struct Machine {
     config: NativeConfig,
     stack: PathBuf,
     dir: TempDir,
+    boot_timeout: Duration,
 }
 
 struct Cell {
@@ -114,7 +115,7 @@ fn text_of(line: &Line) -> String {
 impl Machine {
     async fn new() -> Self {
         let World { engine, config, stack, dir, .. } = World::new().await;
-        Self { engine, config, stack, dir }
+        Self { engine, config, stack, dir, boot_timeout: PATIENCE }
     }
 
     /// Names of web dynos begin with `web`; they get a port.
@@ -131,7 +132,7 @@ impl Machine {
                 class: class(),
                 port: name.starts_with("web").then_some(5000),
             },
-            boot_timeout: Duration::from_secs(2),
+            boot_timeout: self.boot_timeout,
             stop_grace: Duration::from_secs(1),
             checks: Checks::default(),
             metrics: false,
@@ -242,7 +243,7 @@ async fn one_offs_end_exactly_and_outlive_the_platform() {
 
 #[tokio::test]
 async fn the_unwilling_are_ended_and_the_log_says_why() {
-    let machine = Machine::new().await;
+    let machine = Machine { boot_timeout: Duration::from_secs(2), ..Machine::new().await };
     let commands = [("worker.1", STUBBORN), ("web.1", "sleep 100")];
     let mut cell = Cell::on(&machine, machine.wish(1, &commands));
     cell.until_said("app[worker.1]: ready").await;

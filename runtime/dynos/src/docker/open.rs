@@ -6,11 +6,11 @@ use super::image::Images;
 use super::watch;
 use crate::class::Capacity;
 use crate::containers::Exited;
+use crate::lock;
 use crate::native::Network;
 use crate::native::cgroup::{Cgroups, Mounts};
 use crate::native::firewall::{self, Rules};
 use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
-use rustix::fs::{FlockOperation, flock};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -182,11 +182,7 @@ impl Owned {
 fn take(dir: &Path) -> Result<File, OpenError> {
     let at = |source| OpenError::Directory { path: dir.to_owned(), source };
     DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(at)?;
-    let lock = File::create(dir.join("engine.lock")).map_err(at)?;
-    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Busy(dir.to_owned())),
-        other => other.map_err(io::Error::from).map_err(at).map(|()| lock),
-    }
+    lock::take(dir).map_err(at)?.ok_or_else(|| OpenError::Busy(dir.to_owned()))
 }
 
 /// Removes what `open` has set up, once no dyno is left.

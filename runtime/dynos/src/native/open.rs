@@ -12,8 +12,8 @@ use super::record::{Files, Streams};
 use super::slugs::{OpenSlug, Slugs};
 use super::{container, firewall, keeper, records, room, strays};
 use crate::class::Capacity;
+use crate::lock;
 use lathe_slug::UnpackLimits;
-use rustix::fs::{FlockOperation, flock};
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -200,12 +200,8 @@ fn prepare_directory(dir: &Path) -> Result<File, OpenError> {
     let make =
         |path: &Path| DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(at(path));
     make(dir)?;
-    let path = dir.join("engine.lock");
-    let lock = File::create(&path).map_err(at(&path))?;
-    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-        Err(rustix::io::Errno::WOULDBLOCK) => return Err(OpenError::Busy(dir.to_owned())),
-        other => other.map_err(io::Error::from).map_err(at(&path))?,
-    }
+    let lock = lock::take(dir).map_err(at(dir))?;
+    let lock = lock.ok_or_else(|| OpenError::Busy(dir.to_owned()))?;
     let boot = fs::read("/proc/sys/kernel/random/boot_id").map_err(at(dir))?;
     let path = dir.join("boot");
     let same = fs::read(&path).is_ok_and(|before| before == boot);

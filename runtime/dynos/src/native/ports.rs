@@ -121,7 +121,8 @@ mod tests {
     /// fault R6
     #[tokio::test]
     async fn who_only_listens_accepts_nothing() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        // Where nothing else listens, also when this one is gone.
+        let listener = tokio::net::TcpListener::bind("127.0.6.1:0").await.unwrap();
         let std::net::SocketAddr::V4(door) = listener.local_addr().unwrap() else { panic!() };
         let pid = std::process::id();
         assert!(!accepts(pid, door, Duration::from_millis(50)).await);

@@ -1,14 +1,13 @@
 //! Engines that die, daemons that die or hang, and operators.
 
 use crate::script::{AtTerm, Script};
-use crate::subject::{Subject, clear, end, hear, known, output, start, wait_for, wait_some};
+use crate::subject::{
+    PATIENCE, Subject, clear, end, hear, known, output, start, wait_for, wait_some,
+};
 use lathe_dynos::containers::{Containers, EngineError, Signal};
 use lathe_dynos::spec::DynoId;
 use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
-
-/// What a call may take while nobody is there to answer it.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 
 const HANDLER: Script = Script {
     at_term: AtTerm::SaysAndEnds("after", 42),
@@ -128,7 +127,7 @@ async fn answers<S: Subject>(subject: &S, id: DynoId) {
     let begin = Instant::now();
     let calls =
         async { tokio::join!(engine.list(), engine.running(), engine.signal(id, Signal::SIGCONT)) };
-    let (listed, running, signalled) = timeout(ANSWERS_WITHIN, calls).await.unwrap();
+    let (listed, running, signalled) = timeout(PATIENCE, calls).await.unwrap();
     for error in [listed.err(), running.err(), signalled.err()].into_iter().flatten() {
         assert!(matches!(error, EngineError::Gone), "{error:?}");
     }

@@ -86,7 +86,7 @@ pub(crate) async fn given_pipes_carry_input_output_and_the_end<S: Subject>() {
 
 pub(crate) async fn a_fork_bomb_stays_small<S: Subject>() {
     let subject = S::new().await;
-    let command = "i=0; while [ $i -lt 200 ]; do sleep 30 & i=$((i+1)); done 2>/dev/null; wait";
+    let command = "i=0; while [ $i -lt 200 ]; do sleep 1000 & i=$((i+1)); done 2>/dev/null; wait";
     let start = start_of(&subject, command);
     let (id, most) = (start.id, start.spec.class.pids_max);
     subject.engine().start(start).await.unwrap();
@@ -147,7 +147,7 @@ pub(crate) async fn a_command_runs_inside_a_dyno_as_its_own_process_would<S: Sub
     let before = engine.usage(id).await.unwrap().pids;
     let more = wait_for("more processes", async || engine.usage(id).await.unwrap().pids > before);
     let command = "echo busy; sleep 1000 & sleep 1000";
-    let (late, ()) = tokio::join!(engine.run(id, command, Duration::from_secs(3)), more);
+    let (late, ()) = tokio::join!(engine.run(id, command, Duration::from_secs(6)), more);
     assert_eq!(late.unwrap(), Ran { status: None, last_line: "busy".to_owned() });
     wait_for("its processes to be gone", async || engine.usage(id).await.unwrap().pids <= before)
         .await;

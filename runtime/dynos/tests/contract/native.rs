@@ -2,13 +2,12 @@
 
 use crate::script::Script;
 use crate::subject::Subject;
-use crate::world::{PATIENCE, World, no_slugs};
+use crate::world::{World, no_slugs};
 use lathe_dynos::containers::{Known, Signal, Start};
-use lathe_dynos::native::{NativeConfig, NativeEngine, OpenError};
+use lathe_dynos::native::{NativeConfig, NativeEngine};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use std::sync::Arc;
-use std::time::Duration;
 
 pub(crate) struct Native(World);
 
@@ -33,17 +32,7 @@ impl Native {
 
 /// The next engine, after one that was dropped.
 async fn open(config: &NativeConfig) -> NativeEngine {
-    let opened = async {
-        loop {
-            match NativeEngine::open(config.clone(), no_slugs()).await {
-                // A program that another test is just starting has a copy of the lock, too, until
-                // it is executed.
-                Err(OpenError::Busy(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
-                opened => return opened.unwrap(),
-            }
-        }
-    };
-    tokio::time::timeout(PATIENCE, opened).await.unwrap()
+    NativeEngine::open(config.clone(), no_slugs()).await.unwrap()
 }
 
 impl Subject for Native {

@@ -1,10 +1,9 @@
 //! Dynos outlive the engine and the spawner.
 
-use super::world::{PATIENCE, World, no_slugs, wait_for};
+use super::world::{World, no_slugs, wait_for};
 use lathe_dynos::containers::{Containers, Signal, Started};
-use lathe_dynos::native::{NativeConfig, NativeEngine, OpenError};
+use lathe_dynos::native::{NativeConfig, NativeEngine};
 use std::fs;
-use std::time::Duration;
 
 /// The process of the spawner that serves the world's directory.
 pub(crate) fn spawner(world: &World) -> Option<i32> {
@@ -39,17 +38,7 @@ async fn ready(started: &Started) {
 
 /// The next engine, after one that was dropped.
 pub(crate) async fn open(config: &NativeConfig) -> NativeEngine {
-    let opened = async {
-        loop {
-            match NativeEngine::open(config.clone(), no_slugs()).await {
-                // A program that another test is just starting has a copy of the lock, too, until
-                // it is executed.
-                Err(OpenError::Busy(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
-                opened => return opened.unwrap(),
-            }
-        }
-    };
-    tokio::time::timeout(PATIENCE, opened).await.unwrap()
+    NativeEngine::open(config.clone(), no_slugs()).await.unwrap()
 }
 
 pub(crate) async fn reopen(world: World) -> World {

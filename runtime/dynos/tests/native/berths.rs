@@ -78,7 +78,10 @@ async fn they_end_with_their_engine_and_the_next_one_has_its_own() {
     let new = all_ready(&world).await;
     assert!(new.iter().all(|pid| !ready.contains(pid)));
     let groups = lathe_tests::cgroups_of_pids().join(format!("lathe-{}", world.config.instance));
-    let kept = fs::read_dir(groups).unwrap().flatten().filter(|entry| entry.path().is_dir());
-    assert_eq!(kept.count(), 4, "the groups of the old ones are removed");
+    wait_for("the groups of the old ones to be gone", || {
+        let kept = fs::read_dir(&groups).unwrap().flatten().filter(|entry| entry.path().is_dir());
+        kept.count() == 4
+    })
+    .await;
     world.close().await;
 }

@@ -128,10 +128,15 @@ async fn given_descriptors_and_arguments_are_used_as_they_are() {
 #[tokio::test]
 async fn orphans_are_reaped_and_end_with_the_dyno() {
     let world = World::new().await;
-    let command = "for i in 1 2 3; do (sleep 0.01 & ) ; done; (sleep 100 &); sleep 0.3; \
-                   cat /proc/[0-9]*/stat | while read -r _ name state _; do echo $state; done";
+    let command = "for i in 1 2 3; do (sleep 0.01 & ) ; done; (sleep 100 &); sleep 0.3
+        for ((i = 0; i < 300; i++)); do
+            states=$(cat /proc/[0-9]*/stat | while read -r _ name state _; do echo $state; done)
+            [[ $states == *Z* ]] || break
+            sleep 0.2
+        done
+        echo $states";
     let (text, _) = world.run(command).await;
-    assert!(!text.contains('Z'), "{text}");
+    assert!(text.contains('S') && !text.contains('Z'), "{text}");
     world.close().await;
 }
 

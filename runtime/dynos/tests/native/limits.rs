@@ -7,7 +7,8 @@ use nix::sys::resource::{Resource, getrlimit};
 #[tokio::test]
 async fn a_fork_bomb_stays_small() {
     let world = World::new().await;
-    let command = "i=0; while [ $i -lt 200 ]; do sleep 5 & i=$((i+1)); done 2>/dev/null; echo on";
+    let command =
+        "i=0; while [ $i -lt 200 ]; do sleep 1000 & i=$((i+1)); done 2>/dev/null; echo on";
     let (id, started) = world.start(command).await;
     let begin = std::time::Instant::now();
     let usage = loop {
@@ -62,7 +63,7 @@ for file in files: os.close(file)
 threads = 1
 try:
     while True:
-        threading.Thread(target=time.sleep, args=(1,)).start()
+        threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()
         threads += 1
 except RuntimeError: print(threads)
 '";

@@ -1,10 +1,12 @@
 //! Who can talk to whom.
 
-use super::world::{World, wait_for};
+use super::world::{PATIENCE, World, wait_for};
 use lathe_dynos::containers::Containers;
+use lathe_dynos::spec::DynoId;
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Child, Command};
+use std::time::Duration;
 
 const SERVE: &str = "exec python3 -c \"import socket
 s = socket.create_server(('0.0.0.0', 5000))
@@ -24,6 +26,20 @@ except OSError as error:
     world.run(&command).await.0
 }
 
+/// Where the dyno listens, once it does.
+async fn ports_of(world: &World, id: DynoId) -> Vec<u16> {
+    let listens = async {
+        loop {
+            let ports = world.engine.listening(id).await.unwrap();
+            if !ports.is_empty() {
+                return ports;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, listens).await.unwrap()
+}
+
 /// The address by which the host reaches the world: a dyno knows it, too.
 fn own_address() -> Ipv4Addr {
     let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
@@ -38,12 +54,7 @@ fn own_address() -> Ipv4Addr {
 async fn the_host_reaches_the_dyno_and_sees_its_port() {
     let world = World::new().await;
     let (id, started) = world.start(SERVE).await;
-    let mut ports = Vec::new();
-    while ports.is_empty() {
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        ports = world.engine.listening(id).await.unwrap();
-    }
-    assert_eq!(ports, [5000]);
+    assert_eq!(ports_of(&world, id).await, [5000]);
     let mut text = String::new();
     let stream = TcpStream::connect((started.address, 5000));
     stream.unwrap().read_to_string(&mut text).unwrap();
@@ -55,11 +66,7 @@ async fn the_host_reaches_the_dyno_and_sees_its_port() {
 async fn a_dyno_reaches_no_other_and_nothing_of_the_host() {
     let world = World::new().await;
     let (id, other) = world.start(SERVE).await;
-    let mut up = false;
-    while !up {
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        up = !world.engine.listening(id).await.unwrap().is_empty();
-    }
+    ports_of(&world, id).await;
     let listener = TcpListener::bind("0.0.0.0:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     assert!(TcpStream::connect((own_address(), port)).is_ok(), "the host's port is open");
@@ -120,7 +127,7 @@ async fn a_dyno_reaches_the_world_through_the_hosts_address() {
     let seen = world
         .run(&format!(
             "exec python3 -c \"import socket
-s = socket.create_connection(('{address}', 80), 2)
+s = socket.create_connection(('{address}', 80), 60)
 print(s.recv(99).decode(), end='')\""
         ))
         .await;

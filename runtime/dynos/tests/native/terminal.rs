@@ -37,7 +37,10 @@ async fn size_input_and_interrupt_arrive() {
     .await;
     rustix::io::write(&master, b"\x03").unwrap();
     assert_eq!(world.end(id).await.status, 9);
-    hear(&master, &mut heard);
-    assert!(heard.contains("interrupted"), "{heard}");
+    wait_for("the last word", || {
+        hear(&master, &mut heard);
+        heard.contains("interrupted")
+    })
+    .await;
     world.close().await;
 }

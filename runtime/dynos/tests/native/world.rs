@@ -18,8 +18,8 @@ use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 
-/// No wait in a test takes longer.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// No wait in a test takes longer: a bound for what hangs.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) const UID: u32 = 20_001;
 
@@ -81,7 +81,7 @@ impl World {
             resolv_conf: None,
             limits: lathe_slug::UnpackLimits::default(),
             capacity: Capacity::UNLIMITED,
-            sockets_patience: Duration::from_secs(15),
+            sockets_patience: PATIENCE,
         };
         let engine = NativeEngine::open(config.clone(), slugs).await.unwrap();
         Self::of(engine, config, stack, dir)
@@ -196,11 +196,11 @@ impl World {
         let below = fs::read_dir("/sys/fs/cgroup").unwrap().map(|entry| entry.unwrap().path());
         for hierarchy in below.chain(["/sys/fs/cgroup".into()]) {
             let group = hierarchy.join(format!("lathe-{}", config.instance));
-            assert!(!group.exists(), "{} is left", group.display());
+            wait_for(&format!("{} to be gone", group.display()), || !group.exists()).await;
         }
-        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
         let path = dir.path().to_str().unwrap();
-        assert!(!mounts.contains(path), "a mount is left: {mounts}");
+        let mounts = || fs::read_to_string("/proc/self/mounts").unwrap();
+        wait_for("mounts to be gone", || !mounts().contains(path)).await;
     }
 }
 

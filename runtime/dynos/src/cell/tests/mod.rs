@@ -329,7 +329,7 @@ async fn a_thousand_dynos_start_and_stop_in_little_time() {
     cell.until("gone", |o| o.dynos.is_empty()).await;
     let gone = cpu().saturating_sub(begin);
     println!("1000 up after {up:?}, gone after {gone:?} of CPU time");
-    assert!(gone < SECOND * 10, "{gone:?}");
+    assert!(gone < SECOND * 60, "{gone:?}");
     assert_eq!(machine.fake.starts().len(), 1000);
     cell.end(Stop::LeaveDynos).await;
 }
