@@ -36,6 +36,9 @@ pub struct RouterConfig {
     pub header_timeout: Duration,
     /// A fresh connection that sends nothing.
     pub silent_timeout: Duration,
+    /// A client whom the end finds silent has this long, from its arrival, to say what it wants: it was
+    /// let in, and a door that closes on it would lose its request.
+    pub first_word_timeout: Duration,
     /// Between two requests of one connection.
     pub keep_alive_timeout: Duration,
     /// For one connection attempt to a dyno (H19).
@@ -105,6 +108,7 @@ impl Default for RouterConfig {
             handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(10),
             silent_timeout: Duration::from_mins(1),
+            first_word_timeout: Duration::from_secs(1),
             keep_alive_timeout: Duration::from_secs(90),
             connect_timeout: Duration::from_secs(5),
             connect_budget: Duration::from_secs(75),

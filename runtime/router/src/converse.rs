@@ -15,17 +15,13 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-
-/// A client whom the end finds silent has this long, from its arrival, to say what it wants: it was
-/// let in, and a door that closes on it would lose its request.
-const FIRST_WORD: Duration = Duration::from_secs(1);
 
 /// One client connection from its first byte to its last, a tunnel included.
 pub(crate) async fn converse(
@@ -99,7 +95,7 @@ async fn talk(
     let wire = Wire::new(stream, Arc::clone(&session));
     let mut connection = pin!(http.serve_connection(TokioIo::new(wire), service).with_upgrades());
     let mut alarm = Alarm::new(Instant::now() + config.silent_timeout);
-    let first_word = Instant::now() + FIRST_WORD;
+    let first_word = Instant::now() + config.first_word_timeout;
     let mut leaving = false;
     loop {
         tokio::select! {
@@ -198,6 +194,7 @@ impl Alarm {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[tokio::test]
     async fn an_alarm_rings_at_the_deadline_whatever_it_was_set_for() {

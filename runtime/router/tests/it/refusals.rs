@@ -1,6 +1,6 @@
 //! Requests two servers could read in two ways: refused, or one request seen by the dyno.
 
-use crate::world::{Dyno, World, quick};
+use crate::world::{Dyno, World, patient};
 use lathe_router::RouterConfig;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -147,7 +147,7 @@ async fn witness() -> (Dyno, Arc<Mutex<Vec<String>>>) {
 #[tokio::test]
 async fn nothing_is_read_in_two_ways() {
     let (dyno, seen) = witness().await;
-    let config = RouterConfig { keep_alive_timeout: Duration::from_millis(100), ..quick() };
+    let config = RouterConfig { keep_alive_timeout: Duration::from_millis(100), ..patient() };
     let world = World::new(config, &[&dyno]).await;
     for (name, raw, verdict) in CORPUS {
         let raw = raw.replace('H', "\u{1}").replace("\u{1}TTP", "HTTP").replace("\u{1}ost", "Host");
@@ -179,7 +179,7 @@ async fn nothing_is_read_in_two_ways() {
 #[tokio::test]
 async fn a_refusal_for_a_known_app_is_logged() {
     let (dyno, _) = witness().await;
-    let mut world = World::new(quick(), &[&dyno]).await;
+    let mut world = World::new(patient(), &[&dyno]).await;
     for (raw, cause, status) in [
         ("Expect: magic\r\n", "unsupported expect header value", 417),
         ("Connection: host\r\n", "bad header", 400),

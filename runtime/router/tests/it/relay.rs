@@ -1,13 +1,13 @@
 //! Requests and responses that go well.
 
-use crate::world::{Client, Dyno, GET, OK, World, quick};
+use crate::world::{Client, Dyno, GET, OK, World, patient};
 use std::time::Duration;
 
 #[tokio::test]
 async fn a_request_is_answered_and_logged() {
     let dyno =
         Dyno::saying("web.1", "HTTP/1.1 201 Created\r\nContent-Length: 5\r\n\r\nhello").await;
-    let mut world = World::new(quick(), &[&dyno]).await;
+    let mut world = World::new(patient(), &[&dyno]).await;
     let answer = world.exchange(GET).await;
     assert!(answer.starts_with("HTTP/1.1 201 Created\r\n"), "{answer}");
     assert!(answer.ends_with("\r\n\r\nhello"), "{answer}");
@@ -20,7 +20,7 @@ async fn a_request_is_answered_and_logged() {
 #[tokio::test]
 async fn a_dyno_sees_who_asked_and_nothing_forged() {
     let dyno = Dyno::echo("web.1").await;
-    let world = World::new(quick(), &[&dyno]).await;
+    let world = World::new(patient(), &[&dyno]).await;
     let seen = world
         .exchange(
             "GET http://App.test/a/..%2fb?q=1 HTTP/1.1\r\nHost: App.test:80\r\nConnection: close, X-Forwarded-Proto\r\n\
@@ -57,7 +57,7 @@ async fn a_body_reaches_the_dyno_whole_however_it_is_framed() {
         client.send(format!("HTTP/1.1 200 OK\r\n\r\n{body}")).await;
     })
     .await;
-    let mut world = World::new(quick(), &[&dyno]).await;
+    let mut world = World::new(patient(), &[&dyno]).await;
     let fixed = world
         .exchange("POST / HTTP/1.1\r\nHost: app.test\r\nConnection: close\r\nContent-Length: 11\r\n\r\nhello world")
         .await;
@@ -82,7 +82,7 @@ async fn expect_is_answered_when_a_dyno_takes_the_body() {
         client.send(format!("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n{body}")).await;
     })
     .await;
-    let world = World::new(quick(), &[&dyno]).await;
+    let world = World::new(patient(), &[&dyno]).await;
     let mut client = world.connect().await;
     client
         .send(
@@ -97,7 +97,7 @@ async fn expect_is_answered_when_a_dyno_takes_the_body() {
 #[tokio::test]
 async fn connections_are_kept_on_both_sides() {
     let dyno = Dyno::saying("web.1", OK).await;
-    let world = World::new(quick(), &[&dyno]).await;
+    let world = World::new(patient(), &[&dyno]).await;
     let mut client = world.connect().await;
     for _ in 0..5 {
         client.send("GET / HTTP/1.1\r\nHost: app.test\r\n\r\n").await;
@@ -113,7 +113,7 @@ async fn connections_are_kept_on_both_sides() {
 #[tokio::test]
 async fn pipelined_requests_are_answered_in_order() {
     let dyno = Dyno::echo("web.1").await;
-    let mut world = World::new(quick(), &[&dyno]).await;
+    let mut world = World::new(patient(), &[&dyno]).await;
     let mut client = world.connect().await;
     let request = |n| format!("GET /{n} HTTP/1.1\r\nHost: app.test\r\n\r\n");
     client.send((0..3).map(request).collect::<String>()).await;
@@ -133,7 +133,7 @@ async fn http_1_0_clients_get_what_they_understand() {
         }
     })
     .await;
-    let world = World::new(quick(), &[&dyno]).await;
+    let world = World::new(patient(), &[&dyno]).await;
     let answer = world.exchange("GET / HTTP/1.0\r\nHost: app.test\r\n\r\n").await;
     assert!(
         answer.starts_with("HTTP/1.0 200 OK\r\n") && answer.ends_with("\r\n\r\nok"),
@@ -141,7 +141,7 @@ async fn http_1_0_clients_get_what_they_understand() {
     );
     assert!(!answer.to_lowercase().contains("chunked"), "{answer}");
     let kept = Dyno::saying("web.1", OK).await;
-    let world = World::new(quick(), &[&kept]).await;
+    let world = World::new(patient(), &[&kept]).await;
     let mut client = world.connect().await;
     for _ in 0..2 {
         client.send("GET / HTTP/1.0\r\nHost: app.test\r\nConnection: keep-alive\r\n\r\n").await;
@@ -152,7 +152,7 @@ async fn http_1_0_clients_get_what_they_understand() {
 #[tokio::test]
 async fn an_http_1_0_dyno_does_not_show() {
     let dyno = Dyno::closing_after("web.1", "HTTP/1.0 200 Fine\r\n\r\nold").await;
-    let mut world = World::new(quick(), &[&dyno]).await;
+    let mut world = World::new(patient(), &[&dyno]).await;
     let mut client = world.connect().await;
     for _ in 0..2 {
         client.send("GET / HTTP/1.1\r\nHost: app.test\r\n\r\n").await;
@@ -172,7 +172,7 @@ async fn answers_without_a_body_leave_the_connection_usable() {
         ("GET", "HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\n\r\n"),
     ] {
         let dyno = Dyno::saying("web.1", response).await;
-        let mut world = World::new(quick(), &[&dyno]).await;
+        let mut world = World::new(patient(), &[&dyno]).await;
         let mut client = world.connect().await;
         for _ in 0..2 {
             client.send(format!("{method} / HTTP/1.1\r\nHost: app.test\r\n\r\n")).await;
@@ -196,7 +196,7 @@ async fn a_response_streams_as_it_is_made() {
         client.send("two").await;
     })
     .await;
-    let world = World::new(quick(), &[&dyno]).await;
+    let world = World::new(patient(), &[&dyno]).await;
     let mut client = world.connect().await;
     client.send("POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: 4\r\n\r\n").await;
     let head = client.head().await.unwrap();
@@ -223,8 +223,7 @@ async fn a_slow_client_holds_the_dyno_back() {
         }
     })
     .await;
-    let config = lathe_router::RouterConfig { idle_timeout: Duration::from_secs(5), ..quick() };
-    let world = World::new(config, &[&dyno]).await;
+    let world = World::new(patient(), &[&dyno]).await;
     let mut client = world.connect().await;
     client.send(GET).await;
     client.head().await.unwrap();

@@ -1,6 +1,6 @@
 //! HTTPS as clients see it: which certificate they get, and that every limit holds as by HTTP.
 
-use crate::world::{Dyno, GET, OK, PATIENCE, World, quick};
+use crate::world::{Dyno, GET, OK, PATIENCE, World, patient};
 use lathe_router::{Keyring, LastFile, Pair, RouterConfig};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::crypto::ring::default_provider;
@@ -94,7 +94,7 @@ async fn publish(world: &World, keyring: &Keyring) {
 #[tokio::test]
 async fn the_name_asked_for_chooses_the_certificate() {
     let dyno = Dyno::saying("web.1", OK).await;
-    let (world, keyring) = world(quick(), &[&dyno]).await;
+    let (world, keyring) = world(patient(), &[&dyno]).await;
     let (own, default) = (Trust::Own(&keyring), Trust::Default(&keyring));
     for (name, trust, fits) in [
         ("app.test", own, true),
@@ -115,7 +115,7 @@ async fn the_name_asked_for_chooses_the_certificate() {
 #[tokio::test]
 async fn a_request_by_tls_is_the_same_and_says_so() {
     let dyno = Dyno::echo("web.1").await;
-    let config = RouterConfig { public_port: 80, public_tls_port: 443, ..quick() };
+    let config = RouterConfig { public_port: 80, public_tls_port: 443, ..patient() };
     let (mut world, keyring) = world(config, &[&dyno]).await;
     let mut stream = shake(&world, Trust::Own(&keyring), "app.test").await.unwrap();
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
@@ -144,7 +144,7 @@ async fn a_tunnel_goes_through_tls() {
         drop(tokio::io::copy(&mut reader, &mut writer).await);
     })
     .await;
-    let (mut world, keyring) = world(quick(), &[&dyno]).await;
+    let (mut world, keyring) = world(patient(), &[&dyno]).await;
     let mut stream = shake(&world, Trust::Own(&keyring), "app.test").await.unwrap();
     stream.write_all(UPGRADE.as_bytes()).await.unwrap();
     let mut head = Vec::new();
@@ -164,8 +164,8 @@ async fn a_tunnel_goes_through_tls() {
 #[tokio::test]
 async fn handshakes_have_a_time_and_a_number() {
     let dyno = Dyno::saying("web.1", OK).await;
-    let handshake_timeout = Duration::from_millis(700);
-    let config = RouterConfig { max_connections: 2, handshake_timeout, ..quick() };
+    let handshake_timeout = Duration::from_secs(2);
+    let config = RouterConfig { max_connections: 2, handshake_timeout, ..patient() };
     let (world, keyring) = world(config, &[&dyno]).await;
     let mut idle = TcpStream::connect(world.tls_address).await.unwrap();
     let mut slow = TcpStream::connect(world.tls_address).await.unwrap();
@@ -193,12 +193,16 @@ async fn who_dawdles_by_tls_is_cut_off() {
         }
     })
     .await;
-    let (mut world, keyring) = world(quick(), &[&endless]).await;
+    let short = Duration::from_secs(1);
+    let idle = RouterConfig { idle_timeout: short, ..patient() };
+    let slow = RouterConfig { silent_timeout: short, header_timeout: short, ..patient() };
+    let (slow, keyring) = world(slow, &[&endless]).await;
     for said in ["", "GET / HT"] {
-        let mut stream = shake(&world, Trust::Own(&keyring), "app.test").await.unwrap();
+        let mut stream = shake(&slow, Trust::Own(&keyring), "app.test").await.unwrap();
         stream.write_all(said.as_bytes()).await.unwrap();
         assert_eq!(rest(&mut stream).await, "", "{said:?}");
     }
+    let (mut world, keyring) = world(idle, &[&endless]).await;
     let mut stream = shake(&world, Trust::Own(&keyring), "app.test").await.unwrap();
     stream.write_all(GET.as_bytes()).await.unwrap();
     let line = world.line().await;
@@ -209,7 +213,7 @@ async fn who_dawdles_by_tls_is_cut_off() {
 async fn a_router_starts_alone_from_its_last_keyring() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keyring.json");
-    let kept = |file| RouterConfig { last_keyring: Some(file), ..quick() };
+    let kept = |file| RouterConfig { last_keyring: Some(file), ..patient() };
     let dyno = Dyno::saying("web.1", OK).await;
     let (mut first, keyring) = world(kept(LastFile::Kept(path.clone())), &[&dyno]).await;
     let saved = async {
@@ -231,17 +235,14 @@ async fn a_router_starts_alone_from_its_last_keyring() {
 
 #[tokio::test]
 async fn an_ending_router_finishes_what_it_has_by_tls() {
-    let slow = Dyno::new("web.1", |mut client| async move {
-        client.head().await;
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        client.send(OK).await;
-    })
-    .await;
-    let (mut world, keyring) = world(quick(), &[&slow]).await;
+    let (slow, go_on) = Dyno::held("web.1").await;
+    let (mut world, keyring) = world(patient(), &[&slow]).await;
     let mut stream = shake(&world, Trust::Own(&keyring), "app.test").await.unwrap();
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: app.test\r\n\r\n").await.unwrap();
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    stream.write_all(b"GET /held HTTP/1.1\r\nHost: app.test\r\n\r\n").await.unwrap();
+    slow.called(1).await;
     world.stop();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    go_on.send_replace(true);
     let answer = rest(&mut stream).await;
     assert!(answer.contains("connection: close") && answer.ends_with("ok"), "{answer}");
     world.ended().await;
@@ -251,7 +252,7 @@ async fn an_ending_router_finishes_what_it_has_by_tls() {
 #[tokio::test]
 async fn an_authority_is_answered_before_the_app_is_asked() {
     let dyno = Dyno::saying("web.1", OK).await;
-    let (world, keyring) = world(quick(), &[&dyno]).await;
+    let (world, keyring) = world(patient(), &[&dyno]).await;
     let answers = [("tok".to_owned(), "tok.print".to_owned())].into();
     let challenges = [("app.test".to_owned(), answers)].into();
     // A default of its own shows when it applies.

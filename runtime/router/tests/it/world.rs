@@ -4,37 +4,45 @@ use lathe_logs::AppId;
 use lathe_router::{
     AppRoute, Availability, Doors, Feed, Keyring, RouterConfig, RouterError, Routes, Target, run,
 };
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
-/// Longest any test waits for anything.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// Longest any test waits for anything: a bound for what hangs.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 /// The smallest whole response.
 pub(crate) const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 pub(crate) const GET: &str = "GET / HTTP/1.1\r\nHost: app.test\r\nConnection: close\r\n\r\n";
 
-/// Heroku's figures shortened so far that a test takes a fraction of a second.
-pub(crate) fn quick() -> RouterConfig {
+/// A router that gives nothing and nobody up within a test: on a crowded machine everybody is slow
+/// now and then. A test of a limit makes that one limit short.
+pub(crate) fn patient() -> RouterConfig {
     RouterConfig {
-        header_timeout: Duration::from_millis(300),
-        silent_timeout: Duration::from_millis(500),
-        keep_alive_timeout: Duration::from_millis(900),
-        connect_timeout: Duration::from_millis(200),
-        connect_budget: Duration::from_secs(2),
-        connect_attempts: 3,
-        quarantine: Duration::from_millis(300),
-        boot_timeout: Duration::from_millis(700),
-        first_byte_timeout: Duration::from_millis(400),
-        idle_timeout: Duration::from_millis(500),
-        shutdown_grace: Duration::from_millis(600),
+        handshake_timeout: PATIENCE,
+        header_timeout: PATIENCE,
+        silent_timeout: PATIENCE,
+        first_word_timeout: PATIENCE,
+        keep_alive_timeout: PATIENCE,
+        connect_timeout: PATIENCE,
+        first_byte_timeout: PATIENCE,
+        idle_timeout: PATIENCE,
+        shutdown_grace: PATIENCE,
         ..RouterConfig::default()
     }
+}
+
+/// An address that nothing else here listens at: once a port of it is closed, it is not soon
+/// somebody else's.
+pub(crate) async fn listener() -> TcpListener {
+    static LISTENERS: AtomicU32 = AtomicU32::new(0);
+    let number = LISTENERS.fetch_add(1, Ordering::Relaxed);
+    let [_, _, third, fourth] = (number % 0xffff + 1).to_be_bytes();
+    TcpListener::bind((Ipv4Addr::new(127, 9, third, fourth), 0)).await.unwrap()
 }
 
 pub(crate) struct World {
@@ -57,13 +65,12 @@ impl World {
     }
 
     pub(crate) async fn empty(config: RouterConfig) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let tls = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (plain, tls) = (listener().await, listener().await);
+        let address = plain.local_addr().unwrap();
         let tls_address = tls.local_addr().unwrap();
         let (tables, routes) = watch::channel(Arc::new(Routes::default()));
         let (keyrings, keyring) = watch::channel(Arc::default());
-        let doors = Doors { plain: listener, tls: Some(tls) };
+        let doors = Doors { plain, tls: Some(tls) };
         let feed = Feed { routes, keyring };
         let (logs, lines) = lathe_logs::channel(1000);
         let (stop, stopped) = oneshot::channel();
@@ -92,7 +99,7 @@ impl World {
         let witness = format!("generation-{}.test", self.generation);
         let request = format!("GET / HTTP/1.1\r\nHost: {witness}\r\nConnection: close\r\n\r\n");
         let applied = async {
-            while self.exchange(&request).await.contains("No such app") {
+            while !self.exchange(&request).await.contains("<!-- H81 -->") {
                 tokio::task::yield_now().await;
             }
         };
@@ -177,7 +184,7 @@ impl Dyno {
         F: Future<Output = ()> + Send + 'static,
         S: Fn(Client) -> F + Send + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = listener().await;
         let target = target(name, listener.local_addr().unwrap());
         let connections = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&connections);
@@ -218,6 +225,22 @@ impl Dyno {
         .await
     }
 
+    /// Answers `/held` when it is told, with all that have come by then, and everything else at once.
+    pub(crate) async fn held(name: &str) -> (Self, watch::Sender<bool>) {
+        let (told, hears) = watch::channel(false);
+        let dyno = Self::new(name, move |mut client| {
+            let mut hears = hears.clone();
+            async move {
+                let head = client.head().await.unwrap_or_default();
+                if head.contains("GET /held ") {
+                    drop(hears.wait_for(|told| *told).await);
+                }
+                client.send(OK).await;
+            }
+        });
+        (dyno.await, told)
+    }
+
     /// Sends back the head it was sent.
     pub(crate) async fn echo(name: &str) -> Self {
         Self::new(name, |mut client| async move {
@@ -233,6 +256,16 @@ impl Dyno {
 
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
+    }
+
+    /// Waits until so many connections have come.
+    pub(crate) async fn called(&self, times: usize) {
+        let called = async {
+            while self.connections() < times {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, called).await.unwrap();
     }
 }
 
