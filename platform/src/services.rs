@@ -1,6 +1,7 @@
 //! What every part of the control plane works with, made once at start.
 
 use crate::config::Config;
+use crate::control::routed::Routed;
 use crate::endpoints::Endpoints;
 use crate::engine::{AppImages, Engine};
 use crate::hosting::Parts;
@@ -40,6 +41,8 @@ pub struct Services {
     pub stacks: Arc<Stacks>,
     /// What the cell saw last.
     pub observed: watch::Receiver<Arc<Observed>>,
+    /// Where requests go.
+    pub routed: Routed,
     /// The platform's own processes beside this one.
     pub parts: Parts,
     pub started_at: Timestamp,

@@ -107,6 +107,7 @@ impl Shared {
             let reason = settled.failure.unwrap_or_default();
             return Err(BuildError::NotLive { version, reason });
         }
+        self.services.routed.now().await;
         let config = &self.services.config;
         let url = url(&request.app.name, &config.apps_domain, self.services.endpoints.router);
         transcript.say(&format!("       {url} deployed to Lathe\n\nVerifying deploy... done.\n"));

@@ -12,6 +12,7 @@ pub mod plan;
 mod plans;
 mod replace;
 pub mod room;
+pub mod routed;
 mod routing;
 pub mod running;
 mod said;

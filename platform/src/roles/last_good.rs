@@ -18,7 +18,7 @@ use crate::state::{self, Health, StateError};
 use axum::Json;
 use axum::http::StatusCode;
 use lathe_dynos::spec::Observed;
-use lathe_router::{Feed, Routes};
+use lathe_router::{Feed, InForce, Routes};
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -95,6 +95,7 @@ fn raise(
         doors: listeners.router,
         // Nobody says what the certificates are: routers have a file.
         feed: Feed { routes, keyring: watch::channel(Arc::default()).1 },
+        in_force: &InForce::default(),
     })?;
     roles.push(role);
     let (floor, seen) = (router::generation_floor(config), observed.clone());

@@ -19,6 +19,7 @@ use crate::backup;
 use crate::certs;
 use crate::config::Config;
 use crate::control;
+use crate::control::routed::Routed;
 use crate::endpoints::Endpoints;
 use crate::engine::{self, Engine};
 use crate::git::GitError;
@@ -35,7 +36,7 @@ use lathe_dynos::cell::{Record, Stop};
 use lathe_dynos::oneoff::OneOffs;
 use lathe_dynos::spec::{Desired, Observed};
 use lathe_logs::AppId;
-use lathe_router::{Feed, Keyring, Routes};
+use lathe_router::{Feed, InForce, Keyring, Routes};
 use rising::{Raised, Rising};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -238,6 +239,7 @@ async fn raise(
     let oneoffs = Arc::new(OneOffs::new(engine.clone(), logs.clone()));
     let (observed_out, observed) = watch::channel(Arc::new(Observed::default()));
     let (asleep_out, asleep) = watch::channel(Arc::default());
+    let (routes_out, routes) = watch::channel(Arc::default());
     let endpoints = listeners.endpoints;
     let again = CancellationToken::new();
     let services = Services {
@@ -255,6 +257,7 @@ async fn raise(
         stacks,
         observed,
         asleep,
+        routed: Routed { published: routes.clone(), in_force: InForce::default() },
         parts: Parts::new(again.clone()),
         started_at: Timestamp::now(),
     };
@@ -262,7 +265,6 @@ async fn raise(
     let (desired_out, desired) = watch::channel(Arc::default());
     let wires = cell::Wires { desired, observed: observed_out, stop_dynos };
     roles.push(cell::start(&services.config, &services.engine, &services.logs, wires)?);
-    let (routes_out, routes) = watch::channel(Arc::default());
     let (keyring_out, keyring) = watch::channel(Arc::default());
     roles.push(certify(&services, keyring_out));
     let feed = Feed { routes, keyring };

@@ -54,7 +54,8 @@ pub(super) fn start(parts: &Parts<'_>, stack: &Path) -> Result<(Role, Busy, Dema
     let demand = Demand::default();
     let Feed { routes, keyring } = &parts.feed;
     let feed = Feed { routes: routes.clone(), keyring: keyring.clone() };
-    let desk = Arc::new(Desk::new(accounts, parts.logs.clone(), demand.clone(), feed));
+    let (logs, in_force) = (parts.logs.clone(), parts.in_force.clone());
+    let desk = Arc::new(Desk::new(accounts, logs, demand.clone(), feed, in_force));
     let copied = |socket: &TcpListener| socket.as_fd().try_clone_to_owned().map_err(at(&shown));
     let listeners = [copied(&parts.doors.plain)?, copied(&parts.doors.tls)?];
     let recipe = Recipe {

@@ -17,7 +17,7 @@ use crate::engine::Engine;
 use crate::hosting;
 use crate::services::Services;
 use jiff::Timestamp;
-use lathe_router::{Demand, Doors, Feed, InFlight, LastFile, RouterConfig, Routes};
+use lathe_router::{Demand, Doors, Feed, InFlight, InForce, LastFile, RouterConfig, Routes};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,6 +37,8 @@ pub(super) struct Parts<'a> {
     pub(super) stack: Option<&'a Path>,
     pub(super) doors: RouterDoors,
     pub(super) feed: Feed,
+    /// Where is said which table applies.
+    pub(super) in_force: &'a InForce,
     /// Where is said what routers there are, and asked for others.
     pub(super) hosted: &'a hosting::Parts,
 }
@@ -48,9 +50,9 @@ impl<'a> Parts<'a> {
         doors: RouterDoors,
         feed: Feed,
     ) -> Self {
-        let Services { config, endpoints, logs, engine, stacks, parts, .. } = services;
-        let stack = Some(&*stacks.run.root);
-        Self { config, endpoints, logs, engine, lathe, stack, doors, feed, hosted: parts }
+        let Services { config, endpoints, logs, engine, stacks, parts, routed, .. } = services;
+        let (stack, in_force) = (Some(&*stacks.run.root), &routed.in_force);
+        Self { config, endpoints, logs, engine, lathe, stack, doors, feed, in_force, hosted: parts }
     }
 }
 
@@ -81,13 +83,14 @@ pub(super) fn start(parts: Parts<'_>) -> Result<(Role, Busy, Demand), UpError> {
 
 /// As a part of this process; a router of a dyno makes room for it.
 fn inside(parts: Parts<'_>) -> (Role, Busy, Demand) {
-    let Parts { config, endpoints, logs, engine, doors, feed, hosted, .. } = parts;
+    let Parts { config, endpoints, logs, engine, doors, feed, in_force, hosted, .. } = parts;
     let (in_flight, demand) = (InFlight::default(), Demand::default());
     let config = Arc::new(RouterConfig {
         public_port: endpoints.router.port(),
         public_tls_port: endpoints.router_tls.port(),
         last_table: Some(LastFile::Kept(last_table(config))),
         last_keyring: Some(LastFile::Kept(config.keyring())),
+        in_force: in_force.clone(),
         in_flight: in_flight.clone(),
         demand: demand.clone(),
         ..RouterConfig::default()

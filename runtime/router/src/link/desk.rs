@@ -8,7 +8,7 @@ use super::error::LinkError;
 use super::message::{Down, Hello, Report, Up};
 use super::parcel::Item;
 use super::{KEYRING_SINCE, OLDEST, VERSION};
-use crate::{Demand, Feed, Keyring, Routes};
+use crate::{Demand, Feed, InForce, Keyring, Routes};
 use jiff::Timestamp;
 use lathe_logs::clock::steady_ms;
 use lathe_logs::{Ledger, Sender};
@@ -37,6 +37,7 @@ pub struct Desk {
     demand: Demand,
     routes: watch::Receiver<Arc<Routes>>,
     keyring: watch::Receiver<Arc<Keyring>>,
+    in_force: InForce,
     guests: Mutex<BTreeMap<String, Guest>>,
     changed: Notify,
 }
@@ -63,11 +64,12 @@ impl Drop for Seat<'_> {
 }
 
 impl Desk {
-    /// `dir` is there, and nobody but us writes in it.
-    pub fn new(dir: PathBuf, logs: Sender, demand: Demand, feed: Feed) -> Self {
+    /// `dir` is there, and nobody but us writes in it. Of all routers that take requests, the oldest
+    /// table that one of them has is said to be `in_force`.
+    pub fn new(dir: PathBuf, logs: Sender, demand: Demand, feed: Feed, in_force: InForce) -> Self {
         let (guests, changed) = (Mutex::default(), Notify::new());
         let Feed { routes, keyring } = feed;
-        Self { dir, logs, demand, routes, keyring, guests, changed }
+        Self { dir, logs, demand, routes, keyring, in_force, guests, changed }
     }
 
     /// The file in which the router of this name counts the lines it writes.
@@ -212,7 +214,11 @@ impl Desk {
         let is_news = {
             let mut guests = self.guests();
             let Some(guest) = guests.get_mut(router) else { return };
-            guest.says(report)
+            let is_news = guest.says(report);
+            if let Some(generation) = oldest_in_force(guests.values()) {
+                self.in_force.is_now(generation);
+            }
+            is_news
         };
         if is_news {
             self.changed.notify_one();
@@ -291,6 +297,12 @@ impl Guest {
     }
 }
 
+/// Of the tables by which requests go somewhere; none while no router takes any.
+fn oldest_in_force<'a>(guests: impl Iterator<Item = &'a Guest>) -> Option<u64> {
+    let reports = guests.filter_map(|guest| guest.report.as_ref());
+    reports.filter(|report| !report.leaving).map(|report| report.generation).min()
+}
+
 /// The next keyring for a router that knows what that is.
 async fn next(keyrings: &mut Option<watch::Receiver<Arc<Keyring>>>) -> Option<Arc<Keyring>> {
     let keyrings = keyrings.as_mut()?;
@@ -321,6 +333,24 @@ mod tests {
         };
         let apps = [(AppId::new("a"), Arc::new(route))].into();
         Arc::new(Routes { generation, apps, ..Routes::default() })
+    }
+
+    #[test]
+    fn a_table_is_in_force_when_every_router_that_takes_requests_has_it() {
+        let says = |generation, leaving| {
+            let report = Report { generation, leaving, ..Report::default() };
+            Guest { report: Some(report), ..Guest::default() }
+        };
+        for (guests, expected) in [
+            (vec![], None),
+            (vec![Guest::default()], None),
+            (vec![Guest::default(), says(7, false)], Some(7)),
+            (vec![says(7, false), says(5, false)], Some(5)),
+            (vec![says(7, false), says(5, true)], Some(7)),
+            (vec![says(7, true)], None),
+        ] {
+            assert_eq!(oldest_in_force(guests.iter()), expected);
+        }
     }
 
     #[test]

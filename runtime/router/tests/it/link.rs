@@ -38,8 +38,8 @@ impl Platform {
         let (tables, routes) = watch::channel(Arc::default());
         let (keyrings, keyring) = watch::channel(Arc::default());
         let feed = Feed { routes, keyring };
-        let desk = Desk::new(folder.join(ACCOUNTS), logs, Demand::default(), feed);
-        let desk = Arc::new(desk);
+        let (demand, in_force) = (Demand::default(), InForce::default());
+        let desk = Arc::new(Desk::new(folder.join(ACCOUNTS), logs, demand, feed, in_force));
         let path = folder.join("link.sock");
         drop(std::fs::remove_file(&path));
         let door = UnixListener::bind(path).unwrap();
