@@ -8,6 +8,13 @@ use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// A program that a killed platform was just starting has a copy of its lock, too, until it is
+/// executed (flock(2)): where the process that is named has gone, the lock will be let go of.
+const LETTING_GO: Duration = Duration::from_secs(5);
+const AGAIN: Duration = Duration::from_millis(10);
 
 /// Held for as long as it lives; the kernel lets go of it when the process ends, however it ends.
 #[derive(Debug)]
@@ -26,10 +33,15 @@ impl DataLock {
             .truncate(false)
             .open(&path)
             .map_err(key)?;
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let until = Instant::now() + LETTING_GO;
+        while flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             let mut pid = String::new();
-            file.read_to_string(&mut pid).map_err(key)?;
-            return Err(StateError::Locked { path: dir.to_owned(), pid: pid.trim().to_owned() });
+            file.rewind().and_then(|()| file.read_to_string(&mut pid)).map_err(key)?;
+            let pid = pid.trim().to_owned();
+            if Instant::now() > until || Path::new("/proc").join(&pid).exists() {
+                return Err(StateError::Locked { path: dir.to_owned(), pid });
+            }
+            sleep(AGAIN);
         }
         Self::name(file).map_err(key)
     }
