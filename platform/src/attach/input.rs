@@ -129,7 +129,7 @@ mod tests {
         (read, ended)
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn the_end_of_input_is_an_end_only_when_nothing_follows() {
         let short = Duration::from_millis(1);
         let cases: [Case; 4] = [

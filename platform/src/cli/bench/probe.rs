@@ -105,11 +105,15 @@ mod tests {
         install(dir.path()).unwrap();
         for arguments in [&[][..], &[STAY]] {
             let before = now();
-            let mut child = Command::new(dir.path().join(NAME))
-                .args(arguments)
-                .stdout(Stdio::piped())
-                .spawn()
-                .unwrap();
+            let mut command = Command::new(dir.path().join(NAME));
+            command.args(arguments).stdout(Stdio::piped());
+            // What another test is just starting has the descriptor that wrote it (ETXTBSY).
+            let mut child = loop {
+                match command.spawn() {
+                    Err(busy) if busy.kind() == io::ErrorKind::ExecutableFileBusy => {}
+                    child => break child.unwrap(),
+                }
+            };
             let at = told(child.stdout.take().unwrap()).unwrap();
             assert!(before < at && at < now());
             if arguments.is_empty() {

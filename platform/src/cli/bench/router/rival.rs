@@ -91,16 +91,16 @@ pub(super) struct Server {
 impl Server {
     /// An nginx that answers everything itself, in a few bytes.
     pub(super) fn backend(dir: &Path, places: &Places) -> Result<Self, BenchError> {
-        let port = free_port()?;
+        let address = free_address()?;
         let text = nginx(
             dir,
             "backend",
             &format!(
                 "access_log off; keepalive_requests 1000000000;\n\
-             server {{ listen 127.0.0.1:{port}; location / {{ return 200 \"Hello, World!\"; }} }}"
+             server {{ listen {address}; location / {{ return 200 \"Hello, World!\"; }} }}"
             ),
         );
-        Self::nginx(dir, "backend", &text, port, places.others.as_ref())
+        Self::nginx(dir, "backend", &text, address, places.others.as_ref())
     }
 
     /// The server of a way that has one of its own.
@@ -130,7 +130,7 @@ impl Server {
         backend: SocketAddr,
         cpus: Option<&String>,
     ) -> Result<Self, BenchError> {
-        let port = free_port()?;
+        let address = free_address()?;
         let log = dir.join(format!("{name}.log"));
         let rest = format!(
             "log_format router 'at=info method=$request_method path=\"$request_uri\" host=$host \
@@ -140,7 +140,7 @@ impl Server {
              access_log {log} router{buffer};\n\
              keepalive_requests 1000000000;\n\
              upstream app {{ server {backend}; keepalive 64; keepalive_requests 1000000000; }}\n\
-             server {{ listen 127.0.0.1:{port}; server_name {HOST};\n\
+             server {{ listen {address}; server_name {HOST};\n\
                location / {{ proxy_pass http://app; proxy_http_version 1.1;\n\
                  proxy_set_header Connection \"\"; proxy_set_header Host $host;\n\
                  proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n\
@@ -151,30 +151,31 @@ impl Server {
                  proxy_set_header Via \"1.1 nginx\"; add_header Via \"1.1 nginx\"; }} }}",
             log = log.display(),
         );
-        Self::nginx(dir, name, &nginx(dir, name, &rest), port, cpus)
+        Self::nginx(dir, name, &nginx(dir, name, &rest), address, cpus)
     }
 
     fn nginx(
         dir: &Path,
         name: &str,
         text: &str,
-        port: u16,
+        address: SocketAddr,
         cpus: Option<&String>,
     ) -> Result<Self, BenchError> {
         let config = written(dir, &format!("{name}.conf"), text)?;
         let mut command = on(cpus, Path::new("/usr/sbin/nginx"));
         command.arg("-p").arg(dir).arg("-e").arg(dir.join(format!("{name}.error")));
         command.arg("-c").arg(config).stdin(Stdio::null()).stdout(Stdio::null());
-        Self::start(command, name, port)
+        Self::start(command, name, address)
     }
 
     fn haproxy(dir: &Path, backend: SocketAddr, cpus: Option<&String>) -> Result<Self, BenchError> {
-        let port = free_port()?;
+        let address = free_address()?;
+        let port = address.port();
         let text = format!(
             "global\n  nbthread 1\n  maxconn 4000\n  log stdout format raw local0\n\
              defaults\n  mode http\n  log global\n  timeout connect 5s\n  timeout client 60s\n  \
              timeout server 30s\n  option http-keep-alive\n  http-reuse always\n\
-             frontend in\n  bind 127.0.0.1:{port}\n  unique-id-format %[uuid()]\n  \
+             frontend in\n  bind {address}\n  unique-id-format %[uuid()]\n  \
              log-format \"at=info method=%HM path=%HP host=%[var(txn.host)] request_id=%ID \
              fwd=%ci dyno=%s connect=%Tc service=%Tr status=%ST bytes=%B protocol=http\"\n  \
              http-request set-var(txn.host) req.hdr(host)\n  option forwardfor\n  \
@@ -190,12 +191,11 @@ impl Server {
         let log = File::create(dir.join("haproxy.log")).map_err(BenchError::at("write a log"))?;
         let mut command = on(cpus, Path::new("/usr/sbin/haproxy"));
         command.arg("-db").arg("-f").arg(config).stdin(Stdio::null()).stdout(log);
-        Self::start(command, "haproxy", port)
+        Self::start(command, "haproxy", address)
     }
 
-    fn start(mut command: Command, name: &str, port: u16) -> Result<Self, BenchError> {
+    fn start(mut command: Command, name: &str, address: SocketAddr) -> Result<Self, BenchError> {
         let child = command.spawn().map_err(BenchError::at(format!("start {name}")))?;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let server = Self { child, stdout: None, address };
         let begin = Instant::now();
         while let Err(error) = TcpStream::connect(address) {
@@ -271,10 +271,12 @@ fn written(dir: &Path, name: &str, text: &str) -> Result<PathBuf, BenchError> {
     Ok(path)
 }
 
-/// Free now; whoever is quicker gets it, and the measurement fails.
-fn free_port() -> Result<u16, BenchError> {
-    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|free| free.local_addr());
-    free.map(|address| address.port()).map_err(BenchError::at("find a free port"))
+/// Free, and nobody else is quicker: it is at a loopback address of this process's own.
+fn free_address() -> Result<SocketAddr, BenchError> {
+    let [_, _, third, fourth] = std::process::id().to_be_bytes();
+    let own = Ipv4Addr::new(127, 99, third, fourth);
+    let free = TcpListener::bind((own, 0)).and_then(|free| free.local_addr());
+    free.map_err(BenchError::at("find a free port"))
 }
 
 #[cfg(test)]
