@@ -4,7 +4,7 @@ use lathe_tests::{Checkout, Platform, until};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-const BOUND: Duration = Duration::from_secs(20);
+const BOUND: Duration = Duration::from_mins(1);
 
 /// A web process that says which version it is.
 fn web(version: &str) -> String {

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-const BOUND: Duration = Duration::from_secs(20);
+const BOUND: Duration = Duration::from_mins(1);
 const PROCFILE: (&str, &str) = ("Procfile", "web: python3 -m http.server $PORT\n");
 
 fn create(platform: &Platform, app: &str) {
@@ -27,7 +27,7 @@ fn deploy(platform: &Platform, app: &str) -> Checkout {
 fn refused(platform: &Platform) -> String {
     let up = platform.command();
     let mut bounded = Command::new("timeout");
-    bounded.arg("20").arg(up.get_program()).args(up.get_args()).arg("up");
+    bounded.arg("120").arg(up.get_program()).args(up.get_args()).arg("up");
     let Output { status, stderr, .. } = bounded.output().unwrap();
     let said = String::from_utf8_lossy(&stderr).into_owned();
     assert!(!status.success(), "it came up: {said}");
@@ -179,8 +179,10 @@ fn orphans_are_swept_at_start() {
     }
     let link = Path::new("/sys/class/net").join(link);
     until("the link is gone", BOUND, || (!link.exists()).then_some(()));
-    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
-    assert!(!mounts.contains(mounted.to_str().unwrap()), "a stray mount is left");
+    until("the stray mount is gone", BOUND, || {
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+        (!mounts.contains(mounted.to_str().unwrap())).then_some(())
+    });
     assert_eq!(platform.dynos(), dynos);
     assert_eq!(platform.app("owner", "/").status, 200);
 }

@@ -5,10 +5,14 @@ mod hostile;
 
 use lathe_tests::{Checkout, Platform, basic, request, until};
 use serde_json::{Value, json};
+use std::fs::Permissions;
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+const BOUND: Duration = Duration::from_mins(1);
 
 /// An app that needs no build and no dyno.
 const PLAIN: &[(&str, &str)] = &[("Procfile", "worker: sleep 1000\n")];
@@ -172,9 +176,12 @@ fn branches_tags_force_and_deletion() {
 /// fault G8.
 #[test]
 fn of_pushes_at_once_one_wins_and_the_others_are_told() {
-    let platform = Platform::start();
+    // A folder that builds see: the first one lasts until all others have been told.
+    let folder = tempfile::Builder::new().prefix("lathe-registry-").tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    let platform = Platform::start_with(&[&format!("build.registry={}", folder.path().display())]);
     create(&platform, "busy");
-    let files = building("sleep 3");
+    let files = building("until [ -e /usr/share/lathe/registry/go ]; do sleep 0.1; done");
     let checkouts: Vec<_> =
         (0..8).map(|_| Checkout::new(&platform, "busy", &borrowed(&files))).collect();
     for (index, checkout) in checkouts.iter().enumerate() {
@@ -182,6 +189,12 @@ fn of_pushes_at_once_one_wins_and_the_others_are_told() {
     }
     let pushed: Vec<_> = std::thread::scope(|scope| {
         let running: Vec<_> = checkouts.iter().map(|c| scope.spawn(|| c.push())).collect();
+        let began = Instant::now();
+        let told = || running.iter().filter(|push| push.is_finished()).count();
+        while told() < checkouts.len() - 1 && began.elapsed() < BOUND {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        std::fs::write(folder.path().join("go"), "").unwrap();
         running.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     let winners: Vec<_> = (0..8).filter(|index| pushed[*index].ok).collect();
@@ -216,20 +229,18 @@ fn an_interrupted_push_leaves_no_build() {
         assert_eq!(stderr.read(&mut byte).unwrap(), 1, "git ended: {said}");
         said.push(char::from(byte[0]));
     }
-    until("the build sleeps", Duration::from_secs(10), || {
-        (sleeping(&one) && sleeping(&two)).then_some(())
-    });
+    until("the build sleeps", BOUND, || (sleeping(&one) && sleeping(&two)).then_some(()));
     let group = format!("-{}", push.id());
     let interrupted = std::process::Command::new("kill").args(["-INT", "--", &group]).status();
     assert!(interrupted.unwrap().success());
+    let began = Instant::now();
     push.wait().unwrap();
-    until("the build has ended", Duration::from_secs(10), || {
+    until("the build has ended", BOUND, || {
         let ended = builds(&platform, "gone") == ["failed"];
         (ended && !sleeping(&one) && !sleeping(&two)).then_some(())
     });
-    until("git has gone", Duration::from_secs(5), || {
-        quarantined(&platform, "gone").is_empty().then_some(())
-    });
+    until("git has gone", BOUND, || quarantined(&platform, "gone").is_empty().then_some(()));
+    eprintln!("nothing was left of the push {:?} after its interrupt", began.elapsed());
     assert_eq!((main_of(&platform, "gone"), versions(&platform, "gone")), (None, vec![1]));
 
     checkout.commit(&[("bin/compile", "#!/bin/sh\n")]);

@@ -99,7 +99,7 @@ fn a_release_serves_when_it_is_well_and_is_taken_back_when_it_fails_on_probation
     });
 
     let bad =
-        json!({"VERSION": "2", "FAIL_AFTER": "4", "LATHE_PROBATION": "20", "LATHE_CANARY": "50"});
+        json!({"VERSION": "2", "FAIL_AFTER": "8", "LATHE_PROBATION": "60", "LATHE_CANARY": "50"});
     assert_eq!(configure(&platform, "careful", &bad), 200);
     assert_eq!(newest(&platform, "careful")["phase"], "booting");
     let watch =
@@ -115,13 +115,15 @@ fn a_release_serves_when_it_is_well_and_is_taken_back_when_it_fails_on_probation
     let version = newest(&platform, "careful")["version"].to_string();
     for text in [
         format!("v{version} starts its dynos\n"),
-        format!("v{version} has booted and is on probation: 50% of the requests for 20 seconds\n"),
+        format!("v{version} has booted and is on probation: 50% of the requests for 60 seconds\n"),
         "    web.1 up\n".into(),
         format!("v{version} failed: web.1 exited with status 3"),
     ] {
         assert!(watched.contains(&text), "{text:?} is not in {watched}");
         let line = text.replace("    web.1 up\n", "web.1");
-        assert!(platform.logs("careful").contains(line.trim_end()), "{line:?}");
+        until("the log says so, too", BOUND, || {
+            platform.logs("careful").contains(line.trim_end()).then_some(())
+        });
     }
     assert_eq!(stages(&platform, "careful"), ["booting", "probation", "failed"]);
     let (_, vars) = platform.api("GET", "/apps/careful/config-vars", &Value::Null);
@@ -130,7 +132,7 @@ fn a_release_serves_when_it_is_well_and_is_taken_back_when_it_fails_on_probation
         (0..20).all(|_| platform.app("careful", "/").body == "1 well").then_some(())
     });
 
-    let good = json!({"VERSION": "3", "LATHE_PROBATION": "2", "LATHE_CANARY": "50"});
+    let good = json!({"VERSION": "3", "LATHE_PROBATION": "4", "LATHE_CANARY": "50"});
     assert_eq!(configure(&platform, "careful", &good), 200);
     let seen = answers_until(&platform, "careful", "succeeded");
     assert!(seen.contains("1 well") && seen.contains("3 well"), "{seen:?}");
@@ -152,7 +154,9 @@ fn eco_apps_sleep_until_somebody_asks() {
     let state = |app: &str| platform.ps(app).into_iter().map(|dyno| dyno.1).collect::<Vec<_>>();
     until("it sleeps", BOUND, || (state("sleepy") == ["idle"]).then_some(()));
     assert_eq!(state("lively"), ["up"]);
-    assert!(platform.logs("sleepy").contains("heroku[web.1]: Idling"));
+    until("that is told", BOUND, || {
+        platform.logs("sleepy").contains("heroku[web.1]: Idling").then_some(())
+    });
     assert_eq!(platform.app("sleepy", "/").status, 200, "it wakes, and the request waits for it");
     until("that is told", BOUND, || {
         platform.logs("sleepy").contains("heroku[web.1]: Unidling").then_some(())
@@ -174,8 +178,8 @@ fn a_dyno_is_cycled_at_its_age_without_a_blink() {
     assert!(tally.failed.is_empty() && tally.answered > 20, "{tally:?}");
 }
 
-/// Is ready from its second second on, can be stopped like a program that hangs, and can be told not to
-/// be ready for three seconds.
+/// Is ready some seconds after its start, can be stopped like a program that hangs, and can be told not
+/// to be ready for some seconds.
 const HANGS: &str = "\
 import http.server, os, pathlib, signal, threading
 ready = pathlib.Path('/tmp/ready')
@@ -183,17 +187,19 @@ def later(seconds, what):
     threading.Timer(seconds, what).start()
 class App(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        if self.path == '/hang':
-            later(0.2, lambda: os.kill(os.getpid(), signal.SIGSTOP))
         if self.path == '/rest':
             ready.unlink()
-            later(3, ready.touch)
+            later(8, ready.touch)
+        body = open('/etc/hostname').read().strip().encode()
         self.send_response(200)
+        self.send_header('Content-Length', str(len(body)))
         self.end_headers()
-        self.wfile.write(open('/etc/hostname').read().strip().encode())
+        self.wfile.write(body)
+        if self.path == '/hang':
+            os.kill(os.getpid(), signal.SIGSTOP)
     def log_message(self, *arguments):
         pass
-later(2, ready.touch)
+later(4, ready.touch)
 http.server.ThreadingHTTPServer(('', int(os.environ['PORT'])), App).serve_forever()
 ";
 
@@ -212,10 +218,13 @@ fn a_dyno_that_hangs_is_replaced_and_one_that_is_not_ready_is_left_alone() {
         (newest(&platform, "hanging")["status"] == "succeeded").then_some(())
     });
     let said = |text: &str| platform.logs("hanging").contains(text);
-    assert!(said(
-        "heroku[web.1]: Not ready, gets no requests: the command exited with status 1, resting"
-    ));
-    assert!(said("heroku[web.1]: Ready, gets requests"), "before that the release was none");
+    // Before that the release was none.
+    for text in [
+        "heroku[web.1]: Not ready, gets no requests: the command exited with status 1, resting",
+        "heroku[web.1]: Ready, gets requests",
+    ] {
+        until(text, BOUND, || said(text).then_some(()));
+    }
 
     // It rests: no request is lost, and none comes to it; nobody ends it.
     let resting = platform.app("hanging", "/rest").body;

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 /// Set to anything, the tests do without Docker, and say so: for machines on which no daemon runs.
 const WITHOUT: &str = "LATHE_TESTS_WITHOUT_DOCKER";
 
-const BOUND: Duration = Duration::from_mins(1);
+const BOUND: Duration = Duration::from_mins(3);
 /// Both ends of the cable of every such daemon are in here.
 const CABLES: &str = "169.254.77.0/24";
 

@@ -10,6 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+/// For what hangs.
+const BOUND: Duration = Duration::from_mins(1);
+
 /// The app of the platform's own dynos.
 const SYSTEM_APP: &str = "lathe";
 
@@ -91,7 +94,7 @@ impl Platform {
     pub fn spawner_pid(&self) -> u32 {
         let wanted = format!("spawner\0--dir\0{}", self.data().join("cell").display());
         // A dyno's first process is a copy of the spawner, until it has a title of its own.
-        crate::until("there is one spawner", Duration::from_secs(10), || {
+        crate::until("there is one spawner", BOUND, || {
             match processes(|cmdline| cmdline.contains(&wanted))[..] {
                 [pid] => Some(pid),
                 _ => None,
@@ -110,11 +113,9 @@ impl Platform {
         for dyno in &dynos {
             signal(dyno.pid, "KILL");
         }
-        crate::until("everything is dead", Duration::from_secs(10), || {
-            self.all_dynos().is_empty().then_some(())
-        });
+        crate::until("everything is dead", BOUND, || self.all_dynos().is_empty().then_some(()));
         // First processes that waited for a dyno die with the spawner.
-        crate::until("no control group is left", Duration::from_secs(10), || {
+        crate::until("no control group is left", BOUND, || {
             for group in self.cgroups().iter().rev() {
                 drop(std::fs::remove_dir(group));
             }

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 /// The first start on a machine builds the stacks.
 const UP_BOUND: Duration = Duration::from_mins(15);
 const STOP_BOUND: Duration = Duration::from_mins(1);
-const END_BOUND: Duration = Duration::from_secs(5);
+const END_BOUND: Duration = Duration::from_mins(1);
 
 /// The `lathe` executable that this test run has built.
 pub fn lathe() -> PathBuf {

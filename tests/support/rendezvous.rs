@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 const GREETING: &str = "rendezvous\r\n";
 /// For any one thing a session is waited for.
 const BOUND: Duration = Duration::from_mins(1);
+/// For one look at whether something has come.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// A one-off about to be run: what the body of `POST /apps/:app/dynos` says.
 #[derive(Clone, Debug)]
@@ -70,9 +72,12 @@ impl Session {
             .with_root_certificates(roots)
             .with_no_client_auth();
         let name = ServerName::try_from("localhost").unwrap();
-        let connection = ClientConnection::new(Arc::new(config), name).unwrap();
-        let socket = TcpStream::connect(platform.address("rendezvous")).unwrap();
-        socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let mut connection = ClientConnection::new(Arc::new(config), name).unwrap();
+        let mut socket = TcpStream::connect(platform.address("rendezvous")).unwrap();
+        // Here and not with the first words, which would wait for it no longer than a look.
+        socket.set_read_timeout(Some(BOUND)).unwrap();
+        connection.complete_io(&mut socket).unwrap();
+        socket.set_read_timeout(Some(LOOK)).unwrap();
         let stream = StreamOwned::new(connection, socket);
         Self { stream, received: Vec::new(), ended: false }
     }
