@@ -110,7 +110,7 @@ fn no_url_leads_the_server_inside() {
         let request = json!({"source_blob": {"url": url}});
         let (status, why) = platform.api("POST", "/apps/inside/builds", &request);
         assert!(matches!(status, 404 | 422), "{url}: {status} {why}");
-        assert!(began.elapsed() < Duration::from_secs(10), "{url} was waited for");
+        assert!(began.elapsed() < Duration::from_mins(1), "{url} was waited for");
     }
     let never = listener.accept().unwrap_err();
     assert_eq!(never.kind(), std::io::ErrorKind::WouldBlock, "something was connected to");

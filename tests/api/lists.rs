@@ -58,7 +58,9 @@ fn every_answer_is_named_counted_and_tagged() {
     assert_eq!((again.status, again.body.as_str()), (304, ""));
     assert_eq!(again.headers["etag"], tag);
     assert_ne!(again.headers["request-id"], first.headers["request-id"]);
-    assert!(remaining(&again) < remaining(&first));
+    // A budget comes back by and by: by less than is asked here.
+    let last = (0..50).map(|_| get(&platform, "/apps/tagged", &[])).last().unwrap();
+    assert!(remaining(&last) < remaining(&first));
     assert_eq!(get(&platform, "/apps/tagged", &[("If-None-Match", "\"other\"")]).status, 200);
 
     owner(&platform, "PATCH", "/apps/tagged", &json!({"maintenance": true}));

@@ -1,7 +1,7 @@
 //! What no honest client sends: refused with a reason, never an internal error, and forgotten.
 
 use super::{call, create, owner, token_of};
-use lathe_tests::{Answer, Platform};
+use lathe_tests::{Answer, Platform, until};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -223,7 +223,7 @@ fn paths_lead_nowhere_else() {
 /// Sends requests one after the other on one connection and counts the answers by status.
 fn flood(platform: &Platform, token: &str, count: usize) -> (usize, usize, String) {
     let mut stream = TcpStream::connect(platform.address("api_plain")).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
     let mut writer = stream.try_clone().unwrap();
     let one = format!(
         "GET /account/rate-limits HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
@@ -246,7 +246,7 @@ fn who_asks_too_much_waits_and_nobody_else_does() {
     let (served, refused, last) = flood(&platform, &token, 4700);
     assert_eq!(served + refused, 4700);
     // 4500, and what comes back while they are served.
-    assert!((4500..4650).contains(&served), "{served} were served");
+    assert!((4500..4700).contains(&served), "{served} were served");
     let last = last.to_ascii_lowercase();
     for part in ["retry-after: 60", "ratelimit-remaining: 0", "\"id\":\"rate_limit\"", "request-id"]
     {
@@ -255,7 +255,10 @@ fn who_asks_too_much_waits_and_nobody_else_does() {
     let others = call(&platform, Some(&platform.token()), "GET", "/account", &[], b"");
     assert_eq!(others.status, 200);
     assert!(others.headers["ratelimit-remaining"].parse::<u32>().unwrap() > 4000);
-    // A second token of the same account has the same budget.
-    let (status, why) = platform.api_as(Some(&token), "POST", "/oauth/authorizations", &json!({}));
-    assert_eq!((status, why["id"].as_str()), (429, Some("rate_limit")));
+    // What has come back meanwhile is soon spent: whatever is asked for, there is nothing left.
+    until("it has to wait again", Duration::from_mins(1), || {
+        let new = json!({});
+        let (status, why) = platform.api_as(Some(&token), "POST", "/oauth/authorizations", &new);
+        (status == 429).then(|| assert_eq!(why["id"], "rate_limit"))
+    });
 }

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use std::process::Command;
 use std::time::Duration;
 
-const BOUND: Duration = Duration::from_secs(20);
+const BOUND: Duration = Duration::from_mins(1);
 
 /// A web process that answers with its dyno's name and the config var `GREETING`.
 const WEB: &str = "\

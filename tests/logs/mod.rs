@@ -8,7 +8,7 @@ use lathe_tests::Platform;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-const BOUND: Duration = Duration::from_mins(1);
+const BOUND: Duration = Duration::from_mins(2);
 
 /// Adds a drain and gives its token.
 fn drain(platform: &Platform, app: &str, url: &str) -> String {

@@ -41,7 +41,6 @@ impl Rsyslog {
         host::needs(RSYSLOG);
         let dir = tempfile::Builder::new().prefix("lathe-rsyslog-").tempdir().unwrap();
         certificates(dir.path());
-        let [tcp, tls] = free_ports();
         let at = |name: &str| dir.path().join(name).display().to_string();
         let config = format!(
             r#"global(workDirectory="{work}" maxMessageSize="64k" processInternalMessages="off"
@@ -50,8 +49,8 @@ impl Rsyslog {
     defaultNetstreamDriverKeyFile="{key}")
 module(load="imtcp")
 template(name="fields" type="string" string="%pri%|%hostname%|%app-name%|%procid%|%msg%\n")
-input(type="imtcp" port="{tcp}" ruleset="tcp")
-input(type="imtcp" port="{tls}" ruleset="tls" streamDriver.name="ossl" streamDriver.mode="1"
+input(type="imtcp" port="0" listenPortFileName="{tcp_port}" ruleset="tcp")
+input(type="imtcp" port="0" listenPortFileName="{tls_port}" ruleset="tls" streamDriver.name="ossl" streamDriver.mode="1"
     streamDriver.authMode="anon")
 ruleset(name="tcp") {{ action(type="omfile" file="{tcp_out}" template="fields") }}
 ruleset(name="tls") {{ action(type="omfile" file="{tls_out}" template="fields") }}
@@ -62,6 +61,8 @@ ruleset(name="tls") {{ action(type="omfile" file="{tls_out}" template="fields") 
             key = at("key.pem"),
             tcp_out = at("tcp.log"),
             tls_out = at("tls.log"),
+            tcp_port = at("tcp.port"),
+            tls_port = at("tls.port"),
         );
         std::fs::write(dir.path().join("rsyslog.conf"), config).unwrap();
         let log = std::fs::File::create(dir.path().join("rsyslogd.out")).unwrap();
@@ -72,12 +73,18 @@ ruleset(name="tls") {{ action(type="omfile" file="{tls_out}" template="fields") 
             .stderr(log)
             .spawn()
             .unwrap();
-        let rsyslog = Self { child, dir, tcp, tls };
-        until("rsyslog listens", BOUND, || {
-            let open = |port| std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
-            (open(tcp) && open(tls)).then_some(())
-        });
+        let mut rsyslog = Self { child, dir, tcp: 0, tls: 0 };
+        [rsyslog.tcp, rsyslog.tls] = ["tcp.port", "tls.port"].map(|name| rsyslog.listens(name));
         rsyslog
+    }
+
+    /// At the port that it has chosen and written down.
+    fn listens(&self, name: &str) -> u16 {
+        until("rsyslog listens", BOUND, || {
+            let port = std::fs::read_to_string(self.dir.path().join(name)).ok()?;
+            let port = port.trim().parse().ok()?;
+            std::net::TcpStream::connect(("127.0.0.1", port)).is_ok().then_some(port)
+        })
     }
 
     fn ca(&self) -> String {
@@ -87,7 +94,8 @@ ruleset(name="tls") {{ action(type="omfile" file="{tls_out}" template="fields") 
     /// The lines received that are not of the platform's own.
     fn lines(&self, name: &str) -> Vec<String> {
         let text = std::fs::read(self.dir.path().join(name)).unwrap_or_default();
-        let text = String::from_utf8(text).unwrap();
+        // What is just being written may end within a character.
+        let text = String::from_utf8_lossy(&text);
         text.lines().filter(|line| line.contains("|worker.1|")).map(str::to_owned).collect()
     }
 }
@@ -97,12 +105,6 @@ impl Drop for Rsyslog {
         drop(self.child.kill());
         drop(self.child.wait());
     }
-}
-
-/// Two that nobody listens on now.
-fn free_ports() -> [u16; 2] {
-    let held = [(); 2].map(|()| std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap());
-    held.map(|listener| listener.local_addr().unwrap().port())
 }
 
 /// An authority, and a certificate of it for `localhost`.
@@ -153,9 +155,11 @@ fn rsyslog_receives_over_tcp_and_tls_what_was_written() {
     let scale = json!({"updates": [{"type": "worker", "quantity": 1}]});
     assert_eq!(platform.api("PATCH", "/apps/spoken/formation", &scale).0, 200);
     for (token, name) in [(tcp, "tcp.log"), (tls, "tls.log")] {
+        // What the platform says of the dyno comes too.
         let lines = until("the last line arrives", BOUND, || {
             let lines = rsyslog.lines(name);
-            lines.iter().any(|line| line.ends_with("|the end")).then_some(lines)
+            let states = lines.iter().filter(|line| line.starts_with("45|")).count();
+            (states >= 2 && lines.iter().any(|line| line.ends_with("|the end"))).then_some(lines)
         });
         // RFC 5424 has a blank before the message, which is rsyslog's to cut.
         let head = format!("190|{token}|app|worker.1|");
@@ -175,8 +179,6 @@ fn rsyslog_receives_over_tcp_and_tls_what_was_written() {
             "the end".to_owned(),
         ];
         assert_eq!(said, want, "{name}");
-        let states = lines.iter().filter(|line| line.starts_with("45|")).count();
-        assert!(states >= 2, "what the platform says of the dyno comes too: {lines:?}");
     }
     until("the app is told of the certificate", BOUND, || {
         let told = "heroku[logplex]: Error L14 (certificate validation): error=\"";
