@@ -11,12 +11,12 @@ use tempfile::NamedTempFile;
 const BOUND: Duration = Duration::from_mins(2);
 
 /// What the programs of a platform take for the time of day: the machine's own, and this much more.
-struct Clock {
+pub(crate) struct Clock {
     offset: NamedTempFile,
 }
 
 impl Clock {
-    fn right() -> Self {
+    pub(crate) fn right() -> Self {
         host::needs(&[host::FAKETIME]);
         let clock = Self { offset: NamedTempFile::new().unwrap() };
         clock.set("+0");
@@ -24,12 +24,12 @@ impl Clock {
     }
 
     /// By the offset's spelling in `faketime(1)`.
-    fn set(&self, offset: &str) {
+    pub(crate) fn set(&self, offset: &str) {
         std::fs::write(self.offset.path(), format!("{offset}\n")).unwrap();
     }
 
     /// Monotonic clocks, and the times of files, are what they are.
-    fn environment(&self) -> Vec<(String, String)> {
+    pub(crate) fn environment(&self) -> Vec<(String, String)> {
         let found = Command::new("sh").args(["-c", host::FAKETIME.0[2]]).output().unwrap();
         let library = PathBuf::from(String::from_utf8(found.stdout).unwrap().trim());
         let text = |path: &Path| path.display().to_string();

@@ -22,6 +22,10 @@ const WEB: &str = "import http.server, os, sys\n\
 
 const GROUP: &str = "{{.HostConfig.CgroupParent}}";
 
+/// All that it may write; and its slug is there, to be changed too.
+const FILL: &str =
+    "head -c 9G /dev/zero 2>&1 >fill | grep -o 'No space'; rm fill lines.txt; ls *.*";
+
 const HOG: &str = "python3 -c \"x = bytearray(900 << 20); input()\"";
 
 /// What the app's log holds.
@@ -59,6 +63,7 @@ fn push_serve_log_and_run(platform: &Platform) {
         ("read line; echo \"<$line>\"", false, "word\r", "word\r\n<word>\r\n", 0),
         ("wc -l; pwd", true, "a\nb\nc\n\x04", "3\n/app\n", 0),
         ("echo out; echo err >&2; kill -TERM $$", true, "", "out\nerr\n", 143),
+        (FILL, true, "", "No space\nweb.py\n", 0),
     ] {
         let env = json!({"LINES": 50, "COLUMNS": 132});
         let body = json!({"env": env, "force_no_tty": pipes});

@@ -17,6 +17,7 @@ mod heroku;
 mod hosting;
 mod https;
 mod logs;
+mod neighbours;
 mod push;
 mod reach;
 mod releases;

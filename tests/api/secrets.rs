@@ -1,7 +1,7 @@
 //! Canaries: what is secret is in no log, no command line and no file but the sealed ones.
 
 use super::{BOUND, WEB, archive, call, create, owner, path_of, text};
-use lathe_tests::{Checkout, Platform, until};
+use lathe_tests::{Authority, Checkout, Platform, until};
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -13,6 +13,8 @@ const KEEPERS: &[(&str, &str)] = &[
     ("state key", "state.key"),
     ("TLS key", "tls/server.pem"),
     ("authority's key", "tls/ca.key"),
+    // Routers serve with it also when there is no platform: docs/decisions/0023.
+    ("app's key", "cell/router/keyring.json"),
     // Read by the dyno itself, which has no key: docs/decisions/0005.
     ("config value", "cell/dynos/*/record.json"),
 ];
@@ -49,9 +51,8 @@ fn command_lines() -> Vec<u8> {
         .collect()
 }
 
-/// The second line of the key in a PEM file: the first is alike in all keys of a kind.
-fn key_in(pem: &Path) -> Vec<u8> {
-    let text = std::fs::read_to_string(pem).unwrap();
+/// The second line of the key in PEM: the first is alike in all keys of a kind.
+fn key_in(text: &str) -> Vec<u8> {
     let (_, key) = text.split_once("PRIVATE KEY-----").unwrap();
     key.lines().nth(2).unwrap().as_bytes().to_vec()
 }
@@ -65,6 +66,8 @@ struct Used {
     /// The app's whole log.
     lines: String,
     token: String,
+    /// Of the app's certificate.
+    key: String,
     /// Addresses that carry a secret of their own.
     session: String,
     source: String,
@@ -85,6 +88,13 @@ fn use_all(platform: &Platform) -> Used {
     let (missing, _) =
         platform.api("DELETE", &format!("/apps/safe/log-drains/{encoded}"), &Value::Null);
     assert_eq!(missing, 404);
+    owner(platform, "POST", "/apps/safe/domains", &json!({"hostname": "www.lathe.example"}));
+    let (chain, key) = Authority::new("safe").issue(&["www.lathe.example"], (-1, 30));
+    let pair = json!({"certificate_chain": chain, "private_key": key});
+    owner(platform, "POST", "/apps/safe/sni-endpoints", &pair);
+    let mut unfit = pair.clone();
+    unfit["certificate_chain"] = json!(Authority::new("other").pem());
+    assert_eq!(platform.api("POST", "/apps/safe/sni-endpoints", &unfit).0, 422);
     let second = owner(platform, "POST", "/oauth/authorizations", &json!({}));
     let second = text(&second["access_token"]["token"]);
     platform.api_as(Some(&second), "GET", "/account", &Value::Null);
@@ -101,7 +111,7 @@ fn use_all(platform: &Platform) -> Used {
         let mut dynos = dynos.as_array()?.iter();
         dynos.any(|dyno| dyno["type"] == "run" && dyno["state"] == "up").then_some(())
     });
-    Used { transcript: pushed.transcript, lines, token: second, session, source }
+    Used { transcript: pushed.transcript, lines, token: second, key, session, source }
 }
 
 /// Reports each file with a secret that is not its own, or that others may read.
@@ -127,8 +137,9 @@ fn secrets_stay_where_they_belong() {
         ("config value", CONFIG.as_bytes().to_vec()),
         ("drain password", DRAIN.as_bytes().to_vec()),
         ("state key", std::fs::read(data.join("state.key")).unwrap()),
-        ("TLS key", key_in(&data.join("tls/server.pem"))),
-        ("authority's key", key_in(&data.join("tls/ca.key"))),
+        ("TLS key", key_in(&std::fs::read_to_string(data.join("tls/server.pem")).unwrap())),
+        ("authority's key", key_in(&std::fs::read_to_string(data.join("tls/ca.key")).unwrap())),
+        ("app's key", key_in(&used.key)),
     ];
     let shown = command_lines();
     let mut wrong = Vec::new();

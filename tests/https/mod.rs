@@ -2,6 +2,7 @@
 
 mod acme;
 
+use crate::clock::Clock;
 use lathe_tests::{Authority, Platform, get, until};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -175,4 +176,39 @@ fn certificates_outlive_the_platform() {
         text.windows(key.len()).any(|window| window == key.as_bytes())
     };
     assert!(holds("cell/router/keyring.json") && !holds("state.db"));
+}
+
+/// fault H13: a certificate that nobody has renewed. It is served on, and both the app's owner and
+/// whoever looks after the machine are told.
+#[test]
+fn an_expired_certificate_is_served_and_told_of() {
+    let clock = Clock::right();
+    let mut platform = Platform::start_within(&clock.environment());
+    deploy(&platform, "shop");
+    let room = tempfile::tempdir().unwrap();
+    let ours = Authority::new("ours");
+    let roots = room.path().join("roots.pem");
+    std::fs::write(&roots, ours.pem()).unwrap();
+    platform.post("/apps/shop/domains", &json!({"hostname": "www.lathe.example"}));
+    let pair = ours.issue(&["www.lathe.example"], (-1, 30));
+    platform.post("/apps/shop/sni-endpoints", &given(&pair));
+    gets(&platform, "www.lathe.example", &roots);
+    let doctor = |platform: &Platform| {
+        let output = platform.command().arg("doctor").output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(!doctor(&platform).contains("www.lathe.example"));
+
+    // For the platform; clients have their own clock, and see which one is served.
+    clock.set("+40d");
+    platform.stop();
+    platform.up();
+    until("its owner is told", BOUND, || {
+        let log = log(&platform);
+        (log.contains("for www.lathe.example expired at") && log.contains("served all the same"))
+            .then_some(())
+    });
+    gets(&platform, "www.lathe.example", &roots);
+    let said = doctor(&platform);
+    assert!(said.contains("hm   certificates: www.lathe.example has expired"), "{said}");
 }

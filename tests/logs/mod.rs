@@ -1,7 +1,9 @@
-//! Drains as their receivers see them: Debian's rsyslog, one that misbehaves, and a platform that dies.
+//! Drains as their receivers see them: Debian's rsyslog, one that misbehaves, one that is
+//! none of theirs, and a platform that dies.
 
 mod conservation;
 mod flood;
+mod inside;
 mod rsyslog;
 
 use lathe_tests::Platform;

@@ -3,7 +3,7 @@
 
 use lathe_tests::{Platform, lathe, request_on, signal, until};
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -54,38 +54,58 @@ pub(crate) fn deploy(platform: &Platform) {
 }
 
 /// A connection that stays.
-pub(crate) struct Line {
-    stream: TcpStream,
-    reader: BufReader<TcpStream>,
-}
+pub(crate) struct Line(BufReader<Box<dyn Stream>>);
+
+trait Stream: Read + Write + Send {}
+impl<S: Read + Write + Send> Stream for S {}
+
+const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
 
 impl Line {
-    fn open(router: SocketAddr, path: &str, more: &str) -> Self {
-        let mut stream = TcpStream::connect(router).unwrap();
-        stream.set_read_timeout(Some(BOUND)).unwrap();
-        let head = format!("GET {path} HTTP/1.1\r\nHost: apart.localhost\r\n{more}\r\n");
-        stream.write_all(head.as_bytes()).unwrap();
-        let mut line = Self { reader: BufReader::new(stream.try_clone().unwrap()), stream };
+    fn open(stream: impl Stream + 'static, path: &str, more: &str) -> Self {
+        let mut line = Self(BufReader::new(Box::new(stream)));
+        line.send(&format!("GET {path} HTTP/1.1\r\nHost: apart.localhost\r\n{more}\r\n"));
         while line.next() != "\r\n" {}
         line
     }
 
+    fn plain(router: SocketAddr) -> TcpStream {
+        let stream = TcpStream::connect(router).unwrap();
+        stream.set_read_timeout(Some(BOUND)).unwrap();
+        stream
+    }
+
     pub(crate) fn web_socket(router: SocketAddr) -> Self {
-        Self::open(router, "/socket", "Connection: Upgrade\r\nUpgrade: websocket\r\n")
+        Self::open(Self::plain(router), "/socket", UPGRADE)
     }
 
     pub(crate) fn stream(router: SocketAddr) -> Self {
-        Self::open(router, "/stream", "")
+        Self::open(Self::plain(router), "/stream", "")
+    }
+
+    fn secured_web_socket(platform: &Platform) -> Self {
+        let secured = until("it answers by TLS", BOUND, || {
+            let mut secured = platform.secured("router_tls", "apart.localhost");
+            secured.sock.set_read_timeout(Some(BOUND)).unwrap();
+            secured.conn.complete_io(&mut secured.sock).ok().map(|_| secured)
+        });
+        Self::open(secured, "/socket", UPGRADE)
+    }
+
+    fn send(&mut self, text: &str) {
+        let stream = self.0.get_mut();
+        stream.write_all(text.as_bytes()).unwrap();
+        stream.flush().unwrap();
     }
 
     fn next(&mut self) -> String {
         let mut line = String::new();
-        assert!(self.reader.read_line(&mut line).unwrap() > 0, "the connection has ended");
+        assert!(self.0.read_line(&mut line).unwrap() > 0, "the connection has ended");
         line
     }
 
     pub(crate) fn echoes(&mut self, word: &str) {
-        self.stream.write_all(format!("{word}\n").as_bytes()).unwrap();
+        self.send(&format!("{word}\n"));
         assert_eq!(self.next(), format!("{word}\n"));
     }
 
@@ -257,7 +277,7 @@ fn a_router_that_is_killed_is_back_at_once() {
 }
 
 /// fault R14: platform and router are upgraded, and again, under load. The old router finishes what
-/// it has, however long it lasts; the new one takes over its socket.
+/// it has, however long it lasts, by TLS too; the new one takes over its socket.
 #[test]
 fn an_upgrade_cuts_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -265,6 +285,7 @@ fn an_upgrade_cuts_nothing() {
     deploy(&platform);
     let router = platform.address("router");
     let (mut socket, mut stream) = (Line::web_socket(router), Line::stream(router));
+    let mut secured = Line::secured_web_socket(&platform);
     let (before, _) = lines(&platform);
     let mut routers = platform.routers();
     let mut visits = Vec::new();
@@ -283,12 +304,14 @@ fn an_upgrade_cuts_nothing() {
         assert!(routers.iter().any(|pid| all.contains(pid)), "the old one is still there: {all:?}");
         routers = all;
         socket.echoes(name);
+        secured.echoes(name);
         stream.flows();
         visits.extend(visitors.go());
     }
     all_answered("upgraded twice", &visits);
     accounted(&platform, before, &visits);
     socket.echoes("still");
-    drop((socket, stream));
+    secured.echoes("still");
+    drop((socket, secured, stream));
     until("nobody is kept without need", BOUND, || (platform.routers().len() == 1).then_some(()));
 }

@@ -54,6 +54,12 @@ impl Platform {
         Self::start_in(&std::env::temp_dir(), settings)
     }
 
+    /// With these variables in its environment.
+    pub fn start_within(environment: &[(String, String)]) -> Self {
+        let dir = tempfile::Builder::new().prefix("lathe-it-").tempdir().unwrap();
+        Self::begin_within(environment, dir.path().to_owned(), Some(dir), &[], false)
+    }
+
     /// Its data in a directory of its own below `parent`.
     pub fn start_in(parent: &Path, settings: &[&str]) -> Self {
         let dir = tempfile::Builder::new().prefix("lathe-it-").tempdir_in(parent).unwrap();

@@ -1,12 +1,8 @@
-//! A client of attached one-offs, as far from ours as TLS allows: blocking sockets and no runtime.
+//! A client of attached one-offs.
 
-use crate::Platform;
-use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use crate::{Platform, Secured};
 use serde_json::{Value, json};
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const GREETING: &str = "rendezvous\r\n";
@@ -55,30 +51,18 @@ impl OneOff {
 /// A connection to the rendezvous port, verified against the platform's own authority.
 #[derive(Debug)]
 pub struct Session {
-    stream: StreamOwned<ClientConnection, TcpStream>,
+    stream: Secured,
     received: Vec<u8>,
     ended: bool,
 }
 
 impl Session {
     pub fn open(platform: &Platform) -> Self {
-        let mut roots = RootCertStore::empty();
-        let authority = std::fs::read(platform.data().join("tls/ca.pem")).unwrap();
-        roots.add(CertificateDer::from_pem_slice(&authority).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let name = ServerName::try_from("localhost").unwrap();
-        let mut connection = ClientConnection::new(Arc::new(config), name).unwrap();
-        let mut socket = TcpStream::connect(platform.address("rendezvous")).unwrap();
+        let mut stream = platform.secured("rendezvous", "localhost");
         // Here and not with the first words, which would wait for it no longer than a look.
-        socket.set_read_timeout(Some(BOUND)).unwrap();
-        connection.complete_io(&mut socket).unwrap();
-        socket.set_read_timeout(Some(LOOK)).unwrap();
-        let stream = StreamOwned::new(connection, socket);
+        stream.sock.set_read_timeout(Some(BOUND)).unwrap();
+        stream.conn.complete_io(&mut stream.sock).unwrap();
+        stream.sock.set_read_timeout(Some(LOOK)).unwrap();
         Self { stream, received: Vec::new(), ended: false }
     }
 

@@ -38,6 +38,8 @@ macro_rules! tests {
                 println!(stringify!($case));
                 crate::$file::$case::<$subject>().await;
             )*)*
+            println!("a_start_that_was_cut_off_is_finished");
+            crate::docker::a_start_that_was_cut_off_is_finished().await;
             drop(daemon);
         }
     };
@@ -89,6 +91,7 @@ macro_rules! kernel_contract {
                 a_terminal_has_a_size_takes_input_and_interrupts
                 given_pipes_carry_input_output_and_the_end
                 a_fork_bomb_stays_small
+                what_a_dyno_writes_is_bounded_and_gone_with_it
                 the_environment_is_the_configs_and_the_dynos
                 a_command_runs_inside_a_dyno_as_its_own_process_would
                 who_stops_accepting_is_found

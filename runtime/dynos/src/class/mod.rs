@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 /// Weight of one whole CPU, in cgroup v1's `cpu.shares`: a class weighs as much as it may count on.
 pub const SHARES_OF_CPU: u32 = 1024;
 
+/// Fewest files of a writable layer.
+const FILES_MIN: u64 = 65_536;
+
 /// One dyno size. All limits are per dyno.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Class {
@@ -43,6 +46,12 @@ impl Class {
     /// What it may count on, in thousandths of one CPU.
     pub fn baseline_millis(&self) -> u32 {
         self.cpu_shares.saturating_mul(1000) / SHARES_OF_CPU
+    }
+
+    /// How many files its writable layer holds, directories and links among them; more where there is
+    /// more room.
+    pub fn files_max(&self) -> u64 {
+        (self.disk_bytes / 16_384).max(FILES_MIN)
     }
 
     /// Whether its web dynos sleep when nobody asks for them (Heroku Dev Center, "Eco Dyno Hours").

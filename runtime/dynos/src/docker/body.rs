@@ -1,6 +1,7 @@
 //! A start as the daemon wants it told, and what its labels say when it is found again. Pure.
 
 use super::daemon::INSTANCE;
+use super::layer;
 use crate::containers::{MountSource, Start, Stdio};
 use crate::native::launch;
 use crate::spec::{DynoId, DynoSpec};
@@ -46,14 +47,16 @@ pub(super) fn body(start: &Start, place: Place<'_>) -> Result<ContainerCreateBod
     if !start.extra_fds.is_empty() {
         return Err(Unsupported("pass descriptors through the Docker daemon"));
     }
+    if start.argv.is_some() {
+        // Only a shell can wait until it may begin.
+        return Err(Unsupported("execute a program without a shell through the Docker daemon"));
+    }
     let terminal = matches!(start.stdio, Stdio::Terminal { .. });
     let attached = !matches!(start.stdio, Stdio::Logged);
-    let mut arguments = launch::arguments(start.argv.as_deref(), &start.spec.command);
-    if terminal
-        && start.argv.is_none()
-        && let Some(script) = arguments.get_mut(2)
-    {
-        script.insert_str(0, AWAIT_SIZE);
+    let mut arguments = launch::arguments(None, &start.spec.command);
+    if let Some(script) = arguments.get_mut(2) {
+        let await_size = if terminal { AWAIT_SIZE } else { "" };
+        script.insert_str(0, &[layer::AWAIT, await_size].concat());
     }
     let environment = launch::environment(&start.spec, terminal);
     Ok(ContainerCreateBody {
@@ -98,6 +101,8 @@ fn host(start: &Start, place: Place<'_>) -> Result<HostConfig, Unsupported> {
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
         oom_score_adj: Some(500),
         init: Some(true),
+        // What it may write to is mounted over it: `layer`.
+        readonly_rootfs: Some(true),
         log_config: Some(HostConfigLogConfig { typ: Some("local".to_owned()), config: Some(log) }),
         ..HostConfig::default()
     })
@@ -185,6 +190,7 @@ mod tests {
         let host = body.host_config.unwrap();
         assert_eq!(host.cap_drop, Some(vec!["ALL".to_owned()]));
         assert_eq!((host.privileged, host.cap_add), (None, None));
+        assert_eq!(host.readonly_rootfs, Some(true));
         let env = body.env.unwrap();
         assert!(env.contains(&"PORT=5000".to_owned()) && !env.contains(&"PORT=1".to_owned()));
     }
@@ -202,6 +208,9 @@ mod tests {
         let host = body(&start, PLACE).unwrap().host_config.unwrap();
         assert_eq!(host.binds, Some(vec!["/a:/b:rw".to_owned()]));
         start.mounts[0].source = MountSource::Image { path: "/a".into(), bytes: 1 };
+        assert!(body(&start, PLACE).is_err());
+        start.mounts.clear();
+        start.argv = Some(vec!["true".to_owned()]);
         assert!(body(&start, PLACE).is_err());
     }
 }

@@ -19,7 +19,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::broadcast;
+use tokio::sync::{Mutex as AsyncMutex, broadcast};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
@@ -40,6 +40,8 @@ pub(super) struct Shared {
     pub(super) daemon: Daemon,
     pub(super) cgroups: Cgroups,
     pub(super) dynos: Mutex<BTreeMap<DynoId, Dyno>>,
+    /// One container after the other, whoever looks.
+    pub(super) adopting: AsyncMutex<()>,
     pub(super) tasks: Mutex<JoinSet<()>>,
 }
 
@@ -137,7 +139,7 @@ impl Shared {
 }
 
 /// The first process of a container: it reaps, and passes signals on to the dyno's own.
-fn is_first(pid: i32) -> bool {
+pub(super) fn is_first(pid: i32) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let spaces = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
     spaces.and_then(|spaces| spaces.split_whitespace().next_back()) == Some("1")

@@ -13,6 +13,7 @@ mod daemon;
 mod engine;
 mod exec;
 mod image;
+mod layer;
 mod open;
 mod output;
 mod position;

@@ -18,7 +18,7 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use tokio::sync::broadcast;
+use tokio::sync::{Mutex as AsyncMutex, broadcast};
 use tokio::task::JoinSet;
 
 /// One engine on this machine, at one daemon. Several may share a daemon: each touches only what
@@ -124,6 +124,7 @@ impl DockerEngine {
             daemon,
             cgroups,
             dynos: Mutex::new(BTreeMap::new()),
+            adopting: AsyncMutex::new(()),
             tasks: Mutex::new(JoinSet::new()),
             config,
         });

@@ -4,7 +4,7 @@
 use super::body::{self, Place, Unsupported};
 use super::daemon::Trouble;
 use super::engine::{Dyno, Shared};
-use super::{carry, image, watch};
+use super::{carry, image, layer, watch};
 use crate::class::{Capacity, promised_beside};
 use crate::clock::millis;
 use crate::containers::{Known, Start, StartError, Started, Stdio};
@@ -83,7 +83,12 @@ async fn make(shared: &Arc<Shared>, mut start: Start) -> Result<Started, StartEr
     }
     let stdio = mem::replace(&mut start.stdio, Stdio::Logged);
     let terminal = launch(shared, &container, stdio).await?;
+    let layered = layer::make(&limits.child(&container), &class).await;
     let started = shared.daemon.inspect(&container).await.map_err(at("look at the container"))?;
+    // One that has ended by then needs none.
+    if watch::runs(&started) {
+        layered?;
+    }
     let address = watch::address(&started).unwrap_or(Ipv4Addr::UNSPECIFIED);
     let mut dynos = shared.dynos();
     let Some(dyno) = dynos.get_mut(&id) else { return Err(at("keep it")(Trouble::Missing)) };

@@ -3,6 +3,7 @@
 use super::body::{self, DYNO};
 use super::daemon::Trouble;
 use super::engine::{Dyno, Shared};
+use super::layer;
 use super::open::remove_parents;
 use super::output;
 use crate::containers::{Ended, Exited, Known};
@@ -100,12 +101,16 @@ pub(super) async fn look(shared: &Shared) -> Result<(), Trouble> {
 
 /// A container of ours that nobody here knows of.
 async fn adopt(shared: &Shared, name: &str) -> Result<(), Trouble> {
+    let _alone = shared.adopting.lock().await;
     let seen = match shared.daemon.inspect(name).await {
         Err(Trouble::Missing) => return Ok(()),
         other => other?,
     };
     let labels = seen.config.as_ref().and_then(|config| config.labels.as_ref());
     let Some((id, spec, labels)) = labels.and_then(body::read) else { return Ok(()) };
+    if shared.knows(id) {
+        return Ok(());
+    }
     let Some(started_ms) = started_ms(&seen) else {
         // Made and never started: whoever wanted that was told that it failed.
         return shared.daemon.remove(name, true).await;
@@ -121,12 +126,40 @@ async fn adopt(shared: &Shared, name: &str) -> Result<(), Trouble> {
     };
     let mut dyno = Dyno { known, container: name.to_owned(), starting: false, pids_denied: 0 };
     dyno.known.pid = first_process(&shared.group(&dyno));
-    shared.dynos().entry(id).or_insert(dyno);
-    let state = seen.state.unwrap_or_default();
-    if state.running != Some(true) {
-        settle(shared, id, &state);
+    if runs(&seen) {
+        finish(shared, &dyno, &seen).await?;
+    }
+    shared.dynos().insert(id, dyno);
+    if !runs(&seen) {
+        settle(shared, id, &seen.state.unwrap_or_default());
     }
     Ok(())
+}
+
+/// What an earlier life of ours has begun may still wait for its writable layer. One that cannot be
+/// given it has never begun.
+async fn finish(
+    shared: &Shared,
+    dyno: &Dyno,
+    seen: &ContainerInspectResponse,
+) -> Result<(), Trouble> {
+    let host = seen.host_config.as_ref();
+    if host.and_then(|host| host.readonly_rootfs) != Some(true) {
+        // Of a version whose containers wrote to the daemon's layer.
+        return Ok(());
+    }
+    let Err(error) = layer::make(&shared.group(dyno), &dyno.known.spec.class).await else {
+        return Ok(());
+    };
+    if !runs(&shared.daemon.inspect(&dyno.container).await?) {
+        return Ok(());
+    }
+    tracing::error!(
+        error = &error as &dyn std::error::Error,
+        dyno = %dyno.known.id,
+        "a container cannot be made ready and is removed"
+    );
+    shared.daemon.remove(&dyno.container, true).await
 }
 
 /// The end of a dyno, told once.
@@ -192,6 +225,10 @@ pub(super) fn address(seen: &ContainerInspectResponse) -> Option<Ipv4Addr> {
 /// The container's first process, as this machine counts them; the daemon may count its own.
 pub(super) fn first_process(group: &Group) -> u32 {
     group.processes().first().and_then(|pid| u32::try_from(*pid).ok()).unwrap_or(0)
+}
+
+pub(super) fn runs(seen: &ContainerInspectResponse) -> bool {
+    seen.state.as_ref().and_then(|state| state.running) == Some(true)
 }
 
 /// None when it was never started.

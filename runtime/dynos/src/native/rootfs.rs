@@ -17,9 +17,6 @@ use std::path::{Component, Path, PathBuf};
 
 const SHARED_MEMORY_BYTES: u64 = 64 << 20;
 
-/// Fewest inodes of the writable layer; it grows with the layer's size.
-const INODES_MIN: u64 = 65_536;
-
 /// Files of `/proc` that speak of the whole machine: an empty file covers them.
 const MASKED: &[&str] = &["kcore", "keys", "latency_stats", "sched_debug", "timer_list"];
 
@@ -65,14 +62,13 @@ pub(super) fn lay_out(scratch: &Path) -> Result<(), Failure> {
 /// Makes the dyno's root of what is laid out.
 pub(super) fn build(record: &Record) -> Result<(), Failure> {
     let none = None::<&str>;
-    let size = record.spec.class.disk_bytes;
-    let inodes = (size / 16_384).max(INODES_MIN);
-    let options = format!("size={size},nr_inodes={inodes}");
+    let class = &record.spec.class;
+    let options = format!("size={},nr_inodes={}", class.disk_bytes, class.files_max());
     mount(none, ".", none, MsFlags::MS_REMOUNT | QUIET, Some(options.as_str()))
         .map_err(Failure::at("bound writable layer"))?;
     write_upper(record).map_err(Failure::at("fill writable layer"))?;
     mount_overlay(record)?;
-    tell_memory(record.spec.class.memory_bytes).map_err(Failure::at("fill /sys"))?;
+    tell_memory(class.memory_bytes).map_err(Failure::at("fill /sys"))?;
     for name in SYSTEM {
         mount(Some(name), &Path::new("root").join(name), none, MsFlags::MS_MOVE, none)
             .map_err(Failure::at(format!("move /{name}")))?;

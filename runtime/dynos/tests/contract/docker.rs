@@ -2,9 +2,9 @@
 
 use crate::bench::{Bench, IMAGE, instance};
 use crate::script::Script;
-use crate::subject::Subject;
+use crate::subject::{PATIENCE, Subject, clear, wait_for};
 use lathe_dynos::class::Capacity;
-use lathe_dynos::containers::{Known, Start, Stdio};
+use lathe_dynos::containers::{Containers, Known, Start, Stdio};
 use lathe_dynos::docker::{DockerConfig, DockerEngine, Image, Images};
 use lathe_dynos::spec::{DynoId, DynoSpec};
 use std::collections::BTreeMap;
@@ -33,6 +33,39 @@ impl Images for OneImage {
     fn is_ours(&self, reference: &str) -> bool {
         reference == IMAGE
     }
+}
+
+impl Dockered {
+    fn container(&self, id: DynoId) -> String {
+        format!("lathe-{}-{id}", self.config.instance)
+    }
+}
+
+/// A container that the daemon begins anew is as one whose engine was killed as soon as it ran: nothing
+/// of ours is mounted, and its shell waits. The next engine finishes that start.
+pub(crate) async fn a_start_that_was_cut_off_is_finished() {
+    let subject = Dockered::new().await;
+    let mut start = subject.start_of(&Script::default());
+    start.spec.command = "echo begun > /tmp/word; exec sleep 1000".to_owned();
+    let id = start.id;
+    subject.engine.start(start).await.unwrap();
+    let (bench, container) = (Arc::clone(&subject.bench), subject.container(id));
+    let subject = subject
+        .reopen(async {
+            bench.daemon.says(&["restart", "-t", "0", &container]);
+            let left = bench.daemon.docker(&["exec", &container, "touch", "/app/file"]).output();
+            let said = String::from_utf8(left.unwrap().stderr).unwrap();
+            assert!(said.contains("Read-only file system"), "{said}");
+        })
+        .await;
+    let engine = &subject.engine;
+    wait_for("the command to begin", async || {
+        let ran = engine.run(id, "cat /tmp/word; touch /app/file", PATIENCE).await.unwrap();
+        ran.status == Some(0) && ran.last_line == "begun"
+    })
+    .await;
+    clear(engine).await;
+    subject.close().await;
 }
 
 impl Subject for Dockered {
@@ -87,8 +120,7 @@ impl Subject for Dockered {
     }
 
     async fn remove(&self, known: &Known) {
-        let name = format!("lathe-{}-{}", self.config.instance, known.id);
-        self.bench.daemon.says(&["rm", "--force", &name]);
+        self.bench.daemon.says(&["rm", "--force", &self.container(known.id)]);
     }
 
     fn kill_daemon(&self) {

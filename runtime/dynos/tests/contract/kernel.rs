@@ -102,6 +102,50 @@ pub(crate) async fn a_fork_bomb_stays_small<S: Subject>() {
     subject.close().await;
 }
 
+/// Fills the places that are a dyno's, tries those that are not, and makes room again.
+const SCRIBBLE: &str = r#"exec python3 -c '
+import os
+def fill(path):
+    size = 0
+    try:
+        with open(path, "wb", 0) as file:
+            while True: size += file.write(bytes(1 << 20))
+    except OSError as error: print(error.strerror)
+    return size
+print(sum(fill(path) for path in ["/app/big", "/tmp/big"]) >> 20)
+for path in ["/new", "/usr/new", "/etc/new", "/etc/passwd", "/etc/hosts", "/etc/resolv.conf"]:
+    try:
+        open(path, "a")
+        print(path, "is open to all")
+    except OSError: pass
+os.remove("/app/big")
+open("/tmp/small", "w").write("more")
+print(open("/tmp/small").read())
+'"#;
+
+/// fault R8
+pub(crate) async fn what_a_dyno_writes_is_bounded_and_gone_with_it<S: Subject>() {
+    let subject = S::new().await;
+    let start = start_of(&subject, SCRIBBLE);
+    let (id, most_mib) = (start.id, start.spec.class.disk_bytes >> 20);
+    subject.engine().start(start).await.unwrap();
+    let said = output(&subject, id).await;
+    let lines: Vec<&str> = said.lines().collect();
+    let full = "No space left on device";
+    let [first, second, written, "more"] = lines[..] else { panic!("{said}") };
+    assert_eq!((first, second), (full, full));
+    // Some of the room is for what the directories themselves take.
+    let written: u64 = written.parse().unwrap();
+    assert!((most_mib - 2..=most_mib).contains(&written), "{written} of {most_mib} MiB");
+    assert_eq!(end(&subject, id).await.status, 0);
+    let start = start_of(&subject, "ls -A /app /tmp");
+    let next = start.id;
+    subject.engine().start(start).await.unwrap();
+    assert_eq!(output(&subject, next).await, "/app:\n\n/tmp:\n");
+    clear(subject.engine()).await;
+    subject.close().await;
+}
+
 pub(crate) async fn the_environment_is_the_configs_and_the_dynos<S: Subject>() {
     let subject = S::new().await;
     let mut start =

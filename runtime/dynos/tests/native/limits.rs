@@ -41,17 +41,6 @@ async fn a_child_that_is_killed_for_memory_is_told_although_the_dyno_ends_well()
     world.close().await;
 }
 
-#[tokio::test]
-async fn the_disk_is_bounded_and_gone_afterwards() {
-    let world = World::new().await;
-    let (text, _) =
-        world.run("dd if=/dev/zero of=/app/big bs=1M count=64 2>&1; echo kept > /app/x").await;
-    assert!(text.contains("No space left"), "{text}");
-    let (text, _) = world.run("ls -A /app").await;
-    assert_eq!(text, "");
-    world.close().await;
-}
-
 /// Opens files until there are no more to be had, then makes threads likewise.
 const GREEDY: &str = "exec python3 -c '
 import os, threading, time
