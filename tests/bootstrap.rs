@@ -30,7 +30,7 @@ fn check(source: &Path, how: &[&str]) -> (Output, Value) {
 fn every_stage_is_built_by_the_slug_before_and_all_slugs_are_the_same() {
     let (output, report) = check(&fixture(), &["--stages", "3", "--perturb"]);
     let table = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{table}");
+    assert!(output.status.success(), "{table}{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(report["verdict"]["result"], "identical", "{report:#}");
     let stages = report["stages"].as_array().unwrap();
     assert_eq!(stages.len(), 3);
