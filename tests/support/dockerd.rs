@@ -15,6 +15,8 @@ const WITHOUT: &str = "LATHE_TESTS_WITHOUT_DOCKER";
 const BOUND: Duration = Duration::from_mins(3);
 /// Both ends of the cable of every such daemon are in here.
 const CABLES: &str = "169.254.77.0/24";
+/// Of their numbers; each has networks of its own.
+const NUMBERS: u32 = 16;
 
 #[derive(Debug)]
 pub struct Dockerd {
@@ -50,14 +52,8 @@ impl Dockerd {
         namespaces.args(["docker-init", "--", "sleep", "infinity"]);
         namespaces.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let namespaces = namespaces.spawn().unwrap();
-        let number = std::process::id() % 4000;
-        let daemon = Self {
-            dir,
-            namespaces,
-            daemon: Mutex::new(None),
-            link: format!("ldk{number}"),
-            number,
-        };
+        let link = format!("ldk{}", std::process::id());
+        let mut daemon = Self { dir, namespaces, daemon: Mutex::new(None), link, number: 0 };
         daemon.plug_in();
         daemon
     }
@@ -65,7 +61,7 @@ impl Dockerd {
     /// Of all addresses behind the cable. A platform, its benches and other tests have none of these
     /// sixteen.
     fn second_byte(&self) -> u32 {
-        192 + self.number % 16
+        192 + self.number
     }
 
     /// One of the networks behind the cable, numbered from 0.
@@ -80,7 +76,7 @@ impl Dockerd {
     }
 
     fn cable(&self) -> [String; 2] {
-        let block = self.number % 64 * 4;
+        let block = self.number * 4;
         [1, 2].map(|end| format!("169.254.77.{}", block + end))
     }
 
@@ -88,25 +84,38 @@ impl Dockerd {
         only_child(self.namespaces.id()).unwrap()
     }
 
-    fn plug_in(&self) {
+    fn plug_in(&mut self) {
         // Until it has forked, there are no namespaces to plug into.
         until("the daemon's namespaces are there", BOUND, || {
             let pid = only_child(self.namespaces.id())?;
             let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
             (name.contains("docker-init") || name.contains("tini")).then_some(())
         });
-        let (first, link) = (self.first().to_string(), &self.link);
-        let [here, there] = self.cable();
-        run("ip", &["link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", &first]);
-        run("ip", &["addr", "add", &format!("{here}/30"), "dev", link]);
-        run("ip", &["link", "set", link, "up"]);
+        let first = self.first().to_string();
         let inside =
             |args: &[&str]| run("nsenter", &[&["--net", "--target", &first, "ip"], args].concat());
+        let link = self.link.clone();
+        run("ip", &["link", "add", &link, "type", "veth", "peer", "name", "eth0", "netns", &first]);
+        run("ip", &["link", "set", &link, "up"]);
         inside(&["link", "set", "lo", "up"]);
-        inside(&["addr", "add", &format!("{there}/30"), "dev", "eth0"]);
         inside(&["link", "set", "eth0", "up"]);
-        let dynos = format!("10.{}.0.0/16", self.second_byte());
-        run("ip", &["route", "add", &dynos, "via", &there]);
+        until("a network is nobody's", BOUND, || self.route().then_some(()));
+        let [here, there] = self.cable();
+        run("ip", &["addr", "add", &format!("{here}/30"), "dev", &link]);
+        inside(&["addr", "add", &format!("{there}/30"), "dev", "eth0"]);
+    }
+
+    /// Takes a number that no other daemon has, also none that has just ended: whoever has it has the
+    /// route.
+    fn route(&mut self) -> bool {
+        let first = std::process::id();
+        (first..first + NUMBERS).any(|number| {
+            self.number = number % NUMBERS;
+            let dynos = format!("10.{}.0.0/16", self.second_byte());
+            let [_, there] = self.cable();
+            let words = ["route", "add", &dynos, "via", &there, "dev", &self.link, "onlink"];
+            Command::new("ip").args(words).output().unwrap().status.success()
+        })
     }
 
     /// Starts it, also again, and waits until it answers.
