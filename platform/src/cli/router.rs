@@ -69,7 +69,10 @@ pub(super) fn route(what: Router) -> Result<(), CliError> {
     super::init_log(&what.log);
     let mut threads = tokio::runtime::Builder::new_multi_thread();
     let runtime = threads.enable_all().build().map_err(RouterVerbError::Threads)?;
-    Ok(runtime.block_on(serve(what, inherited))?)
+    // Not on this thread: the others would have to wake it for every client.
+    let serving = runtime.spawn(serve(what, inherited));
+    let served = runtime.block_on(serving);
+    Ok(served.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?)
 }
 
 async fn serve(what: Router, inherited: [File; 3]) -> Result<(), RouterVerbError> {

@@ -11,6 +11,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::yield_now;
 
 /// Lines taken in under one lock, or a block more.
 const BATCH_LINES: usize = 512;
@@ -134,6 +135,10 @@ impl Hub {
                     if !more {
                         return;
                     }
+                    // Who has something to say at this moment, too, says it first: that is one write
+                    // to the journal for all of them.
+                    yield_now().await;
+                    lines.try_recv_many(&mut batch, BATCH_LINES);
                     self.take(&mut batch, lines, scribe);
                 }
                 () = moves.notified() => self.write_moves(scribe),

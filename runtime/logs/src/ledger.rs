@@ -1,10 +1,12 @@
 //! How many lines were ever sent for each app, in a file that a killed process leaves exact.
 //!
 //! A line is counted here before it is queued; what the journal does not know of it afterwards was
-//! lost with the process. Rows have a fixed place, so that a count is one small write into the
-//! page cache. It is not synced: after a power cut both files are from some moments before.
+//! lost with the process. Rows have a fixed place, so that a count is one number stored in the page
+//! cache: as memory where the file system allows it, by a small write elsewhere. It is not synced:
+//! after a power cut both files are from some moments before.
 
 use crate::AppId;
+use crate::mapped::Mapped;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -23,6 +25,7 @@ const APPS_MAX: usize = 65_536;
 #[derive(Debug)]
 pub struct Ledger {
     file: File,
+    counts: Option<Mapped>,
     /// What an earlier run had sent.
     before: BTreeMap<AppId, u64>,
     rows: Mutex<Rows>,
@@ -41,6 +44,8 @@ struct Rows {
 struct Row {
     at: u64,
     sent: u64,
+    /// Whether it is in the file, so that only its count has to be stored.
+    is_there: bool,
 }
 
 impl Ledger {
@@ -53,19 +58,28 @@ impl Ledger {
     }
 
     /// Goes on in a file that is open for reading and writing.
-    pub fn of(mut file: File) -> io::Result<Self> {
+    pub fn of(file: File) -> io::Result<Self> {
+        let counts = Mapped::of(&file, APPS_MAX * ROW_BYTES);
+        Self::counting(file, counts)
+    }
+
+    fn counting(mut file: File, counts: Option<Mapped>) -> io::Result<Self> {
         let mut bytes = Vec::new();
         file.by_ref().take((APPS_MAX * ROW_BYTES) as u64).read_to_end(&mut bytes)?;
         let mut rows = Rows::default();
         for row in bytes.chunks(ROW_BYTES) {
             match parse(row) {
-                Some((app, sent)) => drop(rows.of.insert(app, Row { at: rows.end, sent })),
+                Some((app, sent)) => {
+                    let row = Row { at: rows.end, sent, is_there: true };
+                    rows.of.insert(app, row);
+                }
                 None => rows.free.push(rows.end),
             }
             rows.end += ROW_BYTES as u64;
         }
         let before = rows.of.iter().map(|(app, row)| (app.clone(), row.sent)).collect();
-        Ok(Self { file, before, rows: Mutex::new(rows), broken: AtomicBool::new(false) })
+        let (rows, broken) = (Mutex::new(rows), AtomicBool::new(false));
+        Ok(Self { file, counts, before, rows, broken })
     }
 
     /// What an earlier run had sent, by app.
@@ -83,12 +97,9 @@ impl Ledger {
     pub fn add(&self, app: &AppId, lines: u64) {
         let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         let written = match rows.of.get_mut(app) {
-            Some(row) => {
-                row.sent += lines;
-                self.file.write_all_at(&row.sent.to_le_bytes(), row.at)
-            }
-            None => match rows.begin(app, lines) {
-                Some(row) => self.file.write_all_at(&bytes(app, lines), row.at),
+            Some(row) => self.count(app, row, lines),
+            None => match rows.begin(app) {
+                Some(row) => self.count(app, row, lines),
                 None => return,
             },
         };
@@ -96,6 +107,19 @@ impl Ledger {
             && !self.broken.swap(true, Ordering::Relaxed)
         {
             tracing::warn!(%error, "the log ledger cannot be written: a crash would lose its count");
+        }
+    }
+
+    fn count(&self, app: &AppId, row: &mut Row, lines: u64) -> io::Result<()> {
+        row.sent += lines;
+        if !row.is_there {
+            self.file.write_all_at(&bytes(app, row.sent), row.at)?;
+            row.is_there = true;
+            return Ok(());
+        }
+        match &self.counts {
+            Some(counts) => counts.store(row.at, row.sent.to_le()),
+            None => self.file.write_all_at(&row.sent.to_le_bytes(), row.at),
         }
     }
 
@@ -110,7 +134,7 @@ impl Ledger {
 }
 
 impl Rows {
-    fn begin(&mut self, app: &AppId, sent: u64) -> Option<Row> {
+    fn begin(&mut self, app: &AppId) -> Option<&mut Row> {
         if app.as_str().len() > ID_BYTES_MAX || self.of.len() >= APPS_MAX {
             return None;
         }
@@ -118,9 +142,7 @@ impl Rows {
             self.end += ROW_BYTES as u64;
             self.end - ROW_BYTES as u64
         });
-        let row = Row { at, sent };
-        self.of.insert(app.clone(), row);
-        Some(row)
+        Some(self.of.entry(app.clone()).or_insert(Row { at, sent: 0, is_there: false }))
     }
 }
 
@@ -147,28 +169,55 @@ fn parse(row: &[u8]) -> Option<(AppId, u64)> {
 mod tests {
     use super::*;
 
+    fn open(path: &Path, is_mapped: bool) -> Ledger {
+        let mut options = File::options();
+        let file = options.read(true).write(true).create(true).truncate(false).open(path).unwrap();
+        let counts = Mapped::of(&file, APPS_MAX * ROW_BYTES).filter(|_| is_mapped);
+        Ledger::counting(file, counts).unwrap()
+    }
+
     #[test]
     fn counts_outlive_their_writer() {
+        // Where files cannot be memory, both ways are the same.
+        for is_mapped in [true, false] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("ledger");
+            let app = |n: usize| AppId::new(format!("app-{n}"));
+            let ledger = open(&path, is_mapped);
+            for n in 0..5 {
+                ledger.add(&app(n), 10);
+                ledger.add(&app(n), n as u64);
+            }
+            ledger.forget(&app(1));
+            ledger.add(&AppId::new("x".repeat(60)), 1);
+            // Neither closed nor told: as after kill -9.
+            let again = open(&path, is_mapped);
+            let want = [0, 2, 3, 4].map(|n| (app(n), 10 + n as u64));
+            assert_eq!(again.before(), &BTreeMap::from(want));
+            assert_eq!(&again.sent(), again.before());
+            again.add(&app(7), 1);
+            again.add(&app(0), 1);
+            let again = open(&path, is_mapped);
+            assert_eq!((again.before()[&app(7)], again.before()[&app(0)]), (1, 11));
+            assert_eq!(std::fs::metadata(&path).unwrap().len(), 5 * 64, "places are used again");
+        }
+    }
+
+    #[test]
+    fn a_row_that_finds_no_room_is_written_when_there_is_some() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ledger");
-        let app = |n: usize| AppId::new(format!("app-{n}"));
-        let ledger = Ledger::open(&path).unwrap();
-        for n in 0..5 {
-            ledger.add(&app(n), 10);
-            ledger.add(&app(n), n as u64);
-        }
-        ledger.forget(&app(1));
-        ledger.add(&AppId::new("x".repeat(60)), 1);
-        // Neither closed nor told: as after kill -9.
-        let again = Ledger::open(&path).unwrap();
-        let want = [0, 2, 3, 4].map(|n| (app(n), 10 + n as u64));
-        assert_eq!(again.before(), &BTreeMap::from(want));
-        assert_eq!(&again.sent(), again.before());
-        again.add(&app(7), 1);
-        again.add(&app(0), 1);
-        let again = Ledger::open(&path).unwrap();
-        assert_eq!((again.before()[&app(7)], again.before()[&app(0)]), (1, 11));
-        assert_eq!(std::fs::metadata(&path).unwrap().len(), 5 * 64, "places are used again");
+        drop(open(&path, true));
+        let (app, other) = (AppId::new("app"), AppId::new("other"));
+        // A file that is not open for writing refuses like a full disk does.
+        let mut ledger = Ledger::counting(File::open(&path).unwrap(), None).unwrap();
+        ledger.add(&app, 1);
+        ledger.add(&app, 1);
+        ledger.file = File::options().write(true).open(&path).unwrap();
+        ledger.add(&app, 1);
+        ledger.add(&other, 1);
+        let want = BTreeMap::from([(app, 3), (other, 1)]);
+        assert_eq!(open(&path, true).before(), &want);
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod journal;
 mod ledger;
 mod line;
 mod loss;
+mod mapped;
 mod policy;
 mod ring;
 mod sender;

@@ -149,6 +149,11 @@ impl Receiver {
             let Some(block) = self.blocks.recv().await else { return 0 };
             self.receive(block);
         }
+        self.try_recv_lines(batch, limit)
+    }
+
+    /// The same of those that are there.
+    pub fn try_recv_lines(&mut self, batch: &mut Vec<Line>, limit: usize) -> usize {
         let lines = std::iter::from_fn(|| self.try_recv().ok()).take(limit);
         let before = batch.len();
         batch.extend(lines);
@@ -158,15 +163,24 @@ impl Receiver {
     /// Waits for at least one block and moves blocks into `batch` until there are `limit` lines or
     /// nothing is left; false when the queue has ended.
     pub(crate) async fn recv_many(&mut self, batch: &mut Vec<Block>, limit: usize) -> bool {
-        let mut next = self.blocks.recv().await;
-        let mut lines = 0;
-        while let Some(block) = next {
+        let Some(block) = self.blocks.recv().await else { return false };
+        self.door.leave(block.lines());
+        batch.push(block);
+        self.try_recv_many(batch, limit);
+        true
+    }
+
+    /// The same of those that are there, until `batch` has `limit` lines.
+    pub(crate) fn try_recv_many(&mut self, batch: &mut Vec<Block>, limit: usize) {
+        let before = batch.iter().map(Block::lines).sum();
+        let mut lines: usize = before;
+        while lines < limit
+            && let Ok(block) = self.blocks.try_recv()
+        {
             lines += block.lines();
             batch.push(block);
-            next = if lines < limit { self.blocks.try_recv().ok() } else { None };
         }
-        self.door.leave(lines);
-        lines > 0
+        self.door.leave(lines - before);
     }
 
     /// From now on every line is dropped at the door; what is queued can still be received.

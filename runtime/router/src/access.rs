@@ -28,7 +28,8 @@ pub(crate) struct Access<'a> {
 
 /// `at=info method=GET path="/" host=… request_id=… fwd="…" dyno=web.1 connect=1ms service=18ms
 /// status=200 bytes=13 protocol=http` (Heroku Dev Center, "HTTP Routing" and "Error Codes"), and for
-/// those who came by TLS `protocol=https tls=true tls_version=tls1.3` (ibid., "Router 2.0").
+/// those who came by TLS `protocol=https tls=true tls_version=tls1.3` (ibid., "Router 2.0"). With its
+/// line feed, so that the log takes it as it is.
 pub(crate) fn line(access: &Access<'_>) -> Bytes {
     let mut out = BytesMut::with_capacity(320 + access.path.len().min(MAX_FIELD_BYTES));
     put_outcome(&mut out, access.fault);
@@ -53,6 +54,7 @@ pub(crate) fn line(access: &Access<'_>) -> Bytes {
     if let Entrance::Tls(version) = access.entrance {
         put_all(&mut out, &[" tls=true tls_version=", version]);
     }
+    out.put_u8(b'\n');
     out.freeze()
 }
 
@@ -95,26 +97,38 @@ fn put_number(out: &mut BytesMut, name: &str, number: Option<u64>) {
 /// Inside quotes: quotes and backslashes are escaped, everything unprintable becomes `\xNN`, so
 /// that a request can end neither its field nor its line, nor drive a terminal.
 fn put_escaped(out: &mut BytesMut, field: &[u8]) {
-    for &byte in field.iter().take(MAX_FIELD_BYTES) {
-        match byte {
-            b'"' | b'\\' => out.put_slice(&[b'\\', byte]),
-            b' '..=b'~' => out.put_u8(byte),
-            _ => {
-                let _ = write!(out, "\\x{byte:02x}");
-            }
-        }
-    }
+    let plain = |byte| matches!(byte, b' ' | b'!' | b'#'..=b'[' | b']'..=b'~');
+    put_field(out, field, plain, |out, byte| match byte {
+        b'"' | b'\\' => out.put_slice(&[b'\\', byte]),
+        _ => put_hex(out, byte),
+    });
 }
 
 /// Outside quotes: also no space and no quote.
 fn put_bare(out: &mut BytesMut, field: &[u8]) {
-    for &byte in field.iter().take(MAX_FIELD_BYTES) {
-        match byte {
-            b'!' | b'#'..=b'<' | b'>'..=b'[' | b']'..=b'~' => out.put_u8(byte),
-            _ => {
-                let _ = write!(out, "\\x{byte:02x}");
-            }
-        }
+    let plain = |byte| matches!(byte, b'!' | b'#'..=b'<' | b'>'..=b'[' | b']'..=b'~');
+    put_field(out, field, plain, put_hex);
+}
+
+fn put_hex(out: &mut BytesMut, byte: u8) {
+    let _ = write!(out, "\\x{byte:02x}");
+}
+
+/// What is plain is put as it is, many bytes at a time: almost everything.
+fn put_field(
+    out: &mut BytesMut,
+    field: &[u8],
+    plain: impl Fn(u8) -> bool,
+    put_other: impl Fn(&mut BytesMut, u8),
+) {
+    let mut rest = field.get(..MAX_FIELD_BYTES).unwrap_or(field);
+    loop {
+        let end = rest.iter().position(|byte| !plain(*byte));
+        let (head, tail) = rest.split_at(end.unwrap_or(rest.len()));
+        out.put_slice(head);
+        let Some((other, after)) = tail.split_first() else { return };
+        put_other(out, *other);
+        rest = after;
     }
 }
 
@@ -185,7 +199,7 @@ mod tests {
                 "dyno= connect= service= status=417 bytes= protocol=http",
             ),
         ] {
-            assert_eq!(text(&access), format!("{start} {REST} {end}"));
+            assert_eq!(text(&access), format!("{start} {REST} {end}\n"));
         }
     }
 
@@ -207,6 +221,7 @@ mod tests {
         #[test]
         fn a_line_is_bounded_printable_ascii(path in ".{0,3000}", fwd in prop::collection::vec(any::<u8>(), 0..99)) {
             let line = line(&Access { path: &path, forwarded_for: &fwd, ..access(None) });
+            let line = line.strip_suffix(b"\n").unwrap();
             prop_assert!(line.iter().all(|b| (b' '..=b'~').contains(b)));
             prop_assert!(line.len() < 4 * MAX_FIELD_BYTES + 1000);
         }

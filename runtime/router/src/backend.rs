@@ -1,9 +1,8 @@
 //! One dyno as the router sees it: its address, its quarantine, its idle connections.
 
 use crate::Target;
+use crate::connection::Connection;
 use crate::in_flight::{Counter, InFlight, Visit};
-use crate::upload::Upload;
-use hyper::client::conn::http1::SendRequest;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,7 +19,7 @@ pub(crate) struct Backend {
 
 #[derive(Debug)]
 struct Idle {
-    sender: SendRequest<Upload>,
+    connection: Connection,
     since: Instant,
 }
 
@@ -49,31 +48,27 @@ impl Backend {
     }
 
     /// An idle connection the dyno has not closed, the most recently used first.
-    pub(crate) fn take_idle(
-        &self,
-        now: Instant,
-        keep_alive: Duration,
-    ) -> Option<SendRequest<Upload>> {
+    pub(crate) fn take_idle(&self, now: Instant, keep_alive: Duration) -> Option<Connection> {
         let mut idle = lock(&self.idle);
-        while let Some(Idle { sender, since }) = idle.pop() {
-            if sender.is_ready() && now.duration_since(since) < keep_alive {
-                return Some(sender);
+        while let Some(Idle { mut connection, since }) = idle.pop() {
+            if now.duration_since(since) < keep_alive && connection.is_ready() {
+                return Some(connection);
             }
         }
         None
     }
 
-    pub(crate) fn put_idle(&self, sender: SendRequest<Upload>, now: Instant, bound: usize) {
+    pub(crate) fn put_idle(&self, connection: Connection, now: Instant, bound: usize) {
         let mut idle = lock(&self.idle);
-        if !sender.is_closed() && idle.len() < bound {
-            idle.push(Idle { sender, since: now });
+        if !connection.is_closed() && idle.len() < bound {
+            idle.push(Idle { connection, since: now });
         }
     }
 
-    /// Closes connections nobody has used for `keep_alive`.
+    /// Closes connections that nobody has used for `keep_alive`, or that the dyno has closed.
     pub(crate) fn sweep(&self, now: Instant, keep_alive: Duration) {
-        lock(&self.idle)
-            .retain(|idle| !idle.sender.is_closed() && now.duration_since(idle.since) < keep_alive);
+        let is_fresh = |idle: &Idle| now.duration_since(idle.since) < keep_alive;
+        lock(&self.idle).retain_mut(|idle| is_fresh(idle) && idle.connection.is_ready());
     }
 }
 

@@ -84,7 +84,7 @@ async fn talk(
     mut stopping: watch::Receiver<Stop>,
 ) {
     let config = Arc::clone(&router.config);
-    let session = Arc::new(Session::new(client, entrance, Instant::now()));
+    let session = Arc::new(Session::new(client.ip(), entrance, Instant::now()));
     let service = service_fn({
         let session = Arc::clone(&session);
         move |request| proxy::serve(Arc::clone(&router), Arc::clone(&session), request)
@@ -105,6 +105,8 @@ async fn talk(
                 Poll::Pending => alarm.poll(session.phase().deadline(&config), cx).map(Some),
             }) => match overdue {
                 Some(Overdue::Write) => return session.mark_stalled(),
+                // It is polled now, and looks at the clock itself.
+                Some(Overdue::Answer) => session.wake_at(None),
                 Some(_) => return,
                 None => break,
             },

@@ -2,26 +2,23 @@
 
 use crate::Availability;
 use crate::backend::Backend;
+use crate::connection::Connection;
 use crate::exchange::Exchange;
 use crate::fault::Fault;
 use crate::in_flight::{InFlight, Visit};
 use crate::index::App;
 use crate::pick::{self, Attempts, Limits, Step};
 use crate::proxy::Router;
-use crate::upload::Upload;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
 use lathe_logs::AppId;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 /// An open connection to a dyno, for one request.
 #[derive(Debug)]
 pub(crate) struct Lease {
-    pub(crate) sender: SendRequest<Upload>,
+    pub(crate) connection: Connection,
     /// It has served before, so the dyno may be closing it at this moment.
     pub(crate) reused: bool,
     backend: Arc<Backend>,
@@ -36,7 +33,7 @@ impl Lease {
 
     /// Keeps the connection for the next request, if the dyno does.
     pub(crate) fn give_back(self) {
-        self.backend.put_idle(self.sender, Instant::now(), self.max_idle);
+        self.backend.put_idle(self.connection, Instant::now(), self.max_idle);
     }
 }
 
@@ -151,22 +148,22 @@ async fn open(
     may_reuse: bool,
 ) -> Result<Lease, Fault> {
     let start = Instant::now();
-    let lease = |sender, reused| Lease {
-        sender,
+    let lease = |connection, reused| Lease {
+        connection,
         reused,
         backend: Arc::clone(backend),
         max_idle: router.config.max_idle_per_dyno,
     };
-    if may_reuse && let Some(sender) = backend.take_idle(start, router.config.dyno_keep_alive) {
+    if may_reuse && let Some(connection) = backend.take_idle(start, router.config.dyno_keep_alive) {
         exchange.tried(backend, Duration::ZERO);
-        return Ok(lease(sender, true));
+        return Ok(lease(connection, true));
     }
-    let opened = connect(backend, router.config.connect_timeout).await;
+    let opened = Connection::open(backend.target.address, router.config.connect_timeout).await;
     exchange.tried(backend, start.elapsed());
     match opened {
-        Ok(sender) => {
+        Ok(connection) => {
             backend.clear_quarantine();
-            Ok(lease(sender, false))
+            Ok(lease(connection, false))
         }
         Err(error) => {
             let (fault, blamed) = judge(&error);
@@ -190,19 +187,6 @@ fn judge(error: &io::Error) -> (Fault, bool) {
         TimedOut | HostUnreachable | NetworkUnreachable => (Fault::ConnectTimeout, true),
         _ => (Fault::Platform, false),
     }
-}
-
-async fn connect(backend: &Backend, limit: Duration) -> io::Result<SendRequest<Upload>> {
-    let stream = tokio::time::timeout(limit, TcpStream::connect(backend.target.address)).await??;
-    stream.set_nodelay(true)?;
-    let (sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-    // Ends when the dyno closes or the last handle to the connection is dropped; what goes wrong
-    // on it is told to the request.
-    tokio::spawn(async move {
-        drop(connection.with_upgrades().await);
-    });
-    Ok(sender)
 }
 
 #[cfg(test)]

@@ -12,7 +12,10 @@ use crate::session::Session;
 use http::request::Parts;
 use http::{HeaderValue, Method, Uri};
 use lathe_logs::{AppId, Line, Source};
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 /// Who says the lines: the same for all, and made once.
@@ -64,7 +67,7 @@ impl Exchange {
             uri: head.uri.clone(),
             host: host.into(),
             request_id: headers::request_id(&head.headers),
-            forwarded_for: headers::forwarded_for(&head.headers, session.client.ip()),
+            forwarded_for: headers::forwarded_for(&head.headers, &session.client),
             dyno: None,
             connect: None,
             handed: None,
@@ -115,6 +118,23 @@ impl Exchange {
 
     pub(crate) fn entrance(&self) -> Entrance {
         self.session.entrance
+    }
+
+    /// Waits for something, but not longer than `until`; `None` when it has not come by then.
+    pub(crate) async fn wait<T>(
+        &self,
+        until: Instant,
+        mut awaited: Pin<&mut impl Future<Output = T>>,
+    ) -> Option<T> {
+        self.session.wake_at(Some(until));
+        let came = poll_fn(|cx| match awaited.as_mut().poll(cx) {
+            Poll::Ready(came) => Poll::Ready(Some(came)),
+            Poll::Pending if Instant::now() >= until => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        });
+        let came = came.await;
+        self.session.wake_at(None);
+        came
     }
 
     fn fault(&self) -> Option<Fault> {

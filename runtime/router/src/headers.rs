@@ -35,14 +35,24 @@ pub(crate) struct Provenance {
     pub(crate) start_ms: i64,
 }
 
+/// A client's address, as it is told.
+pub(crate) fn address(client: IpAddr) -> HeaderValue {
+    let text = client.to_canonical().to_string();
+    HeaderValue::from_maybe_shared(bytes::Bytes::from(text))
+        .unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+}
+
 /// The client's address, right of those it claims to have come through.
-pub(crate) fn forwarded_for(headers: &HeaderMap, client: IpAddr) -> HeaderValue {
+pub(crate) fn forwarded_for(headers: &HeaderMap, client: &HeaderValue) -> HeaderValue {
+    if !headers.contains_key(X_FORWARDED_FOR) {
+        return client.clone();
+    }
     let mut chain = Vec::new();
     for value in headers.get_all(X_FORWARDED_FOR) {
         chain.extend_from_slice(value.as_bytes());
         chain.extend_from_slice(b", ");
     }
-    chain.extend_from_slice(client.to_canonical().to_string().as_bytes());
+    chain.extend_from_slice(client.as_bytes());
     HeaderValue::from_maybe_shared(bytes::Bytes::from(chain))
         .unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
@@ -261,10 +271,10 @@ mod tests {
 
     #[test]
     fn addresses_are_appended_on_the_right() {
-        let v4 = "::ffff:192.0.2.7".parse().unwrap();
+        let v4 = address("::ffff:192.0.2.7".parse().unwrap());
         let claimed = map(&[("x-forwarded-for", "a"), ("x-forwarded-for", "b, c")]);
-        assert_eq!(forwarded_for(&map(&[]), v4), "192.0.2.7");
-        assert_eq!(forwarded_for(&claimed, v4), "a, b, c, 192.0.2.7");
+        assert_eq!(forwarded_for(&map(&[]), &v4), "192.0.2.7");
+        assert_eq!(forwarded_for(&claimed, &v4), "a, b, c, 192.0.2.7");
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod access;
 mod backend;
 mod board;
 mod config;
+mod connection;
 mod converse;
 mod demand;
 mod dial;

@@ -84,9 +84,9 @@ pub(crate) async fn serve(
     };
     match answered {
         Ok(Relayed::Stream(answer)) => Ok(stream(*answer, exchange, &router, turn)),
-        Ok(Relayed::Switch(response, client, dyno)) => {
+        Ok(Relayed::Switch(response, ends)) => {
             let idle_timeout = router.config.idle_timeout;
-            session.keep_tunnel(Tunnel { client, dyno, exchange, idle_timeout });
+            session.keep_tunnel(Tunnel { ends, exchange, idle_timeout });
             Ok(response.map(|()| Reply::page(Bytes::new(), turn)))
         }
         Err(fault) => {
@@ -139,7 +139,8 @@ fn stream(answer: Answer, exchange: Exchange, router: &Router, turn: Turn) -> Re
     let Answer { response, lease, upload } = answer;
     let silence = Silence::new(router.config.idle_timeout);
     response.map(|body| {
-        let download = Download { body, exchange, lease: Some(lease), upload, silence };
+        let (lease, is_broken) = (Some(lease), false);
+        let download = Download { body, exchange, lease, upload, silence, is_broken };
         Reply::stream(download, turn)
     })
 }

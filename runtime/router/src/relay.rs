@@ -6,6 +6,7 @@ use crate::fault::{Fault, Risk};
 use crate::headers::{self, Provenance};
 use crate::policy::Refusal;
 use crate::proxy::{Asked, Router};
+use crate::tunnel::Ends;
 use crate::upload::{Progress, Upload};
 use http::header;
 use http::request::Parts;
@@ -34,7 +35,7 @@ pub(crate) struct Answer {
 #[derive(Debug)]
 pub(crate) enum Relayed {
     Stream(Box<Answer>),
-    Switch(Response<()>, OnUpgrade, OnUpgrade),
+    Switch(Response<()>, Ends),
 }
 
 /// Hands the request to a dyno and waits for the head of the answer.
@@ -66,11 +67,12 @@ pub(crate) async fn relay(
     };
     let spare = lease.reused.then(|| head.clone());
     let request = Request::from_parts(head, outgoing);
-    let answer = match (ask(router, lease, request, upload).await, spare) {
+    let answer = match (ask(router, lease, request, upload, exchange).await, spare) {
         (Err(Fault::ClosedWithoutResponse), Some(head)) => {
             let lease = dial(router, app, exchange, false).await?;
             exchange.handed_over(lease.enter(&router.config.in_flight), Instant::now());
-            ask(router, lease, Request::from_parts(head, Upload::Empty), None).await?
+            let request = Request::from_parts(head, Upload::Empty);
+            ask(router, lease, request, None, exchange).await?
         }
         (answer, _) => answer?,
     };
@@ -94,14 +96,15 @@ async fn ask(
     mut lease: Lease,
     request: Request<Upload>,
     upload: Option<Arc<Progress>>,
+    exchange: &Exchange,
 ) -> Result<Answer, Fault> {
     let response = {
-        let mut response = pin!(lease.sender.send_request(request));
+        let mut response = pin!(lease.connection.ask(request));
         loop {
             let end = patience_end(router, upload.as_deref());
-            match tokio::time::timeout_at(end.into(), response.as_mut()).await {
-                Ok(response) => break response,
-                Err(_) => out_of_patience(router, upload.as_deref())?,
+            match exchange.wait(end, response.as_mut()).await {
+                Some(response) => break response,
+                None => out_of_patience(router, upload.as_deref())?,
             }
         }
     };
@@ -179,7 +182,8 @@ fn judge(
         (true, None) => Err(Fault::BadResponse),
         (true, Some(client)) => {
             let dyno = hyper::upgrade::on(response);
-            Ok(Relayed::Switch(answer.response.map(drop), client, dyno))
+            let ends = Ends { client, dyno, connection: answer.lease.connection };
+            Ok(Relayed::Switch(answer.response.map(drop), ends))
         }
     }
 }

@@ -37,6 +37,8 @@ pub(crate) struct Download {
     pub(crate) lease: Option<Lease>,
     pub(crate) upload: Option<Arc<Progress>>,
     pub(crate) silence: Silence,
+    /// The dyno has broken off, and the client is still to be told.
+    pub(crate) is_broken: bool,
 }
 
 /// How long the dyno has had nothing to give.
@@ -114,8 +116,14 @@ impl Download {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutOff>>> {
-        loop {
-            match Pin::new(&mut self.body).poll_frame(cx) {
+        while !self.is_broken {
+            let body = &mut self.body;
+            let mut frame = |cx: &mut Context<'_>| Pin::new(&mut *body).poll_frame(cx);
+            let polled = match &mut self.lease {
+                Some(lease) => lease.connection.poll_carry(cx, frame),
+                None => frame(cx),
+            };
+            match polled {
                 Poll::Ready(Some(Ok(frame))) => {
                     // Trailers stop here: the head that would announce them was hop-by-hop.
                     let Ok(data) = frame.into_data() else { continue };
@@ -133,7 +141,10 @@ impl Download {
                 Poll::Ready(Some(Err(error))) => {
                     tracing::debug!(error = &error as &dyn std::error::Error, "dyno broke off");
                     self.exchange.fail(Fault::ResponseInterrupted);
-                    return Poll::Ready(Some(Err(CutOff)));
+                    self.is_broken = true;
+                    // Told at once, hyper would send nothing of what it has been given before.
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
                 }
                 Poll::Pending => {
                     let last_upload = self.upload.as_ref().map(|upload| upload.last_byte());
@@ -143,6 +154,7 @@ impl Download {
                 }
             }
         }
+        Poll::Ready(Some(Err(CutOff)))
     }
 }
 

@@ -2,8 +2,10 @@
 
 use crate::RouterConfig;
 use crate::doors::Entrance;
+use crate::headers;
 use crate::tunnel::Tunnel;
-use std::net::SocketAddr;
+use http::HeaderValue;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -12,7 +14,8 @@ use tokio::sync::Notify;
 /// Shared by the socket, the requests and the connection's own task.
 #[derive(Debug)]
 pub(crate) struct Session {
-    pub(crate) client: SocketAddr,
+    /// Its address, as dynos and log lines have it.
+    pub(crate) client: HeaderValue,
     pub(crate) entrance: Entrance,
     phase: Mutex<Phase>,
     /// Told with the first byte and with each request; only the connection's own task waits for it.
@@ -38,19 +41,21 @@ enum State {
     Silent(Instant),
     /// The first byte of a head has come.
     Head(Instant),
-    /// A request is being served.
-    Busy,
+    /// A request is being served, which has asked to be woken then.
+    Busy(Option<Instant>),
     /// Between two requests.
     Idle(Instant),
 }
 
-/// Why a connection is closed without being asked.
+/// Why a connection is looked at, and mostly closed, without being asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Overdue {
     Silent,
     Head,
     KeepAlive,
     Write,
+    /// Nothing is to be closed: the request that is being served has waited long enough.
+    Answer,
 }
 
 impl Phase {
@@ -63,14 +68,14 @@ impl Phase {
     }
 
     fn is_busy(self) -> bool {
-        matches!(self.state, State::Busy)
+        matches!(self.state, State::Busy(_))
     }
 
     /// Bytes came in.
     fn read(self, now: Instant) -> Self {
         match self.state {
             State::Silent(_) | State::Idle(_) => Self { state: State::Head(now), ..self },
-            State::Head(_) | State::Busy => self,
+            State::Head(_) | State::Busy(_) => self,
         }
     }
 
@@ -80,7 +85,7 @@ impl Phase {
             State::Silent(since) => Some((since + config.silent_timeout, Overdue::Silent)),
             State::Head(since) => Some((since + config.header_timeout, Overdue::Head)),
             State::Idle(since) => Some((since + config.keep_alive_timeout, Overdue::KeepAlive)),
-            State::Busy => None,
+            State::Busy(alarm) => alarm.map(|at| (at, Overdue::Answer)),
         };
         let write = self.write_blocked.map(|since| (since + config.idle_timeout, Overdue::Write));
         [state, write].into_iter().flatten().min_by_key(|(at, _)| *at)
@@ -88,9 +93,9 @@ impl Phase {
 }
 
 impl Session {
-    pub(crate) fn new(client: SocketAddr, entrance: Entrance, now: Instant) -> Self {
+    pub(crate) fn new(client: IpAddr, entrance: Entrance, now: Instant) -> Self {
         Self {
-            client,
+            client: headers::address(client),
             entrance,
             phase: Mutex::new(Phase::new(now)),
             stirred: Notify::new(),
@@ -135,8 +140,16 @@ impl Session {
     }
 
     pub(crate) fn request_began(&self) {
-        lock(&self.phase).state = State::Busy;
+        lock(&self.phase).state = State::Busy(None);
         self.stirred.notify_one();
+    }
+
+    /// When the request that is being served wants to be woken: the connection has a timer already,
+    /// which is cheaper than one for each request.
+    pub(crate) fn wake_at(&self, at: Option<Instant>) {
+        if let State::Busy(alarm) = &mut lock(&self.phase).state {
+            *alarm = at;
+        }
     }
 
     pub(crate) fn request_ended(&self, now: Instant) {
@@ -185,7 +198,7 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         let silent = Phase::new(start);
         let head = silent.read(at(3));
-        let busy = Phase { state: State::Busy, write_blocked: None };
+        let busy = Phase { state: State::Busy(None), write_blocked: None };
         let idle = Phase { state: State::Idle(at(4)), write_blocked: None };
         for (name, phase, expected) in [
             ("silent", silent, Some((at(60), Overdue::Silent))),
@@ -193,6 +206,11 @@ mod tests {
             ("more head is no excuse", head.read(at(9)), Some((at(13), Overdue::Head))),
             ("busy", busy, None),
             ("pipelined bytes", busy.read(at(9)), None),
+            (
+                "waiting for a dyno",
+                Phase { state: State::Busy(Some(at(30))), ..busy },
+                Some((at(30), Overdue::Answer)),
+            ),
             ("idle", idle, Some((at(94), Overdue::KeepAlive))),
             ("next head", idle.read(at(50)), Some((at(60), Overdue::Head))),
             (

@@ -1,5 +1,6 @@
 //! After `101 Switching Protocols`: bytes both ways until an end, or until both are silent.
 
+use crate::connection::Connection;
 use crate::exchange::Exchange;
 use crate::fault::Fault;
 use hyper::upgrade::{OnUpgrade, Upgraded};
@@ -12,18 +13,27 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, Wr
 /// One direction's buffer; a larger one buys nothing on a local network.
 const BUFFER_BYTES: usize = 16 * 1024;
 
+/// Both sockets, once hyper lets go of them.
+#[derive(Debug)]
+pub(crate) struct Ends {
+    pub(crate) client: OnUpgrade,
+    pub(crate) dyno: OnUpgrade,
+    /// Of the dyno's socket.
+    pub(crate) connection: Connection,
+}
+
 /// Waits until hyper has sent the 101 and lets go of both sockets.
 #[derive(Debug)]
 pub(crate) struct Tunnel {
-    pub(crate) client: OnUpgrade,
-    pub(crate) dyno: OnUpgrade,
+    pub(crate) ends: Ends,
     pub(crate) exchange: Exchange,
     pub(crate) idle_timeout: Duration,
 }
 
 impl Tunnel {
     pub(crate) async fn run(mut self) {
-        let (client, dyno) = match (self.client.await, self.dyno.await) {
+        let Ends { client, dyno, mut connection } = self.ends;
+        let (client, dyno) = match (client.await, connection.carry(dyno).await) {
             (Ok(client), Ok(dyno)) => (client, dyno),
             (Err(_), _) => return self.exchange.fail(Fault::ClientInterrupted),
             (Ok(_), Err(_)) => return self.exchange.fail(Fault::ResponseInterrupted),

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::watch;
+use tokio::task::yield_now;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 /// Between two attempts to reach the platform; longer and longer when it turns us away, because it
@@ -132,10 +133,12 @@ impl Held {
         loop {
             let room = self.outbox.room().min(parcel::ITEMS_MAX);
             let mut rung = false;
+            let mut lines = 0;
             let news = tokio::select! {
                 Ok(()) = taken.changed() => false,
-                lines = self.cable.lines.recv_lines(&mut batch, room), if room > 0 && !self.silent => {
-                    self.silent = lines == 0;
+                many = self.cable.lines.recv_lines(&mut batch, room), if room > 0 && !self.silent => {
+                    self.silent = many == 0;
+                    lines = many;
                     false
                 }
                 Ok(()) = in_force.changed() => true,
@@ -148,6 +151,12 @@ impl Held {
             };
             self.outbox.taken(*taken.borrow_and_update());
             if room > 0 {
+                self.put_in(&mut batch);
+            }
+            if (1..room).contains(&lines) {
+                // Requests that end at this moment, too, say so first: that is one frame for all.
+                yield_now().await;
+                self.cable.lines.try_recv_lines(&mut batch, room - lines);
                 self.put_in(&mut batch);
             }
             if news {

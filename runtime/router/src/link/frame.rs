@@ -43,8 +43,8 @@ pub(super) async fn write(
     let length = u32::try_from(bytes).ok().filter(|_| bytes <= max);
     let length = length.ok_or(LinkError::TooLarge { bytes, max })?;
     let [a, b, c, d] = length.to_le_bytes();
-    to.write_all(&[a, b, c, d, frame.kind]).await?;
-    to.write_all(&frame.body).await?;
+    // One call to the kernel, and one wake-up of the other side.
+    to.write_all(&[&[a, b, c, d, frame.kind], &*frame.body].concat()).await?;
     Ok(to.flush().await?)
 }
 

@@ -2,6 +2,7 @@
 
 use crate::world::{Client, Dyno, GET, OK, World, patient};
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test]
 async fn a_request_is_answered_and_logged() {
@@ -204,6 +205,32 @@ async fn a_response_streams_as_it_is_made() {
     assert_eq!(client.bytes(8).await, b"3\r\none\r\n");
     client.send("next").await;
     assert_eq!(client.bytes(8).await, b"3\r\ntwo\r\n");
+}
+
+/// A client that sends all of its request before it reads the answer, and a dyno that answers meanwhile.
+#[tokio::test]
+async fn what_goes_up_does_not_wait_for_what_comes_down() {
+    const BYTES: usize = 16 << 20;
+    let dyno = Dyno::new("web.1", |mut client| async move {
+        client.head().await;
+        let (mut from, mut to) = client.0.into_split();
+        let said = tokio::spawn(async move {
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {BYTES}\r\n\r\n");
+            to.write_all(head.as_bytes()).await.unwrap();
+            to.write_all(&vec![b'x'; BYTES]).await.unwrap();
+        });
+        from.read_exact(&mut vec![0; BYTES]).await.unwrap();
+        said.await.unwrap();
+    })
+    .await;
+    let config = lathe_router::RouterConfig { idle_timeout: Duration::from_mins(1), ..quick() };
+    let world = World::new(config, &[&dyno]).await;
+    let mut client = world.connect().await;
+    let head = format!("POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: {BYTES}\r\n\r\n");
+    client.send(head).await;
+    client.send(vec![b'y'; BYTES]).await;
+    assert!(client.head().await.unwrap().starts_with("HTTP/1.1 200 OK"));
+    assert_eq!(client.bytes(BYTES).await.len(), BYTES);
 }
 
 /// Memory stays bounded because a slow client slows the dyno down.
