@@ -49,13 +49,13 @@ impl Board {
 
     /// Takes lines in that came through the door.
     pub(crate) fn take(&mut self, block: Block, now: Timestamp) {
-        self.account(&block.app).taken += block.lines() as u64;
-        self.post(block, now);
+        let taken = block.lines() as u64;
+        self.post(block, taken, now);
     }
 
     /// Takes a line of the hub's own in.
     pub(crate) fn say(&mut self, line: Line, now: Timestamp) {
-        intake::blocks(line, |block| self.post(block, now));
+        intake::blocks(line, |block| self.post(block, 0, now));
     }
 
     /// Counts lines lost on the way here and tells the app (Heroku Dev Center, Error Codes: L12).
@@ -86,20 +86,19 @@ impl Board {
         self.say(Line { app: app.clone(), time: now, source: Source::App, process, text }, now);
     }
 
-    /// Lines to ring, readers, drains and journal.
-    fn post(&mut self, block: Block, now: Timestamp) {
+    /// Lines to ring, readers, drains and journal; `taken` of them came in at the door.
+    fn post(&mut self, block: Block, taken: u64, now: Timestamp) {
         let tail_lines = self.policy.tail_lines;
-        let app = block.app.clone();
-        self.account(&app).posted += block.lines() as u64;
-        self.channel(&app);
-        let bounds = self.bounds();
-        let channel = self.channel(&app);
+        let account = self.account(&block.app);
+        account.taken += taken;
+        account.posted += block.lines() as u64;
+        let (channel, bounds) = self.channel(&block.app);
         let block = channel.ring.push(block, now, bounds);
         channel.tails.retain(|mailbox| !mailbox.has_ended());
         for mailbox in &channel.tails {
             mailbox.offer(&block, tail_lines, now);
         }
-        for (_, queue) in self.drains.get(&app).into_iter().flatten() {
+        for (_, queue) in self.drains.get(&block.app).into_iter().flatten() {
             queue.offer(&block, now);
         }
         if let Some(rows) = &mut self.rows {
@@ -149,7 +148,7 @@ impl Board {
         follow: bool,
     ) -> Result<Tail, TailError> {
         let (tails_max, follow) = (self.policy.tails_per_app, follow && !self.stopped);
-        let channel = self.channel(app);
+        let (channel, _) = self.channel(app);
         channel.tails.retain(|mailbox| !mailbox.has_ended());
         if follow && channel.tails.len() >= tails_max {
             return Err(TailError::TooMany { app: app.clone(), max: tails_max });
@@ -230,9 +229,8 @@ impl Board {
     pub(crate) fn restore(&mut self, kept: Kept) {
         self.accounts = kept.accounts;
         for block in kept.blocks {
-            self.channel(&block.app);
-            let bounds = self.bounds();
-            self.channel(&block.app).ring.restore(&block, bounds);
+            let (channel, bounds) = self.channel(&block.app);
+            channel.ring.restore(&block, bounds);
         }
         for (app, channel) in &self.channels {
             // A file that was cut short may lack the account of its last lines.
@@ -245,14 +243,11 @@ impl Board {
         if self.rows.is_some() && !self.touched.contains(app) {
             self.touched.insert(app.clone());
         }
-        if !self.accounts.contains_key(app) {
-            self.accounts.insert(app.clone(), Account::default());
-        }
         self.accounts.entry(app.clone()).or_default()
     }
 
-    /// The app's channel; a new one makes every app's share smaller.
-    fn channel(&mut self, app: &AppId) -> &mut Channel {
+    /// The app's channel and what its ring may hold; a new one makes every app's share smaller.
+    fn channel(&mut self, app: &AppId) -> (&mut Channel, Bounds) {
         if !self.channels.contains_key(app) {
             self.channels.insert(app.clone(), Channel::default());
             let bounds = self.bounds();
@@ -260,7 +255,8 @@ impl Board {
                 self.channels.values_mut().for_each(|channel| channel.ring.trim(bounds));
             }
         }
-        self.channels.entry(app.clone()).or_default()
+        let bounds = self.bounds();
+        (self.channels.entry(app.clone()).or_default(), bounds)
     }
 
     /// What one ring may hold: its own bound, or its share of the whole where that is less.

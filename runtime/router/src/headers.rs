@@ -4,20 +4,6 @@ use crate::random;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use std::net::IpAddr;
 
-/// Fields of one connection only (RFC 9110, 7.6.1), and `Proxy`, which CGI-like servers would turn
-/// into `HTTP_PROXY` (httpoxy, CVE-2016-5385).
-const HOP_BY_HOP: [HeaderName; 9] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    HeaderName::from_static("proxy"),
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
-
 pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
@@ -79,9 +65,7 @@ fn is_request_id(id: &[u8]) -> bool {
 /// is passed on.
 pub(crate) fn to_dyno(headers: &mut HeaderMap, from: &Provenance, upgrade: bool) {
     let protocol = if upgrade { headers.remove(header::UPGRADE) } else { None };
-    strip_hop_by_hop(headers);
-    strip_forgeries(headers);
-    headers.remove(header::EXPECT);
+    strip(headers, |name| is_hop_by_hop(name) || is_forgery(name) || name == header::EXPECT);
     headers.insert(X_FORWARDED_FOR, from.forwarded_for.clone());
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(from.scheme));
     headers.insert(X_FORWARDED_PORT, HeaderValue::from(from.port));
@@ -97,7 +81,7 @@ pub(crate) fn to_dyno(headers: &mut HeaderMap, from: &Provenance, upgrade: bool)
 /// Turns the head a dyno sent into the head the client gets.
 pub(crate) fn to_client(headers: &mut HeaderMap, upgrade: bool) {
     let protocol = if upgrade { headers.remove(header::UPGRADE) } else { None };
-    strip_hop_by_hop(headers);
+    strip(headers, is_hop_by_hop);
     headers.append(header::VIA, VIA);
     if upgrade {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -118,15 +102,36 @@ pub(crate) fn wants_upgrade(headers: &HeaderMap) -> bool {
         })
 }
 
-fn strip_hop_by_hop(headers: &mut HeaderMap) {
+/// Removes what `Connection` names, and the fields of which `is_unwanted`.
+fn strip(headers: &mut HeaderMap, is_unwanted: impl Fn(&str) -> bool) {
     if headers.contains_key(header::CONNECTION) {
         for name in named_by_connection(headers) {
             headers.remove(name);
         }
     }
-    for name in HOP_BY_HOP {
+    // Looked at one by one, and mostly none of them goes: that is cheaper than to look for each.
+    let unwanted: Vec<_> =
+        headers.keys().filter(|name| is_unwanted(name.as_str())).cloned().collect();
+    for name in unwanted {
         headers.remove(name);
     }
+}
+
+/// Fields of one connection only (RFC 9110, 7.6.1), and `Proxy`, which CGI-like servers would turn
+/// into `HTTP_PROXY` (httpoxy, CVE-2016-5385).
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy"
+            | "proxy-authorization"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
 }
 
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
@@ -139,17 +144,8 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
         .collect()
 }
 
-/// Removes what could pass for the router's own word: any other `X-Forwarded-…` or `Forwarded`
-/// (RFC 7239), and `X_Forwarded_For`, which is the same variable as `X-Forwarded-For` to WSGI, Rack
-/// and PHP.
-fn strip_forgeries(headers: &mut HeaderMap) {
-    let forgeries: Vec<_> =
-        headers.keys().filter(|name| is_forgery(name.as_str())).cloned().collect();
-    for name in forgeries {
-        headers.remove(name);
-    }
-}
-
+/// What could pass for the router's own word: any other `X-Forwarded-…` or `Forwarded` (RFC 7239),
+/// and `X_Forwarded_For`, which is the same variable as `X-Forwarded-For` to WSGI, Rack and PHP.
 fn is_forgery(name: &str) -> bool {
     const VOUCHED: [&str; 8] = [
         "x-forwarded-",
