@@ -223,8 +223,7 @@ async fn what_goes_up_does_not_wait_for_what_comes_down() {
         said.await.unwrap();
     })
     .await;
-    let config = lathe_router::RouterConfig { idle_timeout: Duration::from_mins(1), ..quick() };
-    let world = World::new(config, &[&dyno]).await;
+    let world = World::new(patient(), &[&dyno]).await;
     let mut client = world.connect().await;
     let head = format!("POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: {BYTES}\r\n\r\n");
     client.send(head).await;
