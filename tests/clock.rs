@@ -10,6 +10,10 @@ use tempfile::NamedTempFile;
 
 const BOUND: Duration = Duration::from_mins(2);
 
+/// So long ago at most the governor has looked at a dyno, on however slow a machine. An hour or ten years
+/// are something else.
+const LOOKED_AT: Duration = Duration::from_mins(1);
+
 /// What the programs of a platform take for the time of day: the machine's own, and this much more.
 pub(crate) struct Clock {
     offset: NamedTempFile,
@@ -62,13 +66,44 @@ fn starts_max(passed: Duration) -> usize {
     3 + [30, 90, 210, 450].iter().filter(|pauses| passed.as_secs() >= **pauses).count()
 }
 
+/// What a dyno may use of the CPU, as the API tells it: CPUs, and seconds of one.
+struct Credit {
+    asked: Instant,
+    baseline: f64,
+    cap: f64,
+    balance: f64,
+    told: Instant,
+}
+
+impl Credit {
+    fn of(platform: &Platform, app: &str) -> Self {
+        until("the dyno is governed", BOUND, || {
+            let asked = Instant::now();
+            let all = platform.api("GET", &format!("/apps/{app}/cpu"), &Value::Null).1;
+            let dyno = all.as_array()?.iter().find(|dyno| dyno["dyno"] == "web.1")?.clone();
+            let number = |name: &str| dyno[name].as_f64();
+            let (baseline, cap) = (number("baseline")?, number("cap")?);
+            Some(Self { asked, baseline, cap, balance: number("balance")?, told: Instant::now() })
+        })
+    }
+
+    /// Neither more than can be saved nor less than can be spent in the time that has passed.
+    fn has_become(&self, now: &Self, when: &str) {
+        let passed = (now.told - self.asked + LOOKED_AT).as_secs_f64();
+        let (least, most) =
+            (self.balance - passed * self.cap, self.balance + passed * self.baseline);
+        let is = now.balance;
+        assert!((least..=most).contains(&is), "{when}: {is} s, not from {least} to {most}");
+    }
+}
+
 fn web(platform: &Platform) -> Vec<Dyno> {
     platform.dynos().into_iter().filter(|dyno| dyno.name == "web.1").collect()
 }
 
-/// Fault S5: dynos, and the pause of one that crashed, stay as they are; what is deployed by the new
-/// time boots and serves; a version on trial is judged by its probation; a platform that is started
-/// by the new time adopts what runs.
+/// Fault S5: dynos, their CPU credit, and the pause of one that crashed stay as they are; what is deployed
+/// by the new time boots and serves; a version on trial is judged by its probation; a platform that is
+/// started by the new time adopts what runs.
 #[test]
 fn a_clock_that_is_set_restarts_nothing_and_holds_nothing_up() {
     let clock = Clock::right();
@@ -81,6 +116,7 @@ fn a_clock_that_is_set_restarts_nothing_and_holds_nothing_up() {
     assert_eq!(platform.api("PATCH", "/apps/crashing/formation", &scale).0, 200);
     until("it waits", BOUND, || (starts(&platform, "crashing") >= 3).then_some(()));
     let dynos = web(&platform);
+    let mut credit = Credit::of(&platform, "steady");
     let visitors = Visitors::start(platform.address("router"), "steady");
     let right = hour(&platform, "right");
 
@@ -97,6 +133,9 @@ fn a_clock_that_is_set_restarts_nothing_and_holds_nothing_up() {
         let starts = starts(&platform, "crashing");
         let most = starts_max(began.elapsed());
         assert!(starts <= most, "{offset}: {starts} starts, not {most}: a pause was cut short");
+        let now = Credit::of(&platform, "steady");
+        credit.has_become(&now, offset);
+        credit = now;
     }
 
     let number = release(&platform, &good());
@@ -107,6 +146,7 @@ fn a_clock_that_is_set_restarts_nothing_and_holds_nothing_up() {
     platform.stop();
     platform.up();
     serve(&platform, "afterwards");
+    credit.has_become(&Credit::of(&platform, "steady"), "after a trial and a restart");
     let there: Vec<_> = web(&platform).into_iter().filter(|dyno| dynos.contains(dyno)).collect();
     assert_eq!(there, dynos, "adopted by another time");
     let visits = visitors.end();

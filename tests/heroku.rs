@@ -179,10 +179,13 @@ const OF_THE_PLATFORM: &[Step] = &[
         &["keeper.1: up", "platform.1: up", "router.1: up", "lathe router", "Host"],
     ),
     step(&["releases", "-a", "lathe"], &["v1", "The program that was started here"]),
+    step(
+        &["releases:info", "v1", "-a", "lathe", "--json"],
+        &["\"grants\"", "\"host\"", "\"state\"", "\"ports\""],
+    ),
     step(&["config", "-a", "lathe"], &["lathe Config Vars"]),
     step(&["logs", "-a", "lathe"], &["heroku[platform.1]: State changed from starting to up"]),
     step(&["logs", "-a", "lathe", "-p", "router"], &["heroku[router.1]: State changed from"]),
-    step(&["ps:restart", "-d", "router.1", "-a", "lathe"], &["Restarting", "done"]),
     fails(&["ps:restart", "-d", "keeper.1", "-a", "lathe"], 2, &["systemctl restart"]),
     fails(&["ps:scale", "router=2", "-a", "lathe"], 2, &["You cannot scale lathe"]),
 ];
@@ -206,6 +209,9 @@ fn the_heroku_cli_shows_the_platform_itself_and_restarts_it() {
         })
     };
     desk.all(OF_THE_PLATFORM);
+    let restart = step(&["ps:restart", "-d", "router.1", "-a", "lathe"], &["Restarting", "done"]);
+    let there = "heroku[platform.1]: State changed from starting to up";
+    desk.tail("lathe", there, restart, "app[api]: Restart by user owner@lathe.local");
     let routers = another_router(&routers);
     desk.all(&[step(&["ps:restart", "-a", "lathe"], &["Restarting", "done"])]);
     another_router(&routers);
@@ -233,7 +239,8 @@ fn the_heroku_cli_does_its_everyday_commands() {
     assert!(pushed.status.success() && said.contains("Verifying deploy... done."), "{said}");
     assert_eq!(platform.app("cli", "/").body, "hello world");
     desk.terminal();
-    desk.tail();
+    let once = step(&["run:detached", "-a", "cli", "--", "echo marker"], &["done"]);
+    desk.tail("cli", "State changed from starting to up", once, "]: marker");
     desk.all(AFTER_THE_PUSH);
 }
 
@@ -320,10 +327,10 @@ impl Desk {
         assert_eq!(output.status.code(), Some(9), "{said}");
     }
 
-    /// A tail shows what is there and what comes.
-    fn tail(&self) {
+    /// A tail shows what is there and what comes of a step.
+    fn tail(&self, app: &str, there: &str, step: Step, comes: &str) {
         let path = self.home.path().join("tail");
-        let mut command = self.command("heroku", &["logs", "--tail", "-a", "cli"]);
+        let mut command = self.command("heroku", &["logs", "--tail", "-a", app]);
         let mut tail =
             command.stdin(Stdio::null()).stdout(File::create(&path).unwrap()).spawn().unwrap();
         let shows = |text: &str| {
@@ -331,9 +338,9 @@ impl Desk {
                 std::fs::read_to_string(&path).unwrap().contains(text).then_some(())
             });
         };
-        shows("State changed from starting to up");
-        self.all(&[step(&["run:detached", "-a", "cli", "--", "echo marker"], &["done"])]);
-        shows("]: marker");
+        shows(there);
+        self.all(&[step]);
+        shows(comes);
         tail.kill().unwrap();
         tail.wait().unwrap();
     }

@@ -21,7 +21,7 @@ use crate::config::ConfigError;
 use crate::host::dockerd::DockerdError;
 use crate::host::instance::InstanceError;
 use crate::host::packages::PackagesError;
-use crate::hosting::AccountError;
+use crate::hosting::{AccountError, RescueError};
 use crate::stack::StackError;
 use lathe_dynos::native::spawner::SpawnerError;
 use std::error::Error;
@@ -72,6 +72,8 @@ pub enum CliError {
     Up(#[from] UpVerbError),
     #[error(transparent)]
     Heir(#[from] AccountError),
+    #[error("the platform is not made another version")]
+    Rescue(#[from] RescueError),
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error(transparent)]
@@ -105,6 +107,7 @@ impl CliError {
             Self::Token(error) => error.remedy(),
             Self::Verify(error) => error.remedy(),
             Self::Up(error) => error.remedy(),
+            Self::Rescue(error) => error.remedy(),
             Self::Heir(_) => "`lathe rescue` says what can be done.".into(),
             Self::Client(_) => {
                 "The answer says what is wrong; `lathe doctor` checks the machine.".into()
@@ -146,6 +149,7 @@ impl CliError {
             | Self::Selftest(_)
             | Self::Demo(_)
             | Self::Heir(_)
+            | Self::Rescue(_)
             | Self::Inputs(_) => 1,
         }
     }

@@ -2,8 +2,7 @@
 //! platform running and no state that can be read.
 
 use super::say::say;
-use super::up::UpVerbError;
-use super::{CliError, backup};
+use super::{CliError, backup, runtime};
 use crate::config::Config;
 use crate::control::slots::Place;
 use crate::host::instance;
@@ -23,6 +22,12 @@ pub(super) enum Rescue {
     Restore { file: PathBuf },
     /// Let this program be the platform again, whichever release of app `lathe` was
     Own,
+    /// Let a release of app `lathe` that was good once be the platform again
+    Release {
+        /// Version, as in v41
+        #[arg(value_parser = version)]
+        release: u32,
+    },
 }
 
 /// Exit status 1 when something is wrong.
@@ -34,11 +39,22 @@ pub(super) fn rescue(config: &Config, what: Option<&Rescue>) -> Result<ExitCode,
             Ok(ExitCode::SUCCESS)
         }
         Some(Rescue::Own) => {
-            hosting::be_own(&config.data).map_err(UpVerbError::Keep)?;
+            hosting::be_own(&config.data)?;
             say!("The next `lathe up --self-hosted` runs this program.");
             Ok(ExitCode::SUCCESS)
         }
+        Some(Rescue::Release { release }) => {
+            runtime()?.block_on(hosting::choose(config, *release))?;
+            say!("The next `lathe up --self-hosted` runs v{release}.");
+            say!("To have it so in the list of releases, too: heroku rollback v{release} -a lathe");
+            Ok(ExitCode::SUCCESS)
+        }
     }
+}
+
+fn version(text: &str) -> Result<u32, String> {
+    let number = text.strip_prefix('v').unwrap_or(text).parse();
+    number.map_err(|_| "Write a version as `lathe rescue` lists it, such as v41.".into())
 }
 
 fn examine(config: &Config) -> Result<ExitCode, CliError> {
@@ -48,7 +64,7 @@ fn examine(config: &Config) -> Result<ExitCode, CliError> {
     }
     let sound = show_state(config);
     let startable = show_record(config);
-    show_seat(config);
+    show_seat(config)?;
     say!("=== what to do");
     if !sound {
         say!(
@@ -81,16 +97,16 @@ fn show_state(config: &Config) -> bool {
 }
 
 /// Which version of itself the platform is, where it hosts itself.
-fn show_seat(config: &Config) {
+fn show_seat(config: &Config) -> Result<(), CliError> {
     let data = &config.data;
     if !hosting::dir(data).exists() {
-        return;
+        return Ok(());
     }
-    let seat = match hosting::seat(data) {
-        Ok(seat) => seat,
-        Err(error) => return say!("=== versions: the keeper's file cannot be read: {error}"),
-    };
     say!("=== versions");
+    let seat = hosting::seat(data).unwrap_or_else(|error| {
+        say!("the keeper's file cannot be read: {error}");
+        hosting::Seat::default()
+    });
     let whole = |version: &Version| {
         if version.is_laid_out(data) {
             "can start"
@@ -111,6 +127,14 @@ fn show_seat(config: &Config) {
     if seat.good.is_some() {
         say!("lathe rescue own            makes this program the platform again");
     }
+    let (known, _) = runtime()?.block_on(hosting::known(config));
+    let slugs = Store::attach(config.slugs_dir());
+    let can = |it: &&Version| it.is_laid_out(data) || slugs.verify(&it.slug).is_ok();
+    let list: Vec<_> = known.iter().filter(can).map(|it| format!("v{}", it.number)).collect();
+    if !list.is_empty() {
+        say!("lathe rescue release N      makes one that was good once: {}", list.join(" "));
+    }
+    Ok(())
 }
 
 /// What migrations have kept.

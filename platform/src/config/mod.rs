@@ -240,6 +240,8 @@ pub struct Upgrade {
     pub probation: Duration,
     /// Without a good answer in its probation.
     pub silence: Duration,
+    /// For builds, releases and attached one-offs to end before it is put on trial.
+    pub patience: Duration,
 }
 
 /// Limits on what a client may send.
@@ -248,7 +250,7 @@ pub struct Push {
     pub max_bytes: u64,
     /// The files of a commit together; Heroku's limit on a checkout is 1 GB.
     pub unpacked_bytes: u64,
-    /// One of them: it is in memory as a whole while it is handed to a build.
+    /// One of them: the git that reads it may have it in memory as a whole.
     pub file_bytes: u64,
     /// A git client that sends nothing for this long is cut off.
     pub idle: Duration,
@@ -381,9 +383,10 @@ impl Config {
             governor: Governor { load_percent: 800 },
             upgrade: Upgrade {
                 rehearsal: Duration::from_mins(15),
-                start: Duration::from_mins(1),
+                start: Duration::from_secs(50),
                 probation: Duration::from_mins(2),
                 silence: Duration::from_secs(5),
+                patience: Duration::from_mins(10),
             },
             push: Push {
                 max_bytes: 500 * 1000 * 1000,

@@ -298,6 +298,12 @@ pub const SETTINGS: &[Setting] = &[
         c.upgrade.silence = value::seconds,
         seconds
     ),
+    setting!(
+        "upgrade.patience",
+        "seconds it may wait for builds, releases and attached one-offs; 0: for nobody",
+        c.upgrade.patience = value::seconds_or_never,
+        seconds
+    ),
     setting!("push.max", "largest push or source archive", c.push.max_bytes = value::bytes, text),
     setting!(
         "push.unpacked",

@@ -178,6 +178,7 @@ mod tests {
         start: Duration::from_mins(1),
         probation: Duration::from_mins(2),
         silence: Duration::from_secs(5),
+        patience: Duration::ZERO,
     };
 
     fn seen() -> Seen {

@@ -14,7 +14,7 @@ use crate::state::{StateError, model};
 use nix::sys::signal::Signal;
 use std::future::Future;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::process::Command;
 use std::time::Duration;
@@ -98,16 +98,6 @@ pub async fn keep(
             }
         }
     }
-}
-
-/// Has the next keeper run the program that was started, and be it; refused while one runs.
-pub fn be_own(data: &Path) -> Result<(), KeeperError> {
-    let path = dir(data);
-    let failed = |source| KeeperError::Directory { path: path.clone(), source };
-    std::fs::create_dir_all(&path).map_err(failed)?;
-    let _lock = DataLock::take(&path)?;
-    let seat = seat::read(data).unwrap_or_default();
-    seat.vacated().save(data).map_err(failed)
 }
 
 #[expect(

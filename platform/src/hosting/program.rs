@@ -10,7 +10,7 @@ use walkdir::WalkDir;
 
 /// Why a version cannot be run.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ProgramError {
+pub enum ProgramError {
     #[error("its slug cannot be read")]
     Slug(#[from] StoreError),
     #[error("its slug cannot be unpacked")]
@@ -50,6 +50,11 @@ fn whole(data: &Path, version: &Version) -> Result<PathBuf, ProgramError> {
     version.router.as_deref().map(there).transpose()?;
     there(version.keeper())?;
     there(&version.program)
+}
+
+/// Has the version laid out anew the next time.
+pub(super) fn clear(data: &Path, version: &Version) -> io::Result<()> {
+    remove(&tree(data, version.slug))
 }
 
 /// Where a program of a version is that was laid out: a file, not a link to somebody else's.

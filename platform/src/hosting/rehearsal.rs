@@ -4,7 +4,7 @@
 use super::{Version, dir, probe, program};
 use crate::config::{Config, SETTINGS, Surroundings};
 use crate::host::instance::{self, InstanceError};
-use crate::state::secrets::Secrets;
+use crate::state::secrets::{KEY, Secrets};
 use crate::state::{Copied, Health, StateError, Tally, examine};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -128,7 +128,7 @@ impl Stage {
         let state = copy.join("state.db");
         let failed = |source| RehearsalError::Room { path: copy.clone(), source };
         fs::create_dir_all(&copy).map_err(failed)?;
-        fs::copy(self.config.data.join("state.key"), copy.join("state.key")).map_err(failed)?;
+        fs::copy(self.config.data.join(KEY), copy.join(KEY)).map_err(failed)?;
         drop(Copied::make(&self.config.data, &state)?);
         let before = Tally::of(&state)?;
         for verb in [MIGRATE, "rescue"] {

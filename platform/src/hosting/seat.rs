@@ -59,9 +59,9 @@ impl Seat {
         Self { handed: None, ..self }
     }
 
-    /// With the program that is started, whichever version there was.
-    pub(super) fn vacated(self) -> Self {
-        Self { good: None, trial: None, handed: None, ..self }
+    /// With that version as the good one, or with the program that is started; none is on trial.
+    pub(super) fn given_to(self, good: Option<Version>) -> Self {
+        Self { good, trial: None, handed: None, ..self }
     }
 
     pub(super) fn on_trial(self, version: Version) -> Self {

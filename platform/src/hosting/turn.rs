@@ -5,8 +5,6 @@ use crate::state::model::Phase;
 
 /// Whoever has pushed it has his answer by then.
 const ANSWER_MS: u64 = 2_000;
-/// Others' builds and releases are waited for, but not for ever.
-const QUIET_MS_MAX: u64 = 10 * 60 * 1_000;
 
 /// What is known of a release that is to serve next.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +19,8 @@ pub(super) struct Facts<'a> {
     pub(super) kept: bool,
     /// Nobody waits for an answer that this platform would take along.
     pub(super) quiet: bool,
+    /// For how long those who wait are waited for.
+    pub(super) patience_ms: u64,
     pub(super) seat: &'a Seat,
     pub(super) wished: Option<&'a Version>,
     pub(super) rehearsal: &'a Rehearsal,
@@ -42,6 +42,8 @@ pub(super) enum Rehearsal {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Turn {
     Wait,
+    /// Until nobody waits for an answer any more.
+    Attend,
     Rehearse,
     /// It has passed its rehearsal.
     Pass,
@@ -71,9 +73,10 @@ pub(super) fn turn(facts: Facts<'_>) -> Turn {
     match facts.phase {
         Phase::Releasing => rehearsed(facts.release, facts.rehearsal),
         Phase::Booting | Phase::Done if facts.wished.is_some_and(it) => Turn::Wait,
+        Phase::Booting | Phase::Done if facts.for_ms < ANSWER_MS => Turn::Wait,
         Phase::Booting | Phase::Done => {
-            let quiet = facts.quiet || facts.for_ms >= QUIET_MS_MAX;
-            if quiet && facts.for_ms >= ANSWER_MS { Turn::Wish } else { Turn::Wait }
+            let now = facts.quiet || facts.for_ms >= facts.patience_ms;
+            if now { Turn::Wish } else { Turn::Attend }
         }
     }
 }
@@ -95,10 +98,12 @@ mod tests {
     use super::super::version::sample;
     use super::*;
 
+    const PATIENCE_MS: u64 = 600_000;
+
     fn facts<'a>(seat: &'a Seat, rehearsal: &'a Rehearsal) -> Facts<'a> {
-        let (kept, quiet, wished) = (true, true, None);
+        let (kept, quiet, patience_ms, wished) = (true, true, PATIENCE_MS, None);
         let (release, phase, for_ms) = ("r2", Phase::Releasing, 0);
-        Facts { release, phase, for_ms, kept, quiet, seat, wished, rehearsal }
+        Facts { release, phase, for_ms, kept, quiet, patience_ms, seat, wished, rehearsal }
     }
 
     #[test]
@@ -131,8 +136,11 @@ mod tests {
             (Facts { wished: Some(&one), ..booting }, Turn::Wish),
             (Facts { wished: Some(&two), ..booting }, Turn::Wait),
             (Facts { for_ms: ANSWER_MS - 1, ..booting }, Turn::Wait),
-            (Facts { quiet: false, ..booting }, Turn::Wait),
-            (Facts { quiet: false, for_ms: QUIET_MS_MAX, ..booting }, Turn::Wish),
+            (Facts { quiet: false, ..booting }, Turn::Attend),
+            (Facts { quiet: false, for_ms: ANSWER_MS - 1, ..booting }, Turn::Wait),
+            (Facts { quiet: false, for_ms: PATIENCE_MS - 1, ..booting }, Turn::Attend),
+            (Facts { quiet: false, for_ms: PATIENCE_MS, ..booting }, Turn::Wish),
+            (Facts { quiet: false, patience_ms: 0, ..booting }, Turn::Wish),
         ];
         for (facts, expected) in cases {
             assert_eq!(turn(facts), expected, "{facts:?}");

@@ -29,6 +29,7 @@ pub async fn run(services: Services, own: PathBuf, shutdown: impl Future<Output 
         rehearsal: Rehearsal::None,
         rehearsing: JoinSet::new(),
         phase: None,
+        attending: None,
     };
     tokio::pin!(shutdown);
     loop {
@@ -61,6 +62,8 @@ struct Upgrade {
     rehearsing: JoinSet<Rehearsal>,
     /// Since when a release was seen in its phase.
     phase: Option<(String, Phase, Instant)>,
+    /// The release of which it was said that it waits.
+    attending: Option<String>,
 }
 
 /// The system app's next release.
@@ -98,12 +101,14 @@ impl Upgrade {
             for_ms,
             kept: self.services.config.kept.is_some(),
             quiet,
+            patience_ms: millis(self.services.config.upgrade.patience),
             seat: &seat,
             wished: wished.as_ref(),
             rehearsal: &self.rehearsal,
         };
         match turn(facts) {
             Turn::Wait => {}
+            Turn::Attend => self.attend(&app, release),
             Turn::Rehearse => self.rehearse(release),
             Turn::Pass => {
                 let store = &self.services.store;
@@ -140,7 +145,24 @@ impl Upgrade {
         let seen = self.phase.take().filter(is_it);
         let (.., since) =
             self.phase.insert(seen.unwrap_or((release.id.clone(), release.phase, Instant::now())));
-        u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+        millis(since.elapsed())
+    }
+
+    /// Said once: whoever wonders why nothing happens finds it in the log.
+    fn attend(&mut self, app: &App, release: Release) {
+        if self.attending.as_ref() == Some(&release.id) {
+            return;
+        }
+        let version = release.version;
+        let seconds = self.services.config.upgrade.patience.as_secs();
+        self.say(
+            app,
+            &format!(
+                "Release v{version} waits until builds, releases and attached one-offs have \
+                 ended, {seconds} s at most"
+            ),
+        );
+        self.attending = Some(release.id);
     }
 
     fn say(&self, app: &App, text: &str) {
@@ -164,6 +186,10 @@ impl Upgrade {
             tracing::error!(error, "an interrupted rehearsal has left something");
         }
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Lays the version of a release out and rehearses it; or says why it cannot be one, for people.

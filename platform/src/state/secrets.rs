@@ -9,6 +9,9 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+/// The file of the key in a data directory.
+pub const KEY: &str = "state.key";
+
 const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 24;
 
@@ -25,7 +28,7 @@ impl fmt::Debug for Secrets {
 impl Secrets {
     /// With the key of this data directory.
     pub fn of(data: &Path) -> Result<Self, StateError> {
-        Self::open(&data.join("state.key"))
+        Self::open(&data.join(KEY))
     }
 
     /// Reads the key file, or makes one (mode 0600, synced) when there is none.

@@ -23,6 +23,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
+use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinError;
 
@@ -44,7 +45,7 @@ pub(in crate::cli) struct HandOver {
 pub enum HandOverError {
     #[error("there is no source to be pushed")]
     Source(#[from] SourceError),
-    #[error("cannot clear {}", path.display())]
+    #[error("cannot make a folder below {}", path.display())]
     Room {
         path: PathBuf,
         #[source]
@@ -127,11 +128,11 @@ async fn keep_and_hand_over(
     source: &str,
 ) -> Result<bool, CliError> {
     let mut signals = Signals::watch()?;
+    let was_there = instance::holder(&config.data)?.is_some();
     let (tell, told) = oneshot::channel();
     let told = async {
         tokio::select! {
             dynos = signals.next() => dynos,
-            // Without a hand-over there is nothing to keep.
             failed = told => failed.unwrap_or(Dynos::Stay),
         }
     };
@@ -145,9 +146,12 @@ async fn keep_and_hand_over(
         done = hand_over(config, source) => done,
     };
     if let Err(error) = done {
-        // It waits for as long as it lives.
-        tell.send(Dynos::Stay).ok();
-        keeping.await.map_err(UpVerbError::Keep)?;
+        // Without a hand-over there is nothing to keep; but what was there before is not ours to end.
+        if !was_there {
+            // It waits for as long as it lives.
+            tell.send(Dynos::Stay).ok();
+            keeping.await.map_err(UpVerbError::Keep)?;
+        }
         return Err(BootstrapError::HandOver(error).into());
     }
     Ok(true)
@@ -158,31 +162,45 @@ async fn hand_over(config: &Config, source: &str) -> Result<(), HandOverError> {
     let api = Api { config };
     api.releases().await;
     say!("-----> Source: {source}");
-    let room = config.data.join("bootstrap");
-    let commit = fetch(&room, Origin::parse(source)).await?;
-    let release = match api.release_of(&commit).await? {
-        Some(release) if release.is_underway() => release,
-        before => {
-            api.release(&room, &commit, before).await?;
-            api.release_of(&commit).await?.ok_or(HandOverError::Stopped)?
+    let room = room(&config.data.join("bootstrap"))?;
+    let commit = fetch(room.path(), Origin::parse(source)).await?;
+    let mut is_new = false;
+    loop {
+        api.nothing_is_built().await;
+        let release = match api.release_of(&commit).await? {
+            Some(release) if release.is_underway() => release,
+            before => {
+                is_new = true;
+                api.release(room.path(), &commit, before).await?;
+                api.release_of(&commit).await?.ok_or(HandOverError::Stopped)?
+            }
+        };
+        let version = release.version;
+        say!("-----> Trial: v{version}, from {commit}");
+        match api.settled(version).await.failure {
+            None => {
+                say!("-----> Handed over: this platform is v{version} of its app {}", system::NAME);
+                return Ok(());
+            }
+            // What was begun by a command that was killed may have been cut off with it.
+            Some(_) if !is_new => {}
+            Some(why) => return Err(HandOverError::TakenBack { version, why }),
         }
-    };
-    let version = release.version;
-    say!("-----> Trial: v{version}, from {commit}");
-    let settled = api.settled(version).await;
-    remove(&room)?;
-    if let Some(why) = settled.failure {
-        Err(HandOverError::TakenBack { version, why })
-    } else {
-        say!("-----> Handed over: this platform is v{version} of its app {}", system::NAME);
-        Ok(())
     }
 }
 
+/// Of this command alone, and gone with it. One that was killed has left its own, where its git may be
+/// at work still: then it is removed the next time.
+fn room(parent: &Path) -> Result<TempDir, HandOverError> {
+    let failed = |source| HandOverError::Room { path: parent.to_owned(), source };
+    fs::create_dir_all(parent).map_err(failed)?;
+    for left in fs::read_dir(parent).map_err(failed)?.flatten() {
+        fs::remove_dir_all(left.path()).ok();
+    }
+    tempfile::Builder::new().prefix("source-").tempdir_in(parent).map_err(failed)
+}
+
 async fn fetch(room: &Path, origin: Origin) -> Result<String, HandOverError> {
-    remove(room)?;
-    let failed = |source| HandOverError::Room { path: room.to_owned(), source };
-    fs::create_dir_all(room).map_err(failed)?;
     let tree = tree(room);
     let fetched = tokio::task::spawn_blocking(move || check_out(&origin, &tree, &Stop::default()));
     Ok(fetched.await.map_err(HandOverError::Broken)??)
@@ -190,15 +208,6 @@ async fn fetch(room: &Path, origin: Origin) -> Result<String, HandOverError> {
 
 fn tree(room: &Path) -> PathBuf {
     room.join("source")
-}
-
-fn remove(room: &Path) -> Result<(), HandOverError> {
-    match fs::remove_dir_all(room) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(HandOverError::Room { path: room.to_owned(), source })
-        }
-        _ => Ok(()),
-    }
 }
 
 fn path(rest: &str) -> String {
@@ -250,6 +259,19 @@ impl Api<'_> {
         Ok(last)
     }
 
+    /// Waits for what a command that was killed has had compiled.
+    async fn nothing_is_built(&self) {
+        let is_pending = |build: &Value| build["status"] == "pending";
+        loop {
+            if let Ok(Value::Array(builds)) = self.get("builds").await
+                && !builds.iter().any(is_pending)
+            {
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
     /// Makes a release of the commit: of its slug, if it was compiled before.
     async fn release(
         &self,
@@ -265,7 +287,9 @@ impl Api<'_> {
         }
         say!("-----> Slug: pushing {commit}");
         let pushed = self.push(room).await;
-        // It may be cut off by the very upgrade that it asks for: the releases tell.
+        // It may be cut off by the very upgrade that it asks for, or be refused for the sake of a push by
+        // a command that was killed: the releases tell.
+        self.nothing_is_built().await;
         match self.release_of(commit).await? {
             Some(_) => Ok(()),
             None => pushed,
