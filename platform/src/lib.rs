@@ -15,6 +15,7 @@ pub mod git;
 pub mod host;
 pub mod hosting;
 mod inherited;
+mod plumbing;
 pub mod registry;
 pub mod roles;
 pub mod services;

@@ -1,7 +1,10 @@
 //! Packs, trees, refs and clients that mean harm: each is refused with a reason and leaves nothing.
 
 use super::{PLAIN, create, main_of, quarantined, repository, versions};
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
 use lathe_tests::{Checkout, Platform, ZERO, commands, noise, rest, until};
+use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -15,7 +18,7 @@ const CANARY: &str = "/tmp/lathe-canary-of-refs";
 #[test]
 fn what_is_hostile_is_refused_and_the_next_push_works() {
     let idle = format!("push.idle={}", IDLE.as_secs());
-    let platform = Platform::start_with(&["push.max=2MB", &idle]);
+    let platform = Platform::start_with(&["push.max=2MB", "push.file=16MB", &idle]);
     create(&platform, "target");
     let checkout = Checkout::new(&platform, "target", PLAIN);
     checkout.push().accepted();
@@ -31,6 +34,8 @@ fn what_is_hostile_is_refused_and_the_next_push_works() {
     unharmed("corrupt packs");
     large_pushes(&platform, &checkout, &good);
     unharmed("large pushes");
+    unfolding_pushes(&platform, &checkout, &good);
+    unharmed("pushes that unfold");
     hostile_trees(&checkout);
     unharmed("hostile trees");
     hostile_refs(&platform, &checkout, &good);
@@ -85,6 +90,40 @@ fn large_pushes(platform: &Platform, checkout: &Checkout, old: &str) {
     assert!(answer.body.contains("limit 2.0 MB"), "{}", answer.body);
     let grown = peak_kilobytes(platform.pid()) - before;
     assert!(grown < 20_000, "60 MB refused took {grown} kB");
+}
+
+/// fault G16: a megabyte unfolds to a gigabyte of names; a commit says much of itself.
+fn unfolding_pushes(platform: &Platform, checkout: &Checkout, old: &str) {
+    let before = peak_kilobytes(platform.pid());
+    let list = commands(&[(old, &"1".repeat(40), MAIN)]);
+    let answer = platform.receive_pack("target", &[list, tree_pack(1 << 30)].concat());
+    assert!(answer.body.contains("ut of memory"), "{answer:?}");
+    assert!(answer.body.contains("ng refs/heads/main unpacker error"), "{answer:?}");
+
+    let tree = checkout.tree(&[]);
+    let who = "A <a@example.org> 1700000000 +0000";
+    let head = format!("tree {tree}\nparent {old}\nauthor {who}\ncommitter {who}\n\n");
+    let text = [head.as_bytes(), &vec![b'x'; 64 << 20]].concat();
+    let commit = checkout.object("commit", &text);
+    let refspec = format!("{commit}:refs/heads/main");
+    checkout.push_refs(&[&refspec]).rejected(&["This commit says 67", "the limit is 33554432"]);
+    let grown = peak_kilobytes(platform.pid()) - before;
+    assert!(grown < 20_000, "what unfolds took {grown} kB");
+}
+
+/// A pack of one tree that is said to have so many bytes: all of them are zeros, as far as they go.
+fn tree_pack(bytes: usize) -> Vec<u8> {
+    let mut pack = b"PACK\0\0\0\x02\0\0\0\x01".to_vec();
+    // Git documentation, gitformat-pack(5): a kind (2 is a tree), and a size of variable length.
+    let (mut byte, mut rest) = (2 << 4 | bytes & 0xf, bytes >> 4);
+    while rest > 0 {
+        pack.push(u8::try_from(byte | 0x80).unwrap());
+        (byte, rest) = (rest & 0x7f, rest >> 7);
+    }
+    pack.push(u8::try_from(byte).unwrap());
+    let mut zeros = ZlibEncoder::new(pack, Compression::default());
+    zeros.write_all(&vec![0; 1 << 20]).unwrap();
+    zeros.finish().unwrap()
 }
 
 fn peak_kilobytes(pid: u32) -> u64 {

@@ -2,23 +2,14 @@
 //! need. Git makes and takes the packs, so that what is restored has been checked object by object.
 
 use super::error::{BackupError, file};
+use crate::plumbing;
 use git2::{ErrorCode, Oid, Repository};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{Seek, Write as _};
 use std::path::Path;
-use std::process::{Command, Stdio};
-
-const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-/// Nothing of this machine's configuration, and little memory.
-const SETTINGS: [&str; 5] = [
-    "core.fsync=all",
-    "core.bigFileThreshold=8m",
-    "pack.threads=1",
-    "pack.windowMemory=64m",
-    "safe.directory=*",
-];
+use std::process::Stdio;
 
 /// What one repository's names point to.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -72,9 +63,11 @@ pub(super) fn pack(
 ) -> Result<bool, BackupError> {
     let failed = |source| BackupError::Repository { step: "read", path: repo.into(), source };
     let repository = Repository::open_bare(repo).map_err(failed)?;
+    let objects = repository.odb().map_err(failed)?;
     let mut wanted: BTreeSet<Oid> = refs.refs.values().copied().collect();
     for commit in commits {
-        match repository.find_commit(*commit) {
+        // What it says is read by git.
+        match objects.read_header(*commit) {
             Ok(_) => drop(wanted.insert(*commit)),
             // It was pushed over long ago.
             Err(error) if error.code() == ErrorCode::NotFound => {}
@@ -117,13 +110,8 @@ fn git(
     input: File,
     output: Stdio,
 ) -> Result<(), BackupError> {
-    let mut command = Command::new("git");
-    command.env_clear().env("PATH", PATH).env("LC_ALL", "C.UTF-8");
-    command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null");
-    for setting in SETTINGS {
-        command.args(["-c", setting]);
-    }
-    command.args(arguments).current_dir(repo).env("GIT_DIR", repo);
+    let mut command = plumbing::git(repo);
+    command.args(arguments).env("GIT_DIR", repo);
     command.stdin(input).stdout(output).stderr(Stdio::piped());
     let ended = command.spawn().and_then(std::process::Child::wait_with_output);
     let ended = ended.map_err(file("run git in", repo))?;

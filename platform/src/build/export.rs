@@ -1,58 +1,68 @@
 //! A commit as a tar stream, read from the object store: nothing of it is ever a file on the host.
 
+use super::objects::{Header, Kind, ObjectError, Objects};
+use super::tree::{self, Commit, Entry};
 use crate::config::Config;
-use git2::{ObjectType, Odb, Oid, Repository, Tree};
+use crate::plumbing;
+use git2::Oid;
 use lathe_slug::{Exceeded, Limit};
 use std::ffi::OsStr;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use tar::{Builder, EntryType, Header};
+use tar::{Builder, EntryType};
+
+/// Of a commit, and of all trees on the way to a file: more names than any source has.
+const LISTS_BYTES_MAX: u64 = 32 << 20;
+/// Files that git is asked for at once; the list of their ids fits into a pipe.
+const ASKED_MAX: usize = 256;
 
 /// How much a commit may hold. Trees can share themselves: a few objects may unfold to any size.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     /// Of all files together.
     bytes_max: u64,
-    /// One file is in memory as a whole while it is written.
     file_bytes_max: u64,
     /// Of entries and depth: the same as for an archive of the same source.
     archives: lathe_slug::Limits,
+    /// What git may take to read it.
+    memory_bytes: u64,
 }
 
 impl Limits {
     pub(super) fn of(config: &Config) -> Self {
         let (bytes_max, file_bytes_max) = (config.push.unpacked_bytes, config.push.file_bytes);
-        Self { bytes_max, file_bytes_max, archives: config.archives }
+        let memory_bytes = plumbing::memory_bytes(&config.push);
+        Self { bytes_max, file_bytes_max, archives: config.archives, memory_bytes }
     }
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    #[error("repository {} could not be opened", path.display())]
+    #[error("repository {} could not be read", path.display())]
     Open {
         path: PathBuf,
         #[source]
-        source: git2::Error,
+        source: ObjectError,
     },
-    #[error("commit {commit} could not be read")]
-    Commit {
-        commit: Oid,
-        #[source]
-        source: git2::Error,
-    },
+    #[error("{commit} is no commit")]
+    Commit { commit: Oid },
     #[error("{} could not be read", path.display())]
     Object {
         path: PathBuf,
         #[source]
-        source: git2::Error,
+        source: ObjectError,
     },
     #[error("{} is no file", path.display())]
     NoFile { path: PathBuf },
+    #[error("{} is no folder", path.display())]
+    NoFolder { path: PathBuf },
     #[error("{} has {bytes} bytes, more than {max}", path.display())]
     File { path: PathBuf, bytes: u64, max: u64 },
     #[error("the tree has at least {bytes} bytes, more than {max}")]
     Bytes { bytes: u64, max: u64 },
+    #[error("what is said of {} has {bytes} bytes", path.display())]
+    Listing { path: PathBuf, bytes: u64 },
     #[error("the tree is too large at {}", path.display())]
     Shape {
         path: PathBuf,
@@ -70,18 +80,30 @@ pub enum ExportError {
 impl ExportError {
     /// For the pusher: what happened and what to do.
     pub(super) fn explain(&self) -> Vec<String> {
+        let shown = |path: &Path| path.as_os_str().as_bytes().escape_ascii().to_string();
         let what = match self {
-            Self::File { path, bytes, max } => format!(
-                "{} has {bytes} bytes, the limit for a file is {max} (push.file).",
-                path.as_os_str().as_bytes().escape_ascii(),
-            ),
+            Self::File { path, bytes, max } => {
+                let path = shown(path);
+                format!("{path} has {bytes} bytes, the limit for a file is {max} (push.file).")
+            }
             Self::Bytes { bytes, max } => format!(
                 "The files of this commit have at least {bytes} bytes together, the limit is \
                  {max} (push.unpacked)."
             ),
+            Self::Listing { path, bytes } if path.as_os_str().is_empty() => {
+                format!("This commit says {bytes} bytes of itself, the limit is {LISTS_BYTES_MAX}.")
+            }
+            Self::Listing { path, bytes } => format!(
+                "The names in {} have {bytes} bytes, the limit is {LISTS_BYTES_MAX}.",
+                shown(path)
+            ),
             Self::Shape { source, .. } => format!("This commit has {source}."),
             Self::Commit { .. } => "What was pushed is not a commit.".into(),
-            Self::Open { .. } | Self::Object { .. } | Self::NoFile { .. } | Self::Write { .. } => {
+            Self::Open { .. }
+            | Self::Object { .. }
+            | Self::NoFile { .. }
+            | Self::NoFolder { .. }
+            | Self::Write { .. } => {
                 return vec!["The source could not be read. Push again.".into()];
             }
         };
@@ -106,63 +128,108 @@ pub(super) fn export(
     out: impl Write,
 ) -> Result<Exported, ExportError> {
     let open = |source| ExportError::Open { path: repo.to_owned(), source };
-    let repository = Repository::open_bare(repo).map_err(open)?;
-    let odb = repository.odb().map_err(open)?;
-    if let Some(path) = quarantine.and_then(Path::to_str) {
-        odb.add_disk_alternate(path).map_err(open)?;
-    }
-    let failed = |source| ExportError::Commit { commit, source };
-    let commit = repository.find_commit(commit).map_err(failed)?;
-    let mtime = u64::try_from(commit.time().seconds()).unwrap_or(0);
-    let tree = commit.tree().map_err(failed)?;
+    let objects = Objects::open(repo, quarantine, limits.memory_bytes).map_err(open)?;
     let mut exporter = Exporter {
-        repository: &repository,
-        odb: &odb,
+        objects,
         limits,
         tar: Builder::new(out),
-        mtime,
+        mtime: 0,
+        listed: 0,
         bytes: 0,
         entries: 0,
         exported: Exported::default(),
     };
-    exporter.tree(&tree, Path::new(""), 0)?;
+    let tree = exporter.commit(commit)?;
+    exporter.tree(tree, Path::new(""), 0)?;
     let Exporter { mut tar, exported, .. } = exporter;
     tar.finish().map_err(|source| ExportError::Write { path: PathBuf::new(), source })?;
     Ok(exported)
 }
 
 struct Exporter<'a, W: Write> {
-    repository: &'a Repository,
-    odb: &'a Odb<'a>,
+    objects: Objects,
     limits: &'a Limits,
     tar: Builder<W>,
     mtime: u64,
+    /// Bytes of the trees that are in memory: those on the way to where we are.
+    listed: u64,
     bytes: u64,
     entries: u64,
     exported: Exported,
 }
 
 impl<W: Write> Exporter<'_, W> {
-    fn tree(&mut self, tree: &Tree<'_>, dir: &Path, depth: usize) -> Result<(), ExportError> {
+    /// Its tree.
+    fn commit(&mut self, id: Oid) -> Result<Oid, ExportError> {
+        let commit = match self.whole(id, Kind::Commit, Path::new("")) {
+            Ok(Some(text)) => tree::commit(&text),
+            Ok(None) | Err(ExportError::Object { source: ObjectError::Absent { .. }, .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let Commit { tree, seconds } = commit.ok_or(ExportError::Commit { commit: id })?;
+        self.mtime = seconds;
+        Ok(tree)
+    }
+
+    /// An object that is needed in memory as a whole; none when it is of another kind.
+    fn whole(&mut self, id: Oid, kind: Kind, at: &Path) -> Result<Option<Vec<u8>>, ExportError> {
+        let failed = |source| ExportError::Object { path: at.to_owned(), source };
+        self.objects.ask(&[id]).map_err(failed)?;
+        let header = self.objects.header().map_err(failed)?;
+        if header.kind != kind {
+            return Ok(None);
+        }
+        let bytes = self.listed + header.bytes;
+        if bytes > LISTS_BYTES_MAX {
+            return Err(ExportError::Listing { path: at.to_owned(), bytes });
+        }
+        let mut whole = Vec::new();
+        match self.objects.content(header.bytes).read_to_end(&mut whole) {
+            Ok(_) => Ok(Some(whole)),
+            Err(_) => Err(failed(self.objects.end())),
+        }
+    }
+
+    fn tree(&mut self, id: Oid, dir: &Path, depth: usize) -> Result<(), ExportError> {
         let depth_max = self.limits.archives.depth_max;
         hold(dir, Limit::Depth, depth as u64, depth_max as u64)?;
-        for entry in tree {
-            self.entries += 1;
-            hold(dir, Limit::Entries, self.entries, self.limits.archives.entries_max)?;
-            let path = dir.join(OsStr::from_bytes(entry.name_bytes()));
-            // What a tree may hold. Git documentation, git-fast-import(1), "filemodify".
-            match entry.filemode() {
-                0o040_000 => {
-                    let failed = |source| ExportError::Object { path: path.clone(), source };
-                    let tree = self.repository.find_tree(entry.id()).map_err(failed)?;
-                    self.folder(&path)?;
-                    self.tree(&tree, &path, depth + 1)?;
-                }
-                0o160_000 => self.submodule(&path),
-                mode => self.blob(entry.id(), mode, &path)?,
+        let none = || ExportError::NoFolder { path: dir.to_owned() };
+        let list = self.whole(id, Kind::Tree, dir)?.ok_or_else(none)?;
+        self.listed += list.len() as u64;
+        let entries = tree::entries(&list).ok_or_else(none)?;
+        for entries in entries.chunks(ASKED_MAX) {
+            self.some(entries, dir, depth)?;
+        }
+        self.listed -= list.len() as u64;
+        Ok(())
+    }
+
+    /// Files first, which git is asked for together, and then folders.
+    fn some(&mut self, some: &[Entry<'_>], dir: &Path, depth: usize) -> Result<(), ExportError> {
+        let files = some.iter().filter(|entry| entry.is_file());
+        let ids: Vec<Oid> = files.clone().map(|entry| entry.id).collect();
+        let failed = |source| ExportError::Object { path: dir.to_owned(), source };
+        self.objects.ask(&ids).map_err(failed)?;
+        for entry in files {
+            self.count(dir)?;
+            self.blob(entry, &dir.join(entry.name()))?;
+        }
+        for entry in some.iter().filter(|entry| !entry.is_file()) {
+            self.count(dir)?;
+            let path = dir.join(entry.name());
+            if entry.is_folder() {
+                self.folder(&path)?;
+                self.tree(entry.id, &path, depth + 1)?;
+            } else {
+                self.submodule(&path);
             }
         }
         Ok(())
+    }
+
+    fn count(&mut self, dir: &Path) -> Result<(), ExportError> {
+        self.entries += 1;
+        hold(dir, Limit::Entries, self.entries, self.limits.archives.entries_max)
     }
 
     fn submodule(&mut self, path: &Path) {
@@ -178,37 +245,41 @@ impl<W: Write> Exporter<'_, W> {
         self.tar.append_data(&mut header, path, io::empty()).map_err(failed)
     }
 
-    fn blob(&mut self, id: Oid, mode: i32, path: &Path) -> Result<(), ExportError> {
+    /// It was asked for. Its size comes first, and its content may be anything.
+    fn blob(&mut self, entry: &Entry<'_>, path: &Path) -> Result<(), ExportError> {
         let unread = |source| ExportError::Object { path: path.to_owned(), source };
-        let failed = |source| ExportError::Write { path: path.to_owned(), source };
-        // The size first: it costs nothing, and the content may be anything.
-        let (size, kind) = self.odb.read_header(id).map_err(unread)?;
-        let size = size as u64;
-        if kind != ObjectType::Blob {
+        let Header { kind, bytes } = self.objects.header().map_err(unread)?;
+        if kind != Kind::Blob {
             return Err(ExportError::NoFile { path: path.to_owned() });
         }
         let Limits { bytes_max, file_bytes_max, .. } = *self.limits;
-        if size > file_bytes_max {
-            let (path, max) = (path.to_owned(), file_bytes_max);
-            return Err(ExportError::File { path, bytes: size, max });
+        if bytes > file_bytes_max {
+            return Err(ExportError::File { path: path.to_owned(), bytes, max: file_bytes_max });
         }
-        self.bytes += size;
+        self.bytes += bytes;
         if self.bytes > bytes_max {
             return Err(ExportError::Bytes { bytes: self.bytes, max: bytes_max });
         }
-        let object = self.odb.read(id).map_err(unread)?;
-        if mode == 0o120_000 {
-            let mut header = self.header(EntryType::Symlink, 0o777, 0);
-            let target = Path::new(OsStr::from_bytes(object.data()));
-            return self.tar.append_link(&mut header, path, target).map_err(failed);
+        let (kind, mode) = entry.as_in_tar();
+        let mut header = self.header(kind, mode, if entry.is_link() { 0 } else { bytes });
+        let mut content = self.objects.content(bytes);
+        let written = if entry.is_link() {
+            let mut target = Vec::new();
+            content
+                .read_to_end(&mut target)
+                .and_then(|_| self.tar.append_link(&mut header, path, OsStr::from_bytes(&target)))
+        } else {
+            self.tar.append_data(&mut header, path, &mut content)
+        };
+        match written {
+            Err(_) if content.is_cut() => Err(unread(self.objects.end())),
+            Err(source) => Err(ExportError::Write { path: path.to_owned(), source }),
+            Ok(()) => Ok(()),
         }
-        let mode = if mode & 0o100 == 0 { 0o644 } else { 0o755 };
-        let mut header = self.header(EntryType::Regular, mode, size);
-        self.tar.append_data(&mut header, path, object.data()).map_err(failed)
     }
 
-    fn header(&self, kind: EntryType, mode: u32, size: u64) -> Header {
-        let mut header = Header::new_gnu();
+    fn header(&self, kind: EntryType, mode: u32, size: u64) -> tar::Header {
+        let mut header = tar::Header::new_gnu();
         header.set_entry_type(kind);
         header.set_mode(mode);
         header.set_size(size);
@@ -225,13 +296,14 @@ fn hold(at: &Path, limit: Limit, found: u64, max: u64) -> Result<(), ExportError
 #[cfg(test)]
 mod tests {
     use super::*;
+    use git2::Repository;
     use std::collections::BTreeMap;
-    use std::io::Read;
 
     const LIMITS: Limits = Limits {
         bytes_max: 1 << 20,
         file_bytes_max: 1 << 10,
         archives: lathe_slug::Limits { entries_max: 1000, ..lathe_slug::Limits::HEROKU },
+        memory_bytes: 512 << 20,
     };
 
     fn commit(repository: &Repository, tree: Oid) -> Oid {

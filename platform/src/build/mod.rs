@@ -9,8 +9,10 @@ mod dyno;
 mod error;
 mod export;
 mod launch;
+mod objects;
 mod rebuild;
 mod transcript;
+mod tree;
 mod verdict;
 pub mod worker;
 

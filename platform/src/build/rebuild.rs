@@ -142,6 +142,8 @@ impl Shared {
     }
 }
 
+/// Whether it is there: what it says is read by a git of its own.
 fn has_commit(repo: &Path, commit: git2::Oid) -> bool {
-    git2::Repository::open_bare(repo).is_ok_and(|repo| repo.find_commit(commit).is_ok())
+    let holds = |repo: &git2::Repository| repo.odb().is_ok_and(|objects| objects.exists(commit));
+    git2::Repository::open_bare(repo).is_ok_and(|repo| holds(&repo))
 }

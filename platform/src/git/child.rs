@@ -1,6 +1,7 @@
-//! Git as a child process: nothing of our environment, its own process group, never left behind.
+//! Git as a child process of a request: its own process group, never left behind.
 
 use super::pushes::Underway;
+use crate::plumbing;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::io;
@@ -12,48 +13,16 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-
 /// Kept of what git writes to stderr, for our own log.
 const STDERR_BYTES_MAX: u64 = 4096;
 
-/// Settings for every call, given on the command line: they hold for repositories made by older
-/// versions too, and nothing in a repository can change them.
-const SETTINGS: &[(&str, &str)] = &[
-    // With git's defaults an acknowledged push is lost at a power cut; see also `durable.rs`.
-    ("core.fsync", "all"),
-    // A large file is streamed, not held in memory.
-    ("core.bigFileThreshold", "8m"),
-    ("gc.auto", "0"),
-    ("maintenance.auto", "false"),
-    ("receive.fsckObjects", "true"),
-    ("receive.keepAlive", "5"),
-    ("receive.autogc", "false"),
-    ("receive.advertisePushOptions", "false"),
-    // Heroku takes `--force`; the deploy branch itself cannot be deleted, see `policy.rs`.
-    ("receive.denyNonFastForwards", "false"),
-    // One pack a push instead of loose objects: a handful of files to make durable.
-    ("receive.unpackLimit", "1"),
-    ("receive.updateServerInfo", "false"),
-    ("uploadpack.keepAlive", "5"),
-    ("pack.threads", "1"),
-    ("pack.windowMemory", "64m"),
-    ("safe.directory", "*"),
-];
-
 /// A `git` command on the repository `dir`, not yet started. `args` come from us alone.
 pub(super) fn command(dir: &Path, settings: &[(&str, String)], args: &[&str]) -> Command {
-    let mut command = Command::new("git");
-    command.env_clear().env("PATH", PATH).env("LC_ALL", "C.UTF-8");
-    command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null");
-    command.env("GIT_TERMINAL_PROMPT", "0");
-    for (key, value) in SETTINGS {
-        command.arg("-c").arg(format!("{key}={value}"));
-    }
+    let mut command = Command::from(plumbing::git(dir));
     for (key, value) in settings {
         command.arg("-c").arg(format!("{key}={value}"));
     }
-    command.args(args).arg(dir).current_dir(dir);
+    command.args(args).arg(dir);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.process_group(0).kill_on_drop(true);
     command
@@ -88,6 +57,12 @@ impl Git {
             tokio::spawn(report(stderr));
         }
         Ok((Self { child: Some(child), push }, stdin, stdout))
+    }
+
+    /// For what reads a push; to be called before it is given any of it.
+    pub(super) fn bound_memory(&self, bytes: u64) -> io::Result<()> {
+        let pid = self.child.as_ref().and_then(Child::id);
+        plumbing::bound_memory(pid.ok_or_else(|| io::Error::other("ended"))?, bytes)
     }
 
     pub(super) async fn wait(&mut self) -> io::Result<ExitStatus> {

@@ -7,7 +7,7 @@ use super::policy::{self, Refused};
 use super::pushes::Underway;
 use super::wire::{PUSH_VARIABLE, SOCKET_VARIABLE};
 use super::{Git, Trouble, access, answer, child, refusal};
-use crate::steps;
+use crate::{plumbing, steps};
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::HeaderMap;
@@ -54,6 +54,8 @@ async fn receive(git: &Git, access: access::Access, mut inflow: Inflow) -> Resul
     let mut command = receive_command(git, &push);
     let (process, stdin, stdout) =
         child::Git::spawn_for(Some(push), &mut command).map_err(Trouble::Run)?;
+    let memory_bytes = plumbing::memory_bytes(&git.services.config.push);
+    process.bound_memory(memory_bytes).map_err(Trouble::Run)?;
     let max = git.services.config.push.max_bytes;
     if let Fed::TooLarge = feed(stdin, head, &mut inflow, max).await.map_err(Trouble::Inflow)? {
         drop((process, stdout));
