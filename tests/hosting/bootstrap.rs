@@ -26,7 +26,7 @@ impl Bootstrap {
         let (out, heard) = (BufReader::new(child.stdout.take().unwrap()), Arc::clone(&said));
         std::thread::spawn(move || {
             for line in out.lines().map_while(Result::ok) {
-                heard.lock().unwrap().push_str(&format!("{line}\n"));
+                heard.lock().unwrap().extend([&line, "\n"]);
             }
         });
         Self { child, said }
@@ -41,17 +41,10 @@ impl Bootstrap {
         self.child.wait().unwrap();
     }
 
-    /// Told to stop, again and again: with its last word it begins to keep the platform, and is deaf for
-    /// a moment.
+    /// Told to stop once: also in the moment after its last word, when it begins to keep the platform.
     fn end(mut self) -> Option<i32> {
-        until("it ends", BOUND, || {
-            let ended = self.child.try_wait().unwrap();
-            if ended.is_none() {
-                signal(self.child.id(), "TERM");
-            }
-            ended
-        })
-        .code()
+        signal(self.child.id(), "TERM");
+        until("it ends", BOUND, || self.child.try_wait().unwrap()).code()
     }
 }
 

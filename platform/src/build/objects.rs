@@ -214,7 +214,8 @@ mod tests {
     fn contents_come_in_the_order_they_were_asked_for() {
         let dir = tempfile::tempdir().unwrap();
         let repository = Repository::init_bare(dir.path()).unwrap();
-        let texts = [&b""[..], b"one", b"two\n", &[b'x'; 100_000]];
+        let long = vec![b'x'; 100_000];
+        let texts = [&b""[..], b"one", b"two\n", &long];
         let ids = texts.map(|text| repository.blob(text).unwrap());
         let mut objects = Objects::open(dir.path(), None, MEMORY).unwrap();
         objects.ask(&ids).unwrap();

@@ -75,7 +75,7 @@ pub(super) fn up(mut config: Config, flags: &Flags, how: &Up) -> Result<(), CliE
             Some(words) => take_post(words).map_err(UpVerbError::Post)?,
         };
         let launch = launch(&config, flags, how.no_install, how.stop_dynos);
-        return Ok(keep(&config, &launch, post)?);
+        return Ok(keep(&config, &launch, post, None)?);
     }
     prepare_host(how.no_install)?;
     config.kept.clone_from(&how.kept);
@@ -86,12 +86,18 @@ pub(super) fn up(mut config: Config, flags: &Flags, how: &Up) -> Result<(), CliE
 }
 
 /// Keeps a version of the platform running until told to stop. It has no other thread: what comes for
-/// this process while it becomes another program waits for that one.
-pub(super) fn keep(config: &Config, launch: &Launch, post: Post) -> Result<(), UpVerbError> {
+/// this process while it becomes another program waits for that one. `signals`: those that it has
+/// listened for so far, lest one that comes now is lost.
+pub(super) fn keep(
+    config: &Config,
+    launch: &Launch,
+    post: Post,
+    signals: Option<Signals>,
+) -> Result<(), UpVerbError> {
     super::readable_by_dynos();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(UpVerbError::Threads)?.block_on(async {
-        let mut signals = Signals::watch()?;
+        let mut signals = signals.map_or_else(Signals::watch, Ok)?;
         hosting::hear().map_err(|error| UpVerbError::Signals(error.into()))?;
         Ok(hosting::keep(config, launch, post, signals.next()).await?)
     })

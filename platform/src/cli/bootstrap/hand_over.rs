@@ -108,25 +108,25 @@ pub(super) fn bootstrap(
     let keeps_on = runtime()?.block_on(async {
         if kept {
             hand_over(config, &how.source).await.map_err(BootstrapError::HandOver)?;
-            return Ok::<_, CliError>(false);
+            return Ok::<_, CliError>(None);
         }
         up::prepare_host(how.no_install)?;
         keep_and_hand_over(config, &launch, &how.source).await
     })?;
-    if keeps_on {
+    if let Some(signals) = keeps_on {
         let post = Post { yields: true, ..up::first_post()? };
-        up::keep(config, &launch, post)?;
+        up::keep(config, &launch, post, Some(signals))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether it is to be kept on: not when it was told to stop. This very program keeps it meanwhile, for
-/// it has something to say at the end.
+/// The signals by which it is told to stop, where it is to be kept on: it has not been told yet. This
+/// very program keeps it meanwhile, for it has something to say at the end.
 async fn keep_and_hand_over(
     config: &Config,
     launch: &Launch,
     source: &str,
-) -> Result<bool, CliError> {
+) -> Result<Option<Signals>, CliError> {
     let mut signals = Signals::watch()?;
     let was_there = instance::holder(&config.data)?.is_some();
     let (tell, told) = oneshot::channel();
@@ -136,12 +136,11 @@ async fn keep_and_hand_over(
             failed = told => failed.unwrap_or(Dynos::Stay),
         }
     };
-    let keeping = hosting::keep(config, launch, up::first_post()?, told);
-    tokio::pin!(keeping);
+    let mut keeping = Box::pin(hosting::keep(config, launch, up::first_post()?, told));
     let done = tokio::select! {
         kept = &mut keeping => {
             kept.map_err(UpVerbError::Keep)?;
-            return Ok(false);
+            return Ok(None);
         }
         done = hand_over(config, source) => done,
     };
@@ -154,7 +153,8 @@ async fn keep_and_hand_over(
         }
         return Err(BootstrapError::HandOver(error).into());
     }
-    Ok(true)
+    drop(keeping);
+    Ok(Some(signals))
 }
 
 async fn hand_over(config: &Config, source: &str) -> Result<(), HandOverError> {

@@ -46,7 +46,7 @@ impl Dockered {
 pub(crate) async fn a_start_that_was_cut_off_is_finished() {
     let subject = Dockered::new().await;
     let mut start = subject.start_of(&Script::default());
-    start.spec.command = "echo begun > /tmp/word; exec sleep 1000".to_owned();
+    "echo begun > /tmp/word; exec sleep 1000".clone_into(&mut start.spec.command);
     let id = start.id;
     subject.engine.start(start).await.unwrap();
     let (bench, container) = (Arc::clone(&subject.bench), subject.container(id));
