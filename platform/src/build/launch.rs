@@ -9,6 +9,7 @@ use crate::state::slugs::NewSlug;
 use crate::state::{apps, builds, releases, slugs};
 use crate::steps;
 use lathe_compiler::Compiled;
+use lathe_logs::AppId;
 use lathe_slug::Manifest;
 use std::net::SocketAddr;
 use tokio_util::sync::CancellationToken;
@@ -107,7 +108,7 @@ impl Shared {
             let reason = settled.failure.unwrap_or_default();
             return Err(BuildError::NotLive { version, reason });
         }
-        self.services.routed.now().await;
+        self.services.routed.to(&AppId::new(&request.app.id), version).await;
         let config = &self.services.config;
         let url = url(&request.app.name, &config.apps_domain, self.services.endpoints.router);
         transcript.say(&format!("       {url} deployed to Lathe\n\nVerifying deploy... done.\n"));

@@ -37,7 +37,7 @@ fn moved(route: &AppRoute, targets: Vec<Target>) -> AppRoute {
         other => other,
     };
     let targets = if availability == Availability::Serving { targets } else { Vec::new() };
-    AppRoute { name: route.name.clone(), availability, targets }
+    AppRoute { name: route.name.clone(), availability, release: route.release, targets }
 }
 
 /// The app's web dynos that are up, in their order.
@@ -97,7 +97,7 @@ mod tests {
             weight: 1,
         };
         let targets = places.iter().map(target).collect();
-        let route = Arc::new(AppRoute { name: "app".into(), availability, targets });
+        let route = Arc::new(AppRoute { name: "app".into(), availability, release: 1, targets });
         Routes {
             generation: 7,
             hosts: [("app.localhost".to_owned(), AppId::new("a"))].into(),

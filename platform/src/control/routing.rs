@@ -25,7 +25,7 @@ pub(super) fn route(
         }
         _ => Vec::new(),
     };
-    AppRoute { name: state.app.name.clone(), availability, targets }
+    AppRoute { name: state.app.name.clone(), availability, release: release(state), targets }
 }
 
 /// For each web dyno the one that is up and ready: the wanted one or, until that is, its predecessor.
@@ -51,7 +51,11 @@ fn targets(state: &AppState, release: &Release, observed: &Observed) -> Vec<Targ
 /// Nothing runs, and whoever asks wakes it.
 pub(super) fn asleep(state: &AppState) -> AppRoute {
     let (name, availability) = (state.app.name.clone(), Availability::Asleep);
-    AppRoute { name, availability, targets: Vec::new() }
+    AppRoute { name, availability, release: release(state), targets: Vec::new() }
+}
+
+fn release(state: &AppState) -> u32 {
+    state.current.as_ref().map_or(0, |release| release.version)
 }
 
 /// Both releases' dynos, weighed so that the new ones together get `percent` of the requests.

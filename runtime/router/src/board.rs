@@ -114,6 +114,7 @@ mod tests {
         let route = AppRoute {
             name: "app".to_owned(),
             availability: Availability::NoWeb,
+            release: 1,
             targets: Vec::new(),
         };
         Routes {

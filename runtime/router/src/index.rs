@@ -101,8 +101,12 @@ mod tests {
                 weight: 1,
             })
             .collect();
-        let route =
-            AppRoute { name: "app".to_owned(), availability: Availability::Serving, targets };
+        let route = AppRoute {
+            name: "app".to_owned(),
+            availability: Availability::Serving,
+            release: 1,
+            targets,
+        };
         Routes {
             generation: 1,
             hosts: [

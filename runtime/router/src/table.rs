@@ -20,6 +20,10 @@ pub struct Routes {
 pub struct AppRoute {
     pub name: String,
     pub availability: Availability,
+    /// The version of the release that serves; 0 before the first. The router does not need it:
+    /// who waits for a release to serve looks for it in the table that is in force.
+    #[serde(default)]
+    pub release: u32,
     /// Dynos that are up, in dyno order. Empty unless `Serving`.
     pub targets: Vec<Target>,
 }

@@ -329,6 +329,7 @@ mod tests {
         let route = AppRoute {
             name: "app".into(),
             availability: Availability::Serving,
+            release: 1,
             targets: vec![target],
         };
         let apps = [(AppId::new("a"), Arc::new(route))].into();

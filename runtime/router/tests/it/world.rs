@@ -153,10 +153,11 @@ impl Drop for World {
 
 /// The app under test, and an app of its own for each generation, to see that it applies.
 pub(crate) fn routes(generation: u64, availability: Availability, targets: Vec<Target>) -> Routes {
-    let app = AppRoute { name: "app".to_owned(), availability, targets };
+    let app = AppRoute { name: "app".to_owned(), availability, release: 1, targets };
     let witness = AppRoute {
         name: "witness".to_owned(),
         availability: Availability::Blank,
+        release: 0,
         targets: Vec::new(),
     };
     Routes {

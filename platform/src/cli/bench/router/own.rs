@@ -68,6 +68,7 @@ fn routes(app: &AppId, backend: SocketAddr) -> Routes {
     let route = AppRoute {
         name: "bench".into(),
         availability: Availability::Serving,
+        release: 1,
         targets: vec![target],
     };
     Routes {
