@@ -173,23 +173,16 @@ impl Tour {
     pub(super) async fn destroy(&self) -> Result<(), TourError> {
         let path = format!("/apps/{}", self.app);
         self.client.call(Method::DELETE, &path, &Value::Null).await?;
-        match self.get().await? {
+        patiently(async || match self.get().await? {
             (404, _) => Ok(()),
             (status, body) => Err(TourError::Answer { status, body, wanted: "404" }),
-        }
+        })
+        .await
     }
 
     /// Until the page begins so, while new dynos take over from old ones.
     async fn until(&self, wanted: &'static str) -> Result<(), TourError> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match self.page(wanted).await {
-                Err(TourError::Answer { .. }) if Instant::now() < deadline => {
-                    tokio::time::sleep(PAUSE).await;
-                }
-                answered => return answered.map(drop),
-            }
-        }
+        patiently(async || self.page(wanted).await.map(drop)).await
     }
 
     async fn page(&self, wanted: &'static str) -> Result<String, TourError> {
@@ -202,5 +195,18 @@ impl Tour {
     async fn get(&self) -> Result<(u16, String), TourError> {
         let router = loopback(self.client.endpoints().router);
         Ok(client::get_app(router, &self.app, &self.domain).await?)
+    }
+}
+
+/// Asks again for as long as something else is answered: what was changed is there a moment later.
+async fn patiently(mut ask: impl AsyncFnMut() -> Result<(), TourError>) -> Result<(), TourError> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match ask().await {
+            Err(TourError::Answer { .. }) if Instant::now() < deadline => {
+                tokio::time::sleep(PAUSE).await;
+            }
+            answered => return answered,
+        }
     }
 }
