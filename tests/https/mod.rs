@@ -61,6 +61,19 @@ fn given((chain, key): &(String, String)) -> Value {
     json!({"certificate_chain": chain, "private_key": key})
 }
 
+/// An app that is served at a name of its own, by a certificate of an authority whose own comes to `roots`.
+/// The certificate, and its key.
+fn open_shop(platform: &Platform, roots: &Path) -> (String, String) {
+    deploy(platform, "shop");
+    let ours = Authority::new("ours");
+    std::fs::write(roots, ours.pem()).unwrap();
+    platform.post("/apps/shop/domains", &json!({"hostname": "www.lathe.example"}));
+    let pair = ours.issue(&["www.lathe.example"], (-1, 30));
+    platform.post("/apps/shop/sni-endpoints", &given(&pair));
+    gets(platform, "www.lathe.example", roots);
+    pair
+}
+
 /// A call that has to be refused; why it is.
 fn refused(platform: &Platform, method: &str, path: &str, body: &Value) -> String {
     let (status, answer) = platform.api(method, path, body);
@@ -136,15 +149,9 @@ fn each_name_has_its_certificate_and_a_bad_one_replaces_none() {
 #[test]
 fn certificates_outlive_the_platform() {
     let mut platform = Platform::start();
-    deploy(&platform, "shop");
     let room = tempfile::tempdir().unwrap();
-    let ours = Authority::new("ours");
     let roots = room.path().join("roots.pem");
-    std::fs::write(&roots, ours.pem()).unwrap();
-    platform.post("/apps/shop/domains", &json!({"hostname": "www.lathe.example"}));
-    let pair = ours.issue(&["www.lathe.example"], (-1, 30));
-    platform.post("/apps/shop/sni-endpoints", &given(&pair));
-    gets(&platform, "www.lathe.example", &roots);
+    let (_, key) = open_shop(&platform, &roots);
     let door = platform.address("router_tls");
 
     let told = format!("https {}", door.port());
@@ -170,7 +177,7 @@ fn certificates_outlive_the_platform() {
     std::fs::write(&state, sound).unwrap();
     platform.up();
     gets(&platform, "www.lathe.example", &roots);
-    let key = pair.1.lines().nth(1).unwrap();
+    let key = key.lines().nth(1).unwrap();
     let holds = |file: &str| {
         let text = std::fs::read(platform.data().join(file)).unwrap();
         text.windows(key.len()).any(|window| window == key.as_bytes())
@@ -184,15 +191,9 @@ fn certificates_outlive_the_platform() {
 fn an_expired_certificate_is_served_and_told_of() {
     let clock = Clock::right();
     let mut platform = Platform::start_within(&clock.environment());
-    deploy(&platform, "shop");
     let room = tempfile::tempdir().unwrap();
-    let ours = Authority::new("ours");
     let roots = room.path().join("roots.pem");
-    std::fs::write(&roots, ours.pem()).unwrap();
-    platform.post("/apps/shop/domains", &json!({"hostname": "www.lathe.example"}));
-    let pair = ours.issue(&["www.lathe.example"], (-1, 30));
-    platform.post("/apps/shop/sni-endpoints", &given(&pair));
-    gets(&platform, "www.lathe.example", &roots);
+    open_shop(&platform, &roots);
     let doctor = |platform: &Platform| {
         let output = platform.command().arg("doctor").output().unwrap();
         String::from_utf8(output.stdout).unwrap()
