@@ -14,6 +14,8 @@ use tar::{Builder, EntryType};
 
 /// Of a commit, and of all trees on the way to a file: more names than any source has.
 const LISTS_BYTES_MAX: u64 = 32 << 20;
+/// Of a link's target: what a path may have on Linux (path_resolution(7)), without its last zero.
+const LINK_BYTES_MAX: u64 = 4095;
 /// Files that git is asked for at once; the list of their ids fits into a pipe.
 const ASKED_MAX: usize = 256;
 
@@ -59,6 +61,8 @@ pub enum ExportError {
     NoFolder { path: PathBuf },
     #[error("{} has {bytes} bytes, more than {max}", path.display())]
     File { path: PathBuf, bytes: u64, max: u64 },
+    #[error("the target of {} has {bytes} bytes, more than a path may have", path.display())]
+    Link { path: PathBuf, bytes: u64 },
     #[error("the tree has at least {bytes} bytes, more than {max}")]
     Bytes { bytes: u64, max: u64 },
     #[error("what is said of {} has {bytes} bytes", path.display())]
@@ -86,6 +90,10 @@ impl ExportError {
                 let path = shown(path);
                 format!("{path} has {bytes} bytes, the limit for a file is {max} (push.file).")
             }
+            Self::Link { path, bytes } => format!(
+                "{} is a link to a path of {bytes} bytes, the limit is {LINK_BYTES_MAX}.",
+                shown(path)
+            ),
             Self::Bytes { bytes, max } => format!(
                 "The files of this commit have at least {bytes} bytes together, the limit is \
                  {max} (push.unpacked)."
@@ -255,6 +263,9 @@ impl<W: Write> Exporter<'_, W> {
         let Limits { bytes_max, file_bytes_max, .. } = *self.limits;
         if bytes > file_bytes_max {
             return Err(ExportError::File { path: path.to_owned(), bytes, max: file_bytes_max });
+        }
+        if entry.is_link() && bytes > LINK_BYTES_MAX {
+            return Err(ExportError::Link { path: path.to_owned(), bytes });
         }
         self.bytes += bytes;
         if self.bytes > bytes_max {
@@ -432,5 +443,25 @@ mod tests {
                 (exported, _) => panic!("{sizes:?}: {exported:?}"),
             }
         }
+    }
+
+    #[test]
+    fn a_link_to_more_than_a_path_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let repository = Repository::init_bare(dir.path()).unwrap();
+        let linked = |bytes: usize| {
+            let blob = repository.blob(&vec![b'x'; bytes]).unwrap();
+            let mut builder = repository.treebuilder(None).unwrap();
+            builder.insert("far", blob, 0o120_000).unwrap();
+            let limits = Limits { file_bytes_max: 1 << 20, ..LIMITS };
+            let commit = commit(&repository, builder.write().unwrap());
+            export(dir.path(), None, commit, &limits, io::sink())
+        };
+        assert!(linked(4095).is_ok());
+        let said = linked(4096).unwrap_err().explain().join(" ");
+        assert!(
+            said.contains("far is a link to a path of 4096 bytes, the limit is 4095"),
+            "{said}"
+        );
     }
 }
