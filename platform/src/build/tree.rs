@@ -94,6 +94,8 @@ fn cut(bytes: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use proptest::sample::select;
+    use std::path::{Component, Path};
 
     #[test]
     fn commits() {
@@ -131,8 +133,24 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_a_tree_or_none(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            entries(&bytes);
-            commit(&bytes);
+            prop_assert!(entries(&bytes).is_none_or(|all| all.len() <= bytes.len() / ID_BYTES));
+            prop_assert!(commit(&bytes).is_none() || bytes.starts_with(b"tree "));
+        }
+
+        /// What is a name of one file is as the standard library takes it.
+        #[test]
+        fn every_name_is_that_of_one_file(
+            names in prop::collection::vec(prop::collection::vec(select(b"./ab\xff\n"), 0..4), 0..4)
+        ) {
+            let one = |name: &Vec<u8>| {
+                let mut parts = Path::new(OsStr::from_bytes(name)).components();
+                let first = parts.next();
+                matches!(first, Some(Component::Normal(part)) if part.as_bytes() == name)
+                    && parts.next().is_none()
+            };
+            let tree: Vec<Vec<u8>> =
+                names.iter().map(|name| [b"100644 ", &name[..], b"\0", &[7; 20]].concat()).collect();
+            prop_assert_eq!(entries(&tree.concat()).is_some(), names.iter().all(one), "{:?}", names);
         }
 
         #[test]
