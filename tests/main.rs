@@ -10,6 +10,7 @@ mod buildpacks;
 mod clock;
 mod cold;
 mod credit;
+mod drill;
 mod durable;
 mod engines;
 mod fuzz;

@@ -5,6 +5,7 @@ use super::bootstrap::BootstrapError;
 use super::client::ClientError;
 use super::connect::ConnectError;
 use super::demo::DemoError;
+use super::drill::DrillError;
 use super::env::EnvError;
 use super::inputs::InputsError;
 use super::install::InstallError;
@@ -65,6 +66,8 @@ pub enum CliError {
     #[error(transparent)]
     Demo(#[from] DemoError),
     #[error(transparent)]
+    Drill(#[from] DrillError),
+    #[error(transparent)]
     Token(#[from] TokenError),
     #[error(transparent)]
     Verify(#[from] VerifyError),
@@ -104,6 +107,7 @@ impl CliError {
             Self::ReleaseDiff(error) => error.remedy(),
             Self::Selftest(error) => error.remedy(),
             Self::Demo(error) => error.remedy(),
+            Self::Drill(error) => error.remedy(),
             Self::Token(error) => error.remedy(),
             Self::Verify(error) => error.remedy(),
             Self::Up(error) => error.remedy(),
@@ -148,6 +152,7 @@ impl CliError {
             | Self::ReleaseDiff(_)
             | Self::Selftest(_)
             | Self::Demo(_)
+            | Self::Drill(_)
             | Self::Heir(_)
             | Self::Rescue(_)
             | Self::Inputs(_) => 1,

@@ -10,6 +10,7 @@ mod connect;
 mod cpu;
 mod demo;
 mod doctor;
+mod drill;
 mod env;
 mod error;
 mod inputs;
@@ -165,6 +166,9 @@ enum Command {
     /// Measure, beside a limit and rivals of the same run
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Hurt a platform of its own on purpose, and tell what its visitors notice
+    #[command(subcommand)]
+    Drill(drill::Drill),
     /// List the settings: name, environment variable, value in force
     Settings,
     /// List the stacks of this machine
@@ -253,6 +257,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Cpu(what) => cpu::show(&config, &what)?,
         Command::CpuReport => cpu::report(&config)?,
         Command::CpuSet(what) => cpu::set(&config, &what)?,
+        Command::Drill(what) => return drill::drill(config, &flags, &what),
         Command::Settings => settings::list(&config),
         Command::Stacks => stacks::list(&config)?,
         Command::StacksBuild => stacks::build(&config)?,

@@ -19,8 +19,11 @@ const STROKES: [(&str, &str); 8] = [
     ("#009e73", "6 3"),
     ("#cc79a7", "6 3"),
 ];
-const TICKS: u32 = 8;
+/// About so many along an axis, at round values.
+const TICKS: f64 = 8.0;
 const DOT_RADIUS: f64 = 3.0;
+/// Points of a curve that are nearer to each other are one to the eye.
+const TOLD_APART: f64 = 0.5;
 
 /// One picture with two axes.
 pub(super) struct Plot {
@@ -91,7 +94,12 @@ impl Scale {
             (least, most) = (least.min(value), most.max(value));
         }
         match axis {
-            Axis::Linear(_) => Self { axis, least: least.min(0.0), most: most.max(0.0) },
+            Axis::Linear(_) => {
+                let (least, most) = (least.min(0.0), most.max(0.0));
+                let step = step(most - least);
+                let (least, most) = ((least / step).floor() * step, (most / step).ceil() * step);
+                Self { axis, least, most }
+            }
             Axis::Log(_) if least.is_finite() => {
                 let (least, most) = (10_f64.powf(least.log10().floor()), most.log10().ceil());
                 Self { axis, least, most: 10_f64.powf(most) }
@@ -121,8 +129,9 @@ impl Scale {
     fn ticks(&self) -> Vec<f64> {
         match self.axis {
             Axis::Linear(_) => {
-                let step = (self.most - self.least) / f64::from(TICKS);
-                (0..=TICKS).map(|tick| self.least + step * f64::from(tick)).collect()
+                let step = step(self.most - self.least);
+                let ticks = (0..).map(|tick| self.least + step * f64::from(tick));
+                ticks.take_while(|value| *value <= self.most + step / 2.0).collect()
             }
             Axis::Log(_) => {
                 let tens = std::iter::successors(Some(self.least), |value| Some(value * 10.0));
@@ -141,13 +150,29 @@ impl Scale {
 
     fn label(&self, value: f64) -> String {
         let (Axis::Linear(unit) | Axis::Log(unit)) = self.axis;
-        let digits = match self.most - self.least {
-            range if range >= 20.0 || value >= 10.0 => 0,
-            range if range >= 2.0 => 1,
-            _ => 3,
+        let digits = match self.axis {
+            Axis::Linear(_) => digits(step(self.most - self.least)),
+            Axis::Log(_) => digits(value),
         };
         format!("{value:.digits$}{}{unit}", if unit.is_empty() { "" } else { " " })
     }
+}
+
+/// One, two or five times a power of ten: about `TICKS` of them are the range.
+fn step(range: f64) -> f64 {
+    let rough = range / TICKS;
+    if !rough.is_normal() {
+        return 1.0;
+    }
+    let power = 10_f64.powf(rough.log10().floor());
+    let steps = [1.0, 2.0, 5.0].map(|times| times * power);
+    steps.into_iter().find(|step| *step >= rough).unwrap_or(10.0 * power)
+}
+
+/// Behind the point, of a value that is one, two or five times a power of ten.
+fn digits(value: f64) -> usize {
+    let enough = |digits: &u8| value * 10_f64.powi((*digits).into()) >= 0.999_999;
+    (0..9).find(enough).unwrap_or(9).into()
 }
 
 impl Axis {
@@ -192,7 +217,7 @@ impl Series {
             return;
         }
         let mut points = String::new();
-        for (x, y) in places {
+        for (x, y) in thinned(places.collect()) {
             let _ = write!(points, " {x:.1},{y:.1}");
         }
         let _ = writeln!(
@@ -202,6 +227,21 @@ impl Series {
             points.trim_start()
         );
     }
+}
+
+/// Without those that nobody sees; the last one is there.
+fn thinned(places: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
+    let mut seen: Vec<(f64, f64)> = Vec::new();
+    let last = places.len().saturating_sub(1);
+    for (index, (x, y)) in places.into_iter().enumerate() {
+        let apart = |(before_x, before_y): &(f64, f64)| {
+            (x - before_x).abs() >= TOLD_APART || (y - before_y).abs() >= TOLD_APART
+        };
+        if index == last || seen.last().is_none_or(apart) {
+            seen.push((x, y));
+        }
+    }
+    seen
 }
 
 fn draw_grid(svg: &mut String, x: &Scale, y: &Scale) {
@@ -271,6 +311,32 @@ mod tests {
         assert!(svg.contains("8000 &amp; more") && svg.contains("a&lt;b"), "{svg}");
         assert!(svg.contains("4.0 s") && svg.ends_with("</svg>\n"), "{svg}");
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+    }
+
+    #[test]
+    fn ticks_are_round() {
+        let table: [(f64, &[&str]); 4] = [
+            (94.4, &["0 s", "20 s", "40 s", "60 s", "80 s", "100 s"]),
+            (0.7, &["0.0 s", "0.1 s", "0.2 s", "0.3 s", "0.4 s", "0.5 s", "0.6 s", "0.7 s"]),
+            (3000.0, &["0 s", "500 s", "1000 s", "1500 s", "2000 s", "2500 s", "3000 s"]),
+            (0.0, &["0.0 s", "0.2 s", "0.4 s", "0.6 s", "0.8 s", "1.0 s"]),
+        ];
+        for (most, expected) in table {
+            let scale = Scale::over(Axis::Linear("s"), [most].into_iter());
+            let labels: Vec<String> = scale.ticks().iter().map(|tick| scale.label(*tick)).collect();
+            assert_eq!(labels, expected);
+        }
+        let scale = Scale::over(Axis::Log("ms"), [0.02, 3.0].into_iter());
+        let labels: Vec<String> = scale.ticks().iter().map(|tick| scale.label(*tick)).collect();
+        assert_eq!(labels, ["0.01 ms", "0.1 ms", "1 ms", "10 ms"]);
+    }
+
+    #[test]
+    fn a_curve_of_thousands_has_the_points_that_can_be_told_apart() {
+        let times: Vec<f64> = (0..100_000).map(f64::from).collect();
+        let svg = page(&[plot(Axis::Linear("s"), vec![Series::counted("x".into(), &times)])]);
+        assert!(svg.len() < 40_000, "{}", svg.len());
+        assert_eq!(thinned(vec![(0.0, 0.0), (0.1, 0.0), (0.2, 0.0)]), [(0.0, 0.0), (0.2, 0.0)]);
     }
 
     #[test]

@@ -55,6 +55,27 @@ impl Row {
     }
 }
 
+/// How long answers took.
+#[derive(Debug, Serialize)]
+pub(in crate::cli) struct Latency {
+    pub(in crate::cli) requests: usize,
+    pub(in crate::cli) p50_ms: f64,
+    pub(in crate::cli) p99_ms: f64,
+    pub(in crate::cli) max_ms: f64,
+}
+
+impl Latency {
+    pub(in crate::cli) fn of(times: impl Iterator<Item = Duration>) -> Self {
+        let times = sorted(times.map(milliseconds));
+        Self {
+            requests: times.len(),
+            p50_ms: quantile(&times, 0.5),
+            p99_ms: quantile(&times, 0.99),
+            max_ms: quantile(&times, 1.0),
+        }
+    }
+}
+
 pub(super) fn print(rows: &[Row]) {
     say!(
         "way                          median ms   p90 ms   min ms  x limit   CPU ms  idle PSS, group KiB"

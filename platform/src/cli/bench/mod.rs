@@ -26,6 +26,8 @@ mod variability;
 mod work;
 mod yard;
 
+pub(super) use figures::Latency;
+
 use super::CliError;
 use super::client::ClientError;
 use super::remote::RemoteError;

@@ -128,13 +128,15 @@ impl Tracked {
             return Vec::new();
         }
         // Found running and older than any boot may be: the log has had this line already.
-        let known = container.adopted
-            && now_ms.saturating_sub(container.launched_ms) > millis(container.boot_timeout);
+        let booted_ms = container.launched_ms.saturating_add(millis(container.boot_timeout));
+        let known = container.adopted && now_ms > booted_ms;
         let up_from_ms = if container.adopted { container.launched_ms } else { now_ms };
         container.enters(Phase::Up { from_ms: up_from_ms }, now_ms);
         container.pulse = Pulse::up(readiness, now_ms);
         let mut said = Vec::new();
         if known {
+            // Nobody has seen when it came up, but it was not later than this.
+            container.since_ms = booted_ms;
             container.word = "up";
         } else {
             said.push(container.turns("up"));

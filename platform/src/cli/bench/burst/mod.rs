@@ -11,7 +11,7 @@ mod lives;
 mod watcher;
 
 use super::chart::{Axis, Plot, Series};
-use super::figures::{load, milliseconds, quantile, sorted};
+use super::figures::{Latency, load, milliseconds};
 use super::ground::{self, Owner};
 use super::machine::Machine;
 use super::paper::{Json, Svg};
@@ -94,26 +94,6 @@ struct Report {
     memory_kib_each: f64,
     /// From scaling to none until the last dyno is gone.
     tear_down_s: f64,
-}
-
-#[derive(Debug, Serialize)]
-pub(super) struct Latency {
-    pub(super) requests: usize,
-    pub(super) p50_ms: f64,
-    pub(super) p99_ms: f64,
-    pub(super) max_ms: f64,
-}
-
-impl Latency {
-    pub(super) fn of(times: impl Iterator<Item = Duration>) -> Self {
-        let times = sorted(times.map(milliseconds));
-        Self {
-            requests: times.len(),
-            p50_ms: quantile(&times, 0.5),
-            p99_ms: quantile(&times, 0.99),
-            max_ms: quantile(&times, 1.0),
-        }
-    }
 }
 
 pub(super) async fn burst(mut config: Config, how: &Burst) -> Result<(), BenchError> {

@@ -6,9 +6,9 @@ mod pace;
 pub(super) use pace::{Pace, listen};
 
 use super::BenchError;
-use super::burst::{Caller, DYNOS_OF_APP, Latency, SIZE, deploy, tear_down};
+use super::burst::{Caller, DYNOS_OF_APP, SIZE, deploy, tear_down};
 use super::chart::{Axis, Mark, Plot, Series};
-use super::figures::{load, milliseconds};
+use super::figures::{Latency, load, milliseconds};
 use super::ground::{self, Owner};
 use super::paper::{Json, Svg};
 use crate::cli::client::ClientError;

@@ -246,6 +246,12 @@ async fn a_new_cell_adopts_what_runs_and_keeps_it_while_nobody_says_what_is_want
     cell.observed.changed().await.unwrap();
     assert!(cell.observed.borrow().dynos.values().all(|dyno| dyno.state == DynoState::Up));
     assert_eq!(ids(&cell), before);
+    // How long they have been up is not forgotten, beyond when within its boot a web dyno was.
+    let since = |cell: &Running| {
+        cell.observed.borrow().dynos.values().map(|dyno| dyno.since_ms).collect::<Vec<_>>()
+    };
+    let now_ms = machine.clock.now_ms();
+    assert!(since(&cell).iter().all(|ms| now_ms - ms >= 40_000), "{:?} {now_ms}", since(&cell));
     sleep(SECOND * 300).await;
     assert_eq!(machine.fake.starts().len(), 2, "nothing was started again");
     assert_eq!(cell.said(), [""; 0]);

@@ -1,0 +1,91 @@
+//! A self-hosted platform that is started again whenever it ends, as a service manager does it.
+
+use super::DrillError;
+use crate::config::Config;
+use crate::endpoints::Endpoints;
+use crate::host::instance::{self, Dynos, InstanceError};
+use crate::roles;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+use tokio::process::Command;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// As `RestartSec` in the unit that `lathe install` writes.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The first start on a machine builds the stacks.
+const UP_PATIENCE: Duration = Duration::from_mins(15);
+/// Dynos have 30 s to end by themselves; the rest is for what follows.
+const STOP_PATIENCE: Duration = Duration::from_secs(90);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+#[derive(Debug)]
+pub(super) struct Service {
+    ended: CancellationToken,
+    managed: JoinHandle<io::Result<()>>,
+}
+
+impl Service {
+    /// Starts it by these words of a command line; what it says goes to `log`.
+    pub(super) fn start(words: Vec<OsString>, log: File) -> Self {
+        let ended = CancellationToken::new();
+        let managed = tokio::spawn(manage(words, log, ended.clone()));
+        Self { ended, managed }
+    }
+
+    /// Waits until it says where it listens.
+    pub(super) async fn endpoints(&self, config: &Config) -> Result<Endpoints, DrillError> {
+        let begun = Instant::now();
+        loop {
+            if let Ok(endpoints) = Endpoints::read(config) {
+                return Ok(endpoints);
+            }
+            if self.managed.is_finished() || begun.elapsed() > UP_PATIENCE {
+                return Err(DrillError::Slow { what: "the platform", after: begun.elapsed() });
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Ends it with its dynos, wherever it is: also between an end and the next start.
+    pub(super) async fn stop(self, config: &Config) -> Result<(), DrillError> {
+        self.ended.cancel();
+        match stop(config).await {
+            Err(DrillError::Instance(InstanceError::NotRunning { .. })) => {
+                let ended = roles::end_dynos(config).await;
+                ended.map_err(|error| DrillError::at("end its dynos")(io::Error::other(error)))?;
+            }
+            stopped => stopped?,
+        }
+        let managed = self.managed.await;
+        managed
+            .map_err(io::Error::other)
+            .and_then(|run| run)
+            .map_err(DrillError::at("run the platform"))
+    }
+}
+
+async fn stop(config: &Config) -> Result<(), DrillError> {
+    let config = config.clone();
+    let stopped =
+        tokio::task::spawn_blocking(move || instance::stop(&config, Dynos::End, STOP_PATIENCE));
+    Ok(stopped.await.map_err(DrillError::at("end the platform"))??)
+}
+
+async fn manage(words: Vec<OsString>, log: File, ended: CancellationToken) -> io::Result<()> {
+    let lathe: &Path = &std::env::current_exe()?;
+    while !ended.is_cancelled() {
+        let mut platform = Command::new(lathe);
+        platform.args(&words).args(["up", "--self-hosted", "--no-install"]);
+        platform.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?);
+        // Signals of the terminal are for the drill, which ends it in order.
+        platform.process_group(0);
+        platform.spawn()?.wait().await?;
+        ended.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
+    }
+    Ok(())
+}
