@@ -3,7 +3,9 @@
 use super::DrillError;
 use crate::cli::client::Client;
 use crate::cli::env::Access;
+use crate::cli::say::say;
 use crate::cli::tour::Sample;
+use crate::state::system;
 use http::Method;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -14,7 +16,12 @@ pub(super) const NAMES: [&str; 2] = ["ada", "grace"];
 /// Web dynos of each.
 const DYNOS: usize = 2;
 /// Of all together.
-pub(super) const COUNT: usize = NAMES.len() * DYNOS;
+const COUNT: usize = NAMES.len() * DYNOS;
+
+pub(super) fn show_lost(dynos: &[String]) {
+    say!("dynos            {COUNT:>8}  {} of them another one now", dynos.len());
+    dynos.iter().for_each(|dyno| say!("{:27}{dyno}", ""));
+}
 
 /// How the page of an app begins, whichever of its dynos has made it.
 pub(super) fn greeting(app: &str) -> String {
@@ -64,5 +71,15 @@ impl Apps {
             }
         }
         Ok((all.len() == COUNT).then_some(all))
+    }
+
+    /// The platform's own processes, each with the release of app `lathe` that it is of.
+    pub(super) async fn parts(&self) -> Result<BTreeMap<String, u64>, DrillError> {
+        let path = format!("/apps/{}/dynos", system::NAME);
+        let parts = self.client.call(Method::GET, &path, &Value::Null).await?;
+        let part = |part: &Value| {
+            Some((part["name"].as_str()?.to_owned(), part["release"]["version"].as_u64()?))
+        };
+        Ok(parts.as_array().into_iter().flatten().filter_map(part).collect())
     }
 }

@@ -1,13 +1,15 @@
 //! A self-hosted platform that is started again whenever it ends, as a service manager does it.
 
 use super::DrillError;
-use crate::config::Config;
+use crate::config::{Config, Flags};
 use crate::endpoints::Endpoints;
 use crate::host::instance::{self, Dynos, InstanceError};
 use crate::roles;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::ops::Range;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -23,18 +25,29 @@ const UP_PATIENCE: Duration = Duration::from_mins(15);
 const STOP_PATIENCE: Duration = Duration::from_secs(90);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
+/// Below those that outgoing connections have (`ip_local_port_range` of ip(7)).
+const PORTS: Range<u16> = 20_000..32_000;
+
 #[derive(Debug)]
 pub(super) struct Service {
+    words: Vec<OsString>,
     ended: CancellationToken,
     managed: JoinHandle<io::Result<()>>,
 }
 
 impl Service {
-    /// Starts it by these words of a command line; what it says goes to `log`.
-    pub(super) fn start(words: Vec<OsString>, log: File) -> Self {
-        let ended = CancellationToken::new();
-        let managed = tokio::spawn(manage(words, log, ended.clone()));
-        Self { ended, managed }
+    /// Starts it on this directory; what it says goes to `log`.
+    pub(super) fn start(flags: &Flags, data: &Path, log: File) -> Self {
+        let (words, ended) = (words(flags, data), CancellationToken::new());
+        let managed = tokio::spawn(manage(words.clone(), log, ended.clone()));
+        Self { words, ended, managed }
+    }
+
+    /// Another verb of the same program, on the same directory.
+    pub(super) fn verb(&self) -> io::Result<Command> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(&self.words).stdin(Stdio::null()).kill_on_drop(true);
+        Ok(command)
     }
 
     /// Waits until it says where it listens.
@@ -74,6 +87,20 @@ async fn stop(config: &Config) -> Result<(), DrillError> {
     let stopped =
         tokio::task::spawn_blocking(move || instance::stop(&config, Dynos::End, STOP_PATIENCE));
     Ok(stopped.await.map_err(DrillError::at("end the platform"))??)
+}
+
+/// As it was called, on a directory and ports of its own. They stay the same when nobody is left who
+/// could hand a socket on, and are none that the kernel gives to others meanwhile.
+fn words(flags: &Flags, data: &Path) -> Vec<OsString> {
+    let doors = ["api_tls", "api_plain", "rendezvous", "router", "router_tls"];
+    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    let first = PORTS.start + u16::try_from(std::process::id() % 10_000).unwrap_or(0);
+    let ports = (first..PORTS.end).filter(is_free);
+    let set = doors.into_iter().zip(ports);
+    let set = set.map(|(door, port)| (format!("listen.{door}"), format!("127.0.0.1:{port}")));
+    let mut flags = flags.clone();
+    flags.set.splice(0..0, set);
+    flags.words(data)
 }
 
 async fn manage(words: Vec<OsString>, log: File, ended: CancellationToken) -> io::Result<()> {

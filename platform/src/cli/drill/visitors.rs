@@ -1,7 +1,10 @@
 //! Visitors of the apps, each with one request after the other on connections of their own.
 
 use super::apps::{NAMES, greeting};
+use super::site::Site;
+use crate::cli::bench::Latency;
 use crate::cli::client::{self, ClientError};
+use crate::cli::say::say;
 use serde::Serialize;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -64,9 +67,31 @@ impl Tally {
         tally
     }
 
-    pub(super) fn failed(&self) -> usize {
+    fn failed(&self) -> usize {
         self.cut + self.refused + self.other_status + self.wrong_app
     }
+
+    /// Somebody came, and nobody noticed anything that had to be.
+    pub(super) fn all_well(&self) -> bool {
+        self.right > 0 && self.failed() == 0
+    }
+
+    pub(super) fn show(&self, answers: &Latency) {
+        let Self { cut, refused, other_status, wrong_app, .. } = self;
+        say!("visits           {:>8}  {}", answers.requests, times(answers));
+        say!("failed           {:>8}  {refused} refused, {cut} not answered,", self.failed());
+        say!("{:27}{other_status} with another status, {wrong_app} by another app", "");
+    }
+}
+
+impl Visit {
+    pub(super) fn took(&self) -> Duration {
+        self.ended - self.began
+    }
+}
+
+pub(super) fn times(of: &Latency) -> String {
+    format!("p50 {:.0} ms, p99 {:.0} ms, longest {:.0} ms", of.p50_ms, of.p99_ms, of.max_ms)
 }
 
 #[derive(Debug)]
@@ -76,10 +101,12 @@ pub(super) struct Visitors {
 }
 
 impl Visitors {
-    pub(super) fn send(number: usize, router: SocketAddr, domain: &str) -> Self {
+    pub(super) fn send(number: usize, site: &Site<'_>) -> Self {
         let told = CancellationToken::new();
+        let router = site.endpoints.router;
         let visitor = |n: usize| {
-            let (app, domain, told) = (NAMES[n % NAMES.len()], domain.to_owned(), told.clone());
+            let (app, told) = (NAMES[n % NAMES.len()], told.clone());
+            let domain = site.config.apps_domain.clone();
             tokio::spawn(async move {
                 let mut visits = Vec::new();
                 while !told.is_cancelled() {

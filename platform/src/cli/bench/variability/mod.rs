@@ -264,17 +264,20 @@ fn plots(report: &Report) -> Vec<Plot> {
     let mut plots = Vec::new();
     for scene in scenes {
         let title = scene.to_string();
-        let scatter = of(scene).map(|(row, answers)| Series {
-            name: row.class.clone(),
-            mark: Mark::Dots,
-            points: answers.iter().map(|answer| spread(&answer.run)).collect(),
-        });
-        plots.push(Plot {
-            title: format!("{title}: median, and from median to p90, of each request"),
-            x: Axis::Log("ms"),
-            y: Axis::Linear("ms"),
-            series: scatter.collect(),
-        });
+        // A document that is read once has no spread of its own.
+        if report.times > 1 {
+            let scatter = of(scene).map(|(row, answers)| Series {
+                name: row.class.clone(),
+                mark: Mark::Dots,
+                points: answers.iter().map(|answer| spread(&answer.run)).collect(),
+            });
+            plots.push(Plot {
+                title: format!("{title}: median, and from median to p90, of each request"),
+                x: Axis::Log("ms"),
+                y: Axis::Linear("ms"),
+                series: scatter.collect(),
+            });
+        }
         let shares = of(scene).map(|(row, answers)| distribution(&row.class, answers));
         plots.push(Plot {
             title: format!("{title}: requests that took at most so long, percent"),
