@@ -14,7 +14,7 @@ use tar::{Builder, EntryType};
 
 /// Of a commit, and of all trees on the way to a file: more names than any source has.
 const LISTS_BYTES_MAX: u64 = 32 << 20;
-/// Of a link's target: what a path may have on Linux (path_resolution(7)), without its last zero.
+/// Of a link's target: what a path may have on Linux (`path_resolution(7)`), without its last zero.
 const LINK_BYTES_MAX: u64 = 4095;
 /// Files that git is asked for at once; the list of their ids fits into a pipe.
 const ASKED_MAX: usize = 256;

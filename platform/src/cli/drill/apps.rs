@@ -20,7 +20,9 @@ const COUNT: usize = NAMES.len() * DYNOS;
 
 pub(super) fn show_lost(dynos: &[String]) {
     say!("dynos            {COUNT:>8}  {} of them another one now", dynos.len());
-    dynos.iter().for_each(|dyno| say!("{:27}{dyno}", ""));
+    for dyno in dynos {
+        say!("{:27}{dyno}", "");
+    }
 }
 
 /// How the page of an app begins, whichever of its dynos has made it.

@@ -1,7 +1,7 @@
 //! `lathe drill kill`: the parts of a platform are killed in turn, every other second, for as long as
 //! one likes, while visitors come to two apps. None of them is to notice.
 
-use super::parts::Part;
+use super::parts::{self, Part};
 use super::site::{self, Site, Terms};
 use super::visitors::{Tally, Visit, Visitors};
 use super::{DrillError, apps, visitors};
@@ -105,10 +105,7 @@ async fn kill_in_turn(site: &Site<'_>, how: &Kill) -> Result<Killed, DrillError>
     while Instant::now() < end {
         for parts in TURNS {
             let begun = Instant::now();
-            for part in parts {
-                let of_part = part.kill(site.config, &site.endpoints)?;
-                kills.extend(of_part.into_iter().map(|at| (*part, at)));
-            }
+            kills.extend(parts::kill(parts, site.config, &site.endpoints).await?);
             dynos = site.until_whole().await?;
             whole_again.push(begun.elapsed());
             sleep_until((begun + Duration::from_millis(how.every)).into()).await;

@@ -5,12 +5,14 @@ use crate::config::Config;
 use crate::endpoints::Endpoints;
 use crate::host::instance;
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 use serde::Serialize;
 use std::fs;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// What a self-hosted platform is made of.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
@@ -58,24 +60,35 @@ impl Part {
             }
         }
     }
+}
 
-    /// Kills it as nobody can resist; gives when, for each of its processes: what came of it came later.
-    pub(super) fn kill(
-        self,
-        config: &Config,
-        endpoints: &Endpoints,
-    ) -> Result<Vec<Instant>, DrillError> {
-        let mut kills = Vec::new();
-        for pid in self.processes(config, endpoints)? {
-            kills.push(Instant::now());
-            match kill(Pid::from_raw(pid), Signal::SIGKILL) {
-                // It has ended by itself since.
-                Ok(()) | Err(Errno::ESRCH) => {}
-                Err(error) => return Err(DrillError::at("kill a part of the platform")(error)),
-            }
-        }
-        Ok(kills)
+/// Kills all of these at once, as nobody can resist, and waits until they are dead, which is later than
+/// that was asked. Gives when, for each process: what came of it came after that.
+pub(super) async fn kill(
+    parts: &[Part],
+    config: &Config,
+    endpoints: &Endpoints,
+) -> Result<Vec<(Part, Instant)>, DrillError> {
+    let mut condemned = Vec::new();
+    for part in parts {
+        let processes = part.processes(config, endpoints)?;
+        condemned.extend(processes.into_iter().map(|pid| (*part, pid)));
     }
+    let mut kills = Vec::new();
+    for (part, pid) in &condemned {
+        kills.push((*part, Instant::now()));
+        match signal::kill(Pid::from_raw(*pid), Signal::SIGKILL) {
+            // It has ended by itself since.
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(error) => return Err(DrillError::at("kill a part of the platform")(error)),
+        }
+    }
+    for (part, pid) in condemned {
+        while part.processes(config, endpoints)?.contains(&pid) {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+    Ok(kills)
 }
 
 fn holder(dir: &Path) -> Result<Vec<i32>, DrillError> {

@@ -78,7 +78,7 @@ impl Berths {
             // The oldest first: its address has been out of use for longest.
             return Some(state.ready.remove(0));
         }
-        let address = state.next(taken, config.network)?;
+        let address = state.next(taken, config.network, network::is_taken)?;
         Some(Berth::at(config.plan(address)))
     }
 
@@ -106,13 +106,19 @@ impl Berths {
 }
 
 impl State {
-    /// An address that neither a dyno nor a ready berth has.
-    fn next(&mut self, taken: &BTreeSet<Ipv4Addr>, block: Network) -> Option<Ipv4Addr> {
+    /// An address that neither a dyno nor a ready berth has, nor anybody else of this machine.
+    fn next(
+        &mut self,
+        taken: &BTreeSet<Ipv4Addr>,
+        block: Network,
+        is_elsewhere: impl Fn(Ipv4Addr) -> bool,
+    ) -> Option<Ipv4Addr> {
         let mine = |address| {
-            self.making == Some(address)
+            taken.contains(&address)
+                || self.making == Some(address)
                 || self.ready.iter().any(|ready| ready.plan.address == address)
         };
-        self.last = block.next(self.last, |address| taken.contains(&address) || mine(address))?;
+        self.last = block.next(self.last, |address| mine(address) || is_elsewhere(address))?;
         Some(self.last)
     }
 }
@@ -211,7 +217,7 @@ impl Shared {
         if state.closed || state.ready.len() >= READY_MAX {
             return None;
         }
-        let address = state.next(dynos.addresses(), self.config.network)?;
+        let address = state.next(dynos.addresses(), self.config.network, network::is_taken)?;
         state.making = Some(address);
         Some(Berth::at(self.config.plan(address)))
     }
@@ -236,7 +242,7 @@ mod tests {
         let mut state = berths.state();
         let mut seen = BTreeSet::new();
         for turn in 0..253 {
-            let address = state.next(&BTreeSet::new(), block).unwrap();
+            let address = state.next(&BTreeSet::new(), block, |_| false).unwrap();
             assert!(seen.insert(address), "{address} twice");
             match turn {
                 0 => state.making = Some(address),
@@ -246,10 +252,11 @@ mod tests {
         }
         // Once around: all others are free again, these are not.
         for _ in 0..248 {
-            let address = state.next(&BTreeSet::new(), block).unwrap();
+            let address = state.next(&BTreeSet::new(), block, |_| false).unwrap();
             assert!(Some(address) != state.making);
             assert!(state.ready.iter().all(|ready| ready.plan.address != address));
         }
-        assert_eq!(state.next(&seen, block), None);
+        assert_eq!(state.next(&seen, block, |_| false), None);
+        assert_eq!(state.next(&BTreeSet::new(), block, |address| seen.contains(&address)), None);
     }
 }

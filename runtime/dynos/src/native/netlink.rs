@@ -15,6 +15,12 @@ const ERROR: u16 = 2;
 /// `AF_INET`.
 const IPV4: u8 = 2;
 
+// From linux/rtnetlink.h and linux/if_addr.h.
+/// The entry of the table is asked for, not where a packet would go by it.
+const FIB_MATCH: u32 = 0x2000;
+/// An address that brings no route along.
+const NO_PREFIX_ROUTE: u32 = 0x200;
+
 const VETH_INFO_PEER: u16 = 1;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
@@ -79,6 +85,26 @@ impl Netlink {
         }
     }
 
+    /// Whether there is a route to this address alone, as there is to every dyno's.
+    pub(super) fn leads_to(&self, address: Ipv4Addr) -> io::Result<bool> {
+        let mut message = Draft::new(libc::RTM_GETROUTE, REQUEST);
+        message.0.extend_from_slice(&[IPV4, 32, 0, 0, 0, 0, 0, 0]);
+        message.0.extend_from_slice(&FIB_MATCH.to_ne_bytes());
+        message.attribute(libc::RTA_DST, &address.octets());
+        message.finish();
+        rustix::net::send(&self.0, &message.0, SendFlags::empty())?;
+        let mut answer = [0; 4096];
+        let (bytes, _) = rustix::net::recv(&self.0, &mut answer, RecvFlags::empty())?;
+        match kind(&answer[..bytes]) {
+            // `rtm_dst_len` of `struct rtmsg`.
+            Some(libc::RTM_NEWROUTE) => Ok(answer[17] == 32),
+            _ => match error_number(&answer[..bytes]) {
+                libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ESRCH => Ok(false),
+                number => Err(io::Error::from_raw_os_error(number)),
+            },
+        }
+    }
+
     /// Sends the messages together and waits for the kernel's word on each.
     pub(super) fn send(&self, messages: &[Draft]) -> io::Result<()> {
         let mut bytes = Vec::with_capacity(512);
@@ -116,13 +142,29 @@ pub(super) fn delete(index: i32) -> Draft {
     message
 }
 
-/// Gives interface `index` the address `own`, with the one address `peer` behind it.
+/// Gives interface `index` the address `own`, with the one address `peer` behind it; the route there
+/// is for [`route`] to make.
 pub(super) fn address(index: i32, own: Ipv4Addr, peer: Ipv4Addr) -> Draft {
     let mut message = Draft::new(libc::RTM_NEWADDR, CREATE);
     message.0.extend_from_slice(&[IPV4, 32, 0, 0]);
     message.0.extend_from_slice(&index.to_ne_bytes());
     message.attribute(libc::IFA_LOCAL, &own.octets());
     message.attribute(libc::IFA_ADDRESS, &peer.octets());
+    message.attribute(libc::IFA_FLAGS, &NO_PREFIX_ROUTE.to_ne_bytes());
+    message
+}
+
+/// Leads to `peer` by interface `index`, from `own`. Refused where something leads there already,
+/// which the route that comes with an address would only have stood behind.
+pub(super) fn route(index: i32, own: Ipv4Addr, peer: Ipv4Addr) -> Draft {
+    let mut message = Draft::new(libc::RTM_NEWROUTE, CREATE);
+    let (table, protocol) = (libc::RT_TABLE_MAIN, libc::RTPROT_KERNEL);
+    let (scope, kind) = (libc::RT_SCOPE_LINK, libc::RTN_UNICAST);
+    message.0.extend_from_slice(&[IPV4, 32, 0, 0, table, protocol, scope, kind]);
+    message.0.extend_from_slice(&[0; 4]);
+    message.attribute(libc::RTA_DST, &peer.octets());
+    message.attribute(libc::RTA_PREFSRC, &own.octets());
+    message.attribute(libc::RTA_OIF, &index.to_ne_bytes());
     message
 }
 

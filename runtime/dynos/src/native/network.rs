@@ -48,14 +48,20 @@ pub(super) fn make(plan: &Plan) -> Result<OwnedFd, Failure> {
     let outside = host.index(&plan.link).map_err(Failure::at("find network link"))?;
     // A kernel without IPv6 has no such file.
     drop(fs::write(format!("/proc/sys/{}", ipv6_off(&plan.link)), "1"));
-    // The route to the dyno comes with the address: `gateway` here, `address` behind it.
     host.send(&[
         netlink::up(outside),
         netlink::address(outside, plan.gateway, plan.address),
+        netlink::route(outside, plan.gateway, plan.address),
         netlink::neighbour(outside, plan.address, plan.mac()),
     ])
     .map_err(Failure::at("set up host's end of network link"))?;
     Ok(namespace)
+}
+
+/// Whether somebody of this machine has the address: an engine of another platform with the same
+/// block, or a dyno that ended a moment ago. Where that cannot be said the cable is not laid.
+pub(super) fn is_taken(address: Ipv4Addr) -> bool {
+    Netlink::open().is_ok_and(|host| host.leads_to(address).unwrap_or(false))
 }
 
 /// The switch below `/proc/sys` that has the interface `name`, or each that comes to be (`default`),
@@ -99,6 +105,7 @@ fn enter_and_lay(plan: &Plan, host: &Netlink) -> Result<OwnedFd, Failure> {
         netlink::up(loopback),
         netlink::up(inside),
         netlink::address(inside, plan.address, plan.gateway),
+        netlink::route(inside, plan.address, plan.gateway),
         netlink::neighbour(inside, plan.gateway, HOST_MAC),
         netlink::default_route(inside, plan.gateway),
     ])

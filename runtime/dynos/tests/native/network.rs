@@ -1,8 +1,10 @@
 //! Who can talk to whom.
 
-use super::world::{PATIENCE, World, wait_for};
+use super::world::{PATIENCE, World, no_slugs, wait_for};
 use lathe_dynos::containers::Containers;
+use lathe_dynos::native::{NativeConfig, NativeEngine};
 use lathe_dynos::spec::DynoId;
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Child, Command};
@@ -60,6 +62,26 @@ async fn the_host_reaches_the_dyno_and_sees_its_port() {
     stream.unwrap().read_to_string(&mut text).unwrap();
     assert_eq!(text, "hello");
     world.close().await;
+}
+
+#[tokio::test]
+async fn engines_with_the_same_block_have_no_address_in_common() {
+    let one = World::new().await;
+    let dir = one.dir.path().join("other");
+    let instance = format!("{}x", &one.config.instance[..5]);
+    let config = NativeConfig { dir, instance, ..one.config.clone() };
+    let other = NativeEngine::open(config, no_slugs()).await.unwrap();
+    let mut addresses = BTreeSet::new();
+    for _ in 0..8 {
+        let (id, mine) = one.start(SERVE).await;
+        ports_of(&one, id).await;
+        let theirs = other.start(one.start_of("sleep 60")).await.unwrap();
+        assert!(addresses.insert(mine.address), "{} twice", mine.address);
+        assert!(addresses.insert(theirs.address), "{} twice", theirs.address);
+        assert!(TcpStream::connect((mine.address, 5000)).is_ok(), "it leads to its dyno");
+    }
+    other.close(true).await.unwrap();
+    one.close().await;
 }
 
 #[tokio::test]
