@@ -4,7 +4,11 @@ use crate::host;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 use tempfile::TempDir;
+
+/// For what hangs.
+const BOUND: Duration = Duration::from_mins(1);
 
 /// A file system in a file, mounted until dropped.
 #[derive(Debug)]
@@ -85,15 +89,17 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        let unmounted = Command::new("umount").arg(self.path()).status();
-        let unmounted = unmounted.is_ok_and(|status| status.success());
+        let unmount = || Command::new("umount").arg(self.path()).output();
         if std::thread::panicking() {
-            if !unmounted {
+            if !unmount().is_ok_and(|output| output.status.success()) {
                 drop(Command::new("umount").arg("--lazy").arg(self.path()).status());
             }
             return;
         }
-        assert!(unmounted, "{} stays mounted", self.path().display());
+        // Who was killed is no longer listed by its name before it has let go of its files.
+        crate::until("nobody uses the disk any more", BOUND, || {
+            unmount().is_ok_and(|output| output.status.success()).then_some(())
+        });
     }
 }
 
