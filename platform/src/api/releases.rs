@@ -9,7 +9,7 @@ use super::segments::Segments;
 use super::{account, apps, inputs};
 use crate::control::pipeline;
 use crate::state::model::{App, Config, Release, ReleaseStatus, Step};
-use crate::state::{self, StateError, releases, slugs, system};
+use crate::state::{self, StateError, Tx, releases, slugs, system};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -25,8 +25,10 @@ pub(super) async fn list(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let id = access.app.id.clone();
-    let all = context.services.store.read(move |tx| releases::all(tx, &id)).await?;
-    let items = all.iter().map(|release| show_release(&context, &access.app, release)).collect();
+    // Which of them is current is of the same moment as they are.
+    let read = move |tx: &Tx<'_>| Ok((state::apps::by_id(tx, &id)?, releases::all(tx, &id)?));
+    let (app, all) = context.services.store.read(read).await?;
+    let items = all.iter().map(|release| show_release(&context, &app, release)).collect();
     page(&headers, &["version", "id"], items)
 }
 
@@ -39,10 +41,10 @@ pub(super) async fn show(
     let read = context.services.store.read(move |tx| {
         let release = releases::by_identity(tx, &app, &identity)?;
         let progress = pipeline::of_release(tx, &release, &observed)?;
-        Ok((release, progress))
+        Ok((state::apps::by_id(tx, &app)?, release, progress))
     });
-    let (release, progress) = read.await?;
-    let mut shown = show_release(&context, &access.app, &release);
+    let (app, release, progress) = read.await?;
+    let mut shown = show_release(&context, &app, &release);
     let dynos = progress.iter().map(|dyno| json!({"name": dyno.name, "state": dyno.word}));
     shown["pipeline"]["dynos"] = dynos.collect();
     Ok(Json(shown))
