@@ -7,10 +7,10 @@ use super::wire::{self, Boarded, Failure, Report};
 use super::{confine, launch, rootfs, syscalls, title};
 use nix::sched::CloneFlags;
 use nix::sys::signal::{SigSet, Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
+use rustix::process::{WaitOptions, WaitStatus};
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
 use std::fs::{self, File};
@@ -242,15 +242,16 @@ fn tend(child: Pid, mut exit: File) -> u8 {
 /// Collects all ended processes; the status if the dyno's own is among them.
 fn reap(child: Pid) -> Option<u8> {
     let mut found = None;
-    loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(pid, code)) if pid == child => found = Some(code & 0xff),
-            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == child => {
-                found = Some(128 + signal as i32);
-            }
-            Ok(WaitStatus::StillAlive) | Err(_) => break,
-            Ok(_) => {}
+    while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
+        if pid.as_raw_pid() == child.as_raw() {
+            found = status_of(status);
         }
     }
-    found.and_then(|status| u8::try_from(status).ok())
+    found
+}
+
+/// As a shell has it: 128 and more for a signal, which may be a real-time one, too.
+pub(super) fn status_of(ended: WaitStatus) -> Option<u8> {
+    let signal = || ended.terminating_signal().map(|signal| 128 + signal);
+    ended.exit_status().or_else(signal).and_then(|status| u8::try_from(status).ok())
 }

@@ -59,7 +59,8 @@ pub(super) fn make(plan: &Plan) -> Result<OwnedFd, Failure> {
 }
 
 /// Whether somebody of this machine has the address: an engine of another platform with the same
-/// block, or a dyno that ended a moment ago. Where that cannot be said the cable is not laid.
+/// block, or a dyno that ended a moment ago. Who cannot find out says no: a route that stands in the way
+/// keeps the cable from being laid.
 pub(super) fn is_taken(address: Ipv4Addr) -> bool {
     Netlink::open().is_ok_and(|host| host.leads_to(address).unwrap_or(false))
 }

@@ -11,6 +11,9 @@ const CAPACITY_BYTES: usize = 256 << 10;
 /// Above this a dyno might have to wait before the next look.
 const FULL_BYTES: u64 = CAPACITY_BYTES as u64 / 2;
 
+/// In one look: who writes as fast as it is read has to wait for the next one, not the spawner.
+const READS_MAX: usize = 32;
+
 #[derive(Debug)]
 pub(super) struct Stream {
     reader: OwnedFd,
@@ -54,7 +57,10 @@ impl Stream {
             return;
         }
         let mut scratch = [0; 16 << 10];
-        while rustix::io::ioctl_fionread(&self.reader).is_ok_and(|waiting| waiting > FULL_BYTES) {
+        for _ in 0..READS_MAX {
+            if !rustix::io::ioctl_fionread(&self.reader).is_ok_and(|waiting| waiting > FULL_BYTES) {
+                return;
+            }
             match rustix::io::read(&self.reader, &mut scratch) {
                 Ok(bytes) if bytes > 0 => self.dropped_bytes += bytes as u64,
                 _ => return,

@@ -10,11 +10,10 @@ use crate::output::last_words::LastWords;
 use crate::spec::DynoId;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, killpg};
-use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Mode;
-use rustix::process::{PidfdFlags, pidfd_open};
+use rustix::process::{PidfdFlags, WaitOptions, pidfd_open, waitpid};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, Read};
@@ -147,11 +146,8 @@ fn attend(child: Pid, output: &mut File, at_most: Duration) -> Result<Ran, Failu
     };
     // Its number is its session's, and is nobody else's until it is waited for.
     let _gone = killpg(child, Signal::SIGKILL);
-    let status = match waitpid(child, None).map_err(Failure::at("wait"))? {
-        WaitStatus::Exited(_, code) => u8::try_from(code & 0xff).ok(),
-        WaitStatus::Signaled(_, signal, _) => u8::try_from(128 + signal as i32).ok(),
-        _ => None,
-    };
+    let ended = waitpid(Some(raw), WaitOptions::empty()).map_err(Failure::at("wait"))?;
+    let status = ended.and_then(|(_, ended)| container::status_of(ended));
     listen(output, &mut words);
     Ok(Ran { status: status.filter(|_| in_time), last_line: words.line() })
 }

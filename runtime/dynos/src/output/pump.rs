@@ -196,6 +196,8 @@ async fn drain(pipe: OwnedFd, scribe: &Scribe, mut stop: watch::Receiver<bool>) 
     let pipe = Receiver::from_owned_fd(pipe)?;
     let mut splitter = Splitter::default();
     let result = loop {
+        // A pipe that is never found empty is never waited for: others have this thread, too.
+        tokio::task::coop::consume_budget().await;
         tokio::select! {
             ready = pipe.readable() => match ready.and_then(|()| read(&pipe, &mut splitter)) {
                 Ok(Read::Lines(lines)) => scribe.write(lines),

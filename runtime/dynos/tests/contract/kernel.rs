@@ -184,6 +184,7 @@ pub(crate) async fn a_command_runs_inside_a_dyno_as_its_own_process_would<S: Sub
     assert_eq!(seen, ran(7, "good day web.1 5000 /app"));
     assert_eq!(run(CONFINED).await, ran(0, "0000000000000000 1 2"));
     assert_eq!(run("kill -9 $$").await, ran(137, ""));
+    assert_eq!(run("kill -34 $$").await, ran(162, ""), "a real-time signal");
     let flood = run("yes | head -c 3000000; echo; echo last").await;
     assert_eq!(flood, ran(0, "last"), "whatever it says, it does not wait for a reader");
 

@@ -33,7 +33,8 @@ async fn every_status_comes_back_as_it_was() {
         let (_, ended) = world.run(&format!("exit {status}")).await;
         assert_eq!(ended.status, status);
     }
-    for (signal, status) in [("TERM", 143), ("KILL", 137), ("SEGV", 139), ("HUP", 129)] {
+    let signals = [("TERM", 143), ("KILL", 137), ("SEGV", 139), ("HUP", 129), ("34", 162)];
+    for (signal, status) in signals {
         let (_, ended) = world.run(&format!("kill -{signal} $$")).await;
         assert_eq!(ended.status, status, "{signal}");
     }
