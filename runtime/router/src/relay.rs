@@ -10,7 +10,7 @@ use crate::tunnel::Ends;
 use crate::upload::{Progress, Upload};
 use http::header;
 use http::request::Parts;
-use http::{Request, Response, StatusCode, Uri, Version};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body, Incoming};
 use hyper::ext::ReasonPhrase;
 use hyper::upgrade::OnUpgrade;
@@ -58,6 +58,10 @@ pub(crate) async fn relay(
         start_ms: jiff::Timestamp::now().as_millisecond(),
     };
     rewrite(&mut head, &provenance, upgrade.is_some());
+    if has_body && !head.headers.contains_key(header::CONTENT_LENGTH) {
+        // Of a GET whose length is not known no body would be sent otherwise.
+        head.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
     let lease = dial(router, app, exchange, repeatable).await?;
     exchange.handed_over(lease.enter(&router.config.in_flight), Instant::now());
     let upload = has_body.then(|| Progress::start(Instant::now()));

@@ -64,14 +64,18 @@ async fn a_body_reaches_the_dyno_whole_however_it_is_framed() {
         .await;
     assert!(fixed.contains("hello world"), "{fixed}");
     assert!(world.line().await.ends_with("status=200 bytes=11 protocol=http"));
-    let chunked = world
-        .exchange(
-            "POST / HTTP/1.1\r\nHost: app.test\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n\
-             5;ext=1\r\nhello\r\n6\r\n world\r\n0\r\nTrailer: x\r\n\r\n",
-        )
-        .await;
-    assert!(chunked.contains("hello") && chunked.contains(" world"), "{chunked}");
-    assert!(!chunked.contains("ext=1") && !chunked.contains("Trailer"), "{chunked}");
+    // Also with a method that mostly has none.
+    for method in ["POST", "GET", "DELETE"] {
+        let chunked = world
+            .exchange(&format!(
+                "{method} / HTTP/1.1\r\nHost: app.test\r\nConnection: close\r\n\
+                 Transfer-Encoding: chunked\r\n\r\n\
+                 5;ext=1\r\nhello\r\n6\r\n world\r\n0\r\nTrailer: x\r\n\r\n",
+            ))
+            .await;
+        assert!(chunked.contains("hello") && chunked.contains(" world"), "{method}: {chunked}");
+        assert!(!chunked.contains("ext=1") && !chunked.contains("Trailer"), "{method}: {chunked}");
+    }
 }
 
 #[tokio::test]
