@@ -3,6 +3,7 @@
 //! Only 64-bit little-endian files are looked into, which the stacks' programs are. What a header
 //! claims is believed only as far as the file has it.
 
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -12,6 +13,8 @@ const SECTION_BYTES: usize = 64;
 /// Linked programs have some forty; object files with one a function have thousands.
 const SECTIONS_MAX: u16 = 20_000;
 const NAMES_BYTES_MAX: u64 = 1 << 20;
+/// Of one name: mangled functions have long ones. Whoever says more has it cut.
+const NAME_BYTES_MAX: usize = 1 << 10;
 const PIECE_BYTES: u64 = 64 << 10;
 /// Type of a section that takes no space in the file, as `.bss`.
 const NOBITS: u32 = 8;
@@ -26,23 +29,32 @@ struct Section {
 
 /// Names of the sections that are not equal or only in one; none for what are not two programs.
 pub(super) fn differing_sections(left: &File, right: &File) -> io::Result<Vec<String>> {
-    let (Some(ours), Some(mut theirs)) = (sections(left)?, sections(right)?) else {
+    let (Some(ours), Some(theirs)) = (sections(left)?, sections(right)?) else {
         return Ok(Vec::new());
     };
+    // Names may repeat: the first of a name is held against the first.
+    let mut others: HashMap<&str, VecDeque<&Section>> = HashMap::new();
+    for section in &theirs {
+        others.entry(&section.name).or_default().push_back(section);
+    }
     let mut names = Vec::new();
-    for section in ours {
-        // Names may repeat: the first of a name is held against the first.
-        let same = theirs.iter().position(|other| other.name == section.name);
-        let same = same.map(|at| theirs.remove(at));
-        let equal = match same {
-            Some(other) => equal(left, &section, right, &other)?,
+    for section in &ours {
+        let other = others.get_mut(section.name.as_str()).and_then(VecDeque::pop_front);
+        let equal = match other {
+            Some(other) => equal(left, section, right, other)?,
             None => false,
         };
         if !equal {
-            names.push(section.name);
+            names.push(section.name.clone());
         }
     }
-    names.extend(theirs.into_iter().map(|section| section.name));
+    // In their order, and as often as they are there alone.
+    let mut alone = theirs.iter().rev().filter(|section| {
+        others.get_mut(section.name.as_str()).and_then(VecDeque::pop_back).is_some()
+    });
+    let mut added: Vec<String> = alone.by_ref().map(|section| section.name.clone()).collect();
+    added.reverse();
+    names.append(&mut added);
     names.dedup();
     Ok(names)
 }
@@ -66,12 +78,17 @@ fn sections(file: &File) -> io::Result<Option<Vec<Section>>> {
     let bytes = u64_at(strings, 0x20).min(NAMES_BYTES_MAX);
     let bytes = usize::try_from(bytes).unwrap_or(0);
     let Some(strings) = read(file, u64_at(strings, 0x18), bytes)? else { return Ok(None) };
-    Ok(Some(entries.iter().skip(1).map(|entry| section(entry, &strings)).collect()))
+    let sections: Vec<_> = entries.iter().skip(1).map(|entry| section(entry, &strings)).collect();
+    // Sections do not overlap: who claims more than the file has would have it read again and again.
+    let claimed = sections.iter().filter(|section| section.in_file).map(|section| section.bytes);
+    let claimed = claimed.fold(0_u64, u64::saturating_add);
+    Ok((claimed <= file.metadata()?.len()).then_some(sections))
 }
 
 fn section(entry: &[u8], strings: &[u8]) -> Section {
     let name = usize::try_from(u32_at(entry, 0)).unwrap_or(usize::MAX);
-    let name = strings.get(name..).unwrap_or_default().split(|byte| *byte == 0).next();
+    let name = strings.get(name..).unwrap_or_default();
+    let name = name.get(..NAME_BYTES_MAX).unwrap_or(name).split(|byte| *byte == 0).next();
     Section {
         name: String::from_utf8_lossy(name.unwrap_or_default()).into_owned(),
         offset: u64_at(entry, 0x18),
@@ -169,10 +186,45 @@ mod tests {
         let real = copy(&own);
         let huge = [&own[..0x28], &[0xff; 8], &own[0x30..]].concat();
         let many = [&own[..0x3c], &[0xff; 4], &own[0x40..]].concat();
-        for bytes in
-            [&b""[..], b"\x7fELF", b"#!/bin/sh", &own[..100], &own[..own.len() / 2], &huge, &many]
-        {
+        let greedy = with_sections(3, u64::from(u32::MAX));
+        for bytes in [
+            &b""[..],
+            b"\x7fELF",
+            b"#!/bin/sh",
+            &own[..100],
+            &own[..own.len() / 2],
+            &huge,
+            &many,
+            &greedy,
+        ] {
             assert_eq!(differing_sections(&real, &copy(bytes)).unwrap(), [""; 0]);
         }
+    }
+
+    /// A program of so many sections whose names all are the whole table of names.
+    fn with_sections(count: u16, bytes: u64) -> Vec<u8> {
+        let names = u64::from(count) * 64 + 64;
+        let mut file = vec![0; 64];
+        file[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        file[0x28] = 64;
+        file[0x3a] = 64;
+        file[0x3c..0x3e].copy_from_slice(&count.to_le_bytes());
+        for index in 0..count {
+            let (offset, bytes) = if index == 0 { (names, 1 << 20) } else { (0, bytes) };
+            let mut entry = [0; 64];
+            entry[0x18..0x20].copy_from_slice(&offset.to_le_bytes());
+            entry[0x20..0x28].copy_from_slice(&bytes.to_le_bytes());
+            file.extend(entry);
+        }
+        file.resize(file.len() + (1 << 20), b'x');
+        file
+    }
+
+    #[test]
+    fn names_of_sections_take_no_more_than_they_may() {
+        let file = copy(&with_sections(20_000, 1));
+        let all = sections(&file).unwrap().unwrap();
+        assert!(all.iter().all(|section| section.name.len() == super::NAME_BYTES_MAX));
+        assert_eq!(differing_sections(&file, &file).unwrap(), [""; 0]);
     }
 }
