@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The app as which Lathe is pushed to Lathe.
-const APP: &str = "lathe";
+const APP: &str = "stage";
 
 /// Why a stage has no slug.
 #[derive(Debug, thiserror::Error)]

@@ -21,6 +21,7 @@ mod site;
 mod source;
 mod test_run;
 mod transcript;
+mod tree;
 pub mod wire;
 mod worker;
 
@@ -33,6 +34,7 @@ pub use release::{Release, ReleaseError, parse as parse_release};
 pub use source::copy_tree;
 pub use test_run::{TestRun, test};
 pub use transcript::Transcript;
+pub use tree::remove_tree;
 pub use worker::run_worker;
 
 use detect::Chosen;

@@ -5,6 +5,7 @@ use crate::release::Release;
 use crate::site::Site;
 use crate::source::read_small;
 use crate::transcript::Transcript;
+use crate::tree::remove_tree;
 use lathe_slug::{Exceeded, Ignore, Limit, Manifest, PackError, Procfile};
 use std::fs;
 use std::io::Write;
@@ -101,10 +102,11 @@ pub(crate) fn bound_cache(site: &Site<'_>, out: &mut Transcript) {
 
 fn empty(dir: &Path) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        let remove = if is_dir { fs::remove_dir_all } else { fs::remove_file };
+        let (path, kind) = (entry.path(), entry.file_type());
+        let is_dir = kind.is_ok_and(|kind| kind.is_dir());
+        let removed = if is_dir { remove_tree(&path) } else { fs::remove_file(&path) };
         // What cannot be removed now is counted again after the next build.
-        remove(entry.path()).ok();
+        removed.ok();
     }
 }
 
@@ -118,6 +120,35 @@ fn bytes_on_disk(dir: &Path) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::{PermissionsExt, chown};
+    use std::thread;
+
+    const BUILDER: u32 = 65_534;
+
+    #[test]
+    fn a_cache_is_emptied_whatever_a_tool_has_closed_in_it() {
+        let cache = tempfile::tempdir().unwrap();
+        let module = cache.path().join("path/pkg/mod/example.com");
+        fs::create_dir_all(&module).unwrap();
+        fs::write(module.join("a.go"), "package a").unwrap();
+        fs::set_permissions(&module, fs::Permissions::from_mode(0o555)).unwrap();
+        thread::scope(|threads| {
+            let emptied = threads.spawn(|| {
+                // As a build, which cannot look past permissions as root does.
+                if rustix::process::geteuid().is_root() {
+                    for entry in WalkDir::new(cache.path()) {
+                        chown(entry.unwrap().path(), Some(BUILDER), None).unwrap();
+                    }
+                    rustix::thread::set_thread_uid(rustix::process::Uid::from_raw(BUILDER))
+                        .unwrap();
+                    assert!(fs::remove_dir_all(&module).is_err());
+                }
+                empty(cache.path());
+            });
+            emptied.join().unwrap();
+        });
+        assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 0);
+    }
 
     #[test]
     fn sizes_as_heroku_prints_them() {

@@ -1,12 +1,12 @@
 //! The program of a build dyno: the compiler between the pipes that its builder holds.
 
 use crate::inherited;
-use lathe_compiler::{Cancel, Job, Transcript, run_worker};
+use lathe_compiler::{Cancel, Job, Transcript, remove_tree, run_worker};
 use nix::unistd::getuid;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The app's own disk: source and cache.
@@ -85,23 +85,6 @@ fn sweep(dir: &Path, kept: &[&Path]) -> Result<(), WorkerError> {
         }
     }
     Ok(())
-}
-
-/// Build tools leave folders without write permission (Go's module cache does); a plain removal
-/// stops at them.
-fn remove_tree(path: &Path) -> io::Result<()> {
-    open_up(path);
-    fs::remove_dir_all(path)
-}
-
-/// Gives us every folder below; where that fails, the removal says why.
-fn open_up(path: &Path) {
-    fs::set_permissions(path, fs::Permissions::from_mode(0o700)).ok();
-    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            open_up(&entry.path());
-        }
-    }
 }
 
 #[cfg(test)]
