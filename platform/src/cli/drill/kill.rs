@@ -56,12 +56,7 @@ struct Report {
 
 pub(super) fn kill(config: Config, flags: &Flags, how: &Kill) -> Result<ExitCode, CliError> {
     let report = site::on_site(config, flags, &how.terms, async |site| drill(site, how).await)?;
-    if how.terms.json {
-        say!("{}", serde_json::json!(report));
-    } else {
-        show(&report);
-    }
-    Ok(if report.held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(how.terms.tell(&report, report.held, show))
 }
 
 async fn drill(site: &Site<'_>, how: &Kill) -> Result<Report, DrillError> {
@@ -70,7 +65,7 @@ async fn drill(site: &Site<'_>, how: &Kill) -> Result<Report, DrillError> {
     let begun = Instant::now();
     let killed = kill_in_turn(site, how).await;
     let seconds = begun.elapsed().as_secs();
-    let visits = visitors.call_back().await;
+    let visits = visitors.call_back().await?;
     let (kills, whole_again, after) = killed?;
     let routers = kills.iter().filter(|(part, _)| *part == Part::Router);
     let routers: Vec<Instant> = routers.map(|(_, at)| *at).collect();
@@ -115,7 +110,7 @@ async fn kill_in_turn(site: &Site<'_>, how: &Kill) -> Result<Killed, DrillError>
 }
 
 fn show(report: &Report) {
-    let Report { seconds, kills, visits, answers, whole_again, dynos_lost, held } = report;
+    let Report { seconds, kills, visits, answers, whole_again, dynos_lost, .. } = report;
     let killed = kills.iter().map(|(part, count)| format!("{} {count}", part.name()));
     let killed = killed.collect::<Vec<_>>().join(", ");
     say!("-----> Killed within {seconds} s: {killed}");
@@ -123,5 +118,4 @@ fn show(report: &Report) {
     say!("in a router      {:>8}  that was killed: not answered", visits.cut_with_their_router);
     say!("whole again      {:>8}  {}", whole_again.requests, visitors::times(whole_again));
     apps::show_lost(dynos_lost);
-    say!("{}", if *held { "Every promise held" } else { "Not held" });
 }

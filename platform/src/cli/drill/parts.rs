@@ -144,8 +144,6 @@ mod tests {
         let own = i32::try_from(std::process::id()).unwrap();
         assert!(holds(own, &socket));
         assert!(!holds(1, &socket));
-        drop(listener);
-        assert_eq!(listening(port).unwrap(), None);
         let connected = "  1: 0100007F:1F90 0100007F:9C40 01 0:0 0:0 0 0 0 4711 1\n";
         assert_eq!(socket_of(connected, 8080), None, "a connection listens to nobody");
         assert_eq!(socket_of("  sl  local_address\n 0: ", 8080), None);

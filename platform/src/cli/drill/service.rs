@@ -67,13 +67,19 @@ impl Service {
     /// Ends it with its dynos, wherever it is: also between an end and the next start.
     pub(super) async fn stop(self, config: &Config) -> Result<(), DrillError> {
         self.ended.cancel();
-        match stop(config).await {
-            Err(DrillError::Instance(InstanceError::NotRunning { .. })) => {
-                let ended = roles::end_dynos(config).await;
-                ended.map_err(|error| DrillError::at("end its dynos")(io::Error::other(error)))?;
+        loop {
+            match stop(config).await {
+                Err(DrillError::Instance(InstanceError::NotRunning { .. })) => {}
+                stopped => stopped?,
             }
-            stopped => stopped?,
+            if self.managed.is_finished() {
+                break;
+            }
+            // One that was started just now is not known yet.
+            tokio::time::sleep(LOOK_EVERY).await;
         }
+        let ended = roles::end_dynos(config).await;
+        ended.map_err(|error| DrillError::at("end its dynos")(io::Error::other(error)))?;
         let managed = self.managed.await;
         managed
             .map_err(io::Error::other)

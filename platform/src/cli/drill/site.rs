@@ -6,14 +6,17 @@ use super::apps::Apps;
 use super::parts::Part;
 use super::service::Service;
 use crate::cli::env::Access;
+use crate::cli::say::say;
 use crate::cli::up::{self, Signals};
 use crate::cli::{CliError, runtime};
 use crate::config::{Config, Flags};
 use crate::endpoints::Endpoints;
 use clap::Args;
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 /// For what does not come back at all.
@@ -28,10 +31,23 @@ pub(super) struct Terms {
     pub(super) visitors: u16,
     /// Print the figures as JSON
     #[arg(long)]
-    pub(super) json: bool,
+    json: bool,
     /// Where what the platform says goes [default: nowhere]
     #[arg(long, value_name = "FILE")]
     keep_log: Option<PathBuf>,
+}
+
+impl Terms {
+    /// Says what came of a drill, and how to exit.
+    pub(super) fn tell<R: Serialize>(&self, report: &R, held: bool, show: fn(&R)) -> ExitCode {
+        if self.json {
+            say!("{}", serde_json::json!(report));
+        } else {
+            show(report);
+            say!("{}", if held { "Every promise held" } else { "Not held" });
+        }
+        if held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
 }
 
 /// The platform as it is seen from outside.

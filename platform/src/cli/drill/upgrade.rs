@@ -48,12 +48,7 @@ struct Report {
 
 pub(super) fn upgrade(config: Config, flags: &Flags, how: &Upgrade) -> Result<ExitCode, CliError> {
     let report = site::on_site(config, flags, &how.terms, async |site| drill(site, how).await)?;
-    if how.terms.json {
-        say!("{}", serde_json::json!(report));
-    } else {
-        show(&report);
-    }
-    Ok(if report.held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(how.terms.tell(&report, report.held, show))
 }
 
 async fn drill(site: &Site<'_>, how: &Upgrade) -> Result<Report, DrillError> {
@@ -64,7 +59,7 @@ async fn drill(site: &Site<'_>, how: &Upgrade) -> Result<Report, DrillError> {
     let begun = Instant::now();
     let handed_over = hand_over(site, &how.source, &how.to).await;
     let took = begun.elapsed();
-    let visits = visitors.call_back().await;
+    let visits = visitors.call_back().await?;
     handed_over?;
     let parts_after = site.apps.parts().await?;
     let dynos_lost = site::lost(&before, &site.until_whole().await?);
@@ -105,7 +100,7 @@ fn all_newer(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> b
 }
 
 fn show(report: &Report) {
-    let Report { took_s, parts_before, parts_after, visits, answers, dynos_lost, held } = report;
+    let Report { took_s, parts_before, parts_after, visits, answers, dynos_lost, .. } = report;
     let took = Duration::from_secs_f64(*took_s).as_secs();
     say!("-----> Upgraded within {} min {} s", took / 60, took % 60);
     for (part, release) in parts_after {
@@ -114,7 +109,6 @@ fn show(report: &Report) {
     }
     visits.show(answers);
     apps::show_lost(dynos_lost);
-    say!("{}", if *held { "Every promise held" } else { "Not held" });
 }
 
 #[cfg(test)]

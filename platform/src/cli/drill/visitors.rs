@@ -1,5 +1,6 @@
 //! Visitors of the apps, each with one request after the other on connections of their own.
 
+use super::DrillError;
 use super::apps::{NAMES, greeting};
 use super::site::Site;
 use crate::cli::bench::Latency;
@@ -121,13 +122,13 @@ impl Visitors {
     }
 
     /// Each ends the visit that he is at.
-    pub(super) async fn call_back(self) -> Vec<Visit> {
+    pub(super) async fn call_back(self) -> Result<Vec<Visit>, DrillError> {
         self.told.cancel();
         let mut all = Vec::new();
         for task in self.tasks {
-            all.extend(task.await.unwrap_or_default());
+            all.extend(task.await.map_err(DrillError::at("hear from every visitor"))?);
         }
-        all
+        Ok(all)
     }
 }
 

@@ -263,7 +263,7 @@ fn plots(report: &Report) -> Vec<Plot> {
     };
     let mut plots = Vec::new();
     for scene in scenes {
-        let title = scene.to_string();
+        let title = scene.title();
         // A document that is read once has no spread of its own.
         if report.times > 1 {
             let scatter = of(scene).map(|(row, answers)| Series {

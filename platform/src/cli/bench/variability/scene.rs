@@ -38,13 +38,26 @@ impl Scene {
     }
 }
 
-impl fmt::Display for Scene {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Scene {
+    fn names(self) -> (&'static str, &'static str) {
         let demand = match self.demand {
             Demand::Busy => "busy",
             Demand::Paced => "paced",
         };
-        let noisy = if self.noisy { "noisy" } else { "quiet" };
+        (demand, if self.noisy { "noisy" } else { "quiet" })
+    }
+
+    /// What stands above its charts.
+    pub(super) fn title(self) -> String {
+        let (demand, noisy) = self.names();
+        let credits = if self.credits { "with credits" } else { "without credits" };
+        format!("{demand} {noisy}, {credits}")
+    }
+}
+
+impl fmt::Display for Scene {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (demand, noisy) = self.names();
         let credits = if self.credits { "credits" } else { "none" };
         write!(f, "{demand:<6} {noisy:<6} {credits:<7}")
     }
