@@ -6,7 +6,7 @@ mod hostile;
 use lathe_tests::{Checkout, Platform, basic, request, until};
 use serde_json::{Value, json};
 use std::fs::Permissions;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -275,4 +275,35 @@ fn sleeping(seconds: &str) -> bool {
     entries
         .filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok())
         .any(|cmdline| cmdline == format!("sleep\0{seconds}\0").as_bytes())
+}
+
+/// fault G17: git warns of each object as it reads it: more than fits into all pipes on the way back.
+#[test]
+fn a_push_of_which_git_has_much_to_say_ends() {
+    const TREES: usize = 4000;
+    let platform = Platform::start();
+    create(&platform, "talkative");
+    let checkout = Checkout::new(&platform, "talkative", &[("x", "1")]);
+    let make = |arguments: &[&str], input: String| {
+        let mut command = checkout.git_command(arguments);
+        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut git = piped.spawn().unwrap();
+        let mut stdin = git.stdin.take().unwrap();
+        let feeding = std::thread::spawn(move || stdin.write_all(input.as_bytes()).unwrap());
+        let output = git.wait_with_output().unwrap();
+        feeding.join().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let blob = make(&["hash-object", "-w", "--stdin"], "x".into());
+    // A mode that git has not written for fifteen years, and warns of.
+    let trees: Vec<_> = (0..TREES).map(|n| format!("100664 blob {blob}\tf{n}\n")).collect();
+    let trees = make(&["mktree", "--batch"], trees.join("\n"));
+    let all = trees.lines().enumerate().map(|(n, tree)| format!("040000 tree {tree}\tt{n}"));
+    let top = make(&["mktree"], all.collect::<Vec<_>>().join("\n") + "\n");
+    let commit = make(&["commit-tree", "-m", "old", &top], String::new());
+    checkout.git(&["branch", "old", &commit]);
+    let pushed = checkout.push_refs(&["old"]).accepted();
+    let warnings = pushed.transcript.matches("badFilemode").count();
+    assert!(warnings >= TREES, "{warnings} warnings");
 }

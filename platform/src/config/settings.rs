@@ -282,7 +282,7 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting!(
         "upgrade.start",
-        "seconds it may take to answer when it is on trial",
+        "seconds it may take to answer, in its rehearsal and on trial",
         c.upgrade.start = value::seconds,
         seconds
     ),

@@ -18,6 +18,8 @@ const PIECE_BYTES: usize = 32 * 1024;
 #[derive(Debug)]
 pub(super) struct Outflow {
     pub(super) git: child::Git,
+    /// What git has said already.
+    pub(super) early: Bytes,
     pub(super) stdout: ChildStdout,
     pub(super) permit: OwnedSemaphorePermit,
 }
@@ -38,6 +40,9 @@ impl Outflow {
     }
 
     async fn piece(&mut self) -> io::Result<Option<Bytes>> {
+        if !self.early.is_empty() {
+            return Ok(Some(std::mem::take(&mut self.early)));
+        }
         let never = CancellationToken::new();
         let cancelled = self.git.push().map_or(&never, |underway| &underway.push.cancel);
         let mut piece = BytesMut::with_capacity(PIECE_BYTES);

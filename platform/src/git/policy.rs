@@ -14,6 +14,12 @@ pub(super) fn is_deploy_branch(name: &[u8]) -> bool {
     DEPLOY_BRANCHES.iter().any(|branch| branch.as_bytes() == name)
 }
 
+/// `refs/heads/main/x`: a folder where the branch's own file would be.
+fn is_below_deploy_branch(name: &[u8]) -> bool {
+    let below = |branch: &&str| name.strip_prefix(branch.as_bytes())?.first().copied();
+    DEPLOY_BRANCHES.iter().any(|branch| below(branch) == Some(b'/'))
+}
+
 /// Why a push is refused as a whole: a reason for each ref that has one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Refused {
@@ -74,6 +80,13 @@ fn reason(update: &Update, deploys: usize) -> Option<Reason> {
             text: "a branch or tag name here begins with a letter or digit, goes on with letters, \
                    digits, '.', '_', '-' and '/', and is 200 characters long at most. \
                    Rename it and push again.",
+        });
+    }
+    if !update.deletes() && is_below_deploy_branch(&update.name) {
+        return Some(Reason {
+            word: "in the way of a deploy",
+            text: "a branch cannot be called main/... or master/...: git could not store main or \
+                   master beside it. Rename it and push again.",
         });
     }
     if is_deploy_branch(&update.name) && update.deletes() {
@@ -187,6 +200,10 @@ mod tests {
 
     #[test]
     fn the_deploy_branch_stays_and_is_one() {
+        let below = check(&list(&[b"refs/heads/main/x"])).unwrap_err();
+        assert_eq!(below.refs[0].1, "in the way of a deploy");
+        let beside: [&[u8]; 3] = [b"refs/heads/mainx/y", b"refs/tags/main/x", b"refs/heads/x/main"];
+        assert_eq!(check(&list(&beside)), Ok(()));
         let gone = CommandList { updates: vec![update(b"refs/heads/main", true)], ..list(&[]) };
         assert_eq!(check(&gone).unwrap_err().refs[0].1, "deletion prohibited");
         let other = CommandList { updates: vec![update(b"refs/heads/x", true)], ..list(&[]) };

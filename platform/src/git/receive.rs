@@ -12,14 +12,22 @@ use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
+use bytes::BytesMut;
 use std::sync::Arc;
-use tokio::io::AsyncWriteExt;
-use tokio::process::ChildStdin;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{ChildStdin, ChildStdout};
 
 const RESULT: &str = "application/x-git-receive-pack-result";
 
 /// Of a refused push at least this much is read to its end, so that git reads our answer.
 const DISCARD_BYTES_MIN: u64 = 1 << 30;
+
+/// Of what git says while it reads: a warning has some hundred bytes, an old repository some thousand
+/// of them.
+const EARLY_BYTES_MAX: usize = 4 << 20;
+
+/// How often it is looked whether there is room for more.
+const LOOK_EVERY_BYTES: u64 = 16 << 20;
 
 pub(super) async fn receive_pack(
     State(git): State<Git>,
@@ -52,18 +60,29 @@ async fn receive(git: &Git, access: access::Access, mut inflow: Inflow) -> Resul
     let repo = git.repos.ensure(&access.app).map_err(Trouble::Repo)?;
     let push = git.pushes.begin(access, repo);
     let mut command = receive_command(git, &push);
-    let (process, stdin, stdout) =
+    let (process, stdin, mut stdout) =
         child::Git::spawn_for(Some(push), &mut command).map_err(Trouble::Run)?;
     let memory_bytes = plumbing::memory_bytes(&git.services.config.push);
     process.bound_memory(memory_bytes).map_err(Trouble::Run)?;
-    let max = git.services.config.push.max_bytes;
-    if let Fed::TooLarge = feed(stdin, head, &mut inflow, max).await.map_err(Trouble::Inflow)? {
-        drop((process, stdout));
-        inflow.discard(discard_limit(git)).await.map_err(Trouble::Inflow)?;
-        return Ok(Body::from(refusal::answer(&list, &too_large(&list, inflow.bytes(), max))));
+    let mut early = BytesMut::new();
+    let fed = tokio::select! {
+        fed = feed(git, &list, stdin, head, &mut inflow) => fed.map_err(Trouble::Inflow)?,
+        () = listen(&mut stdout, &mut early) => {
+            return Err(Trouble::Request("Git has too much to say of this push.\n"));
+        }
+    };
+    if let Fed::All = fed {
+        steps::passed("pack received");
+        return Ok(Outflow { git: process, early: early.freeze(), stdout, permit }.into_body());
     }
-    steps::passed("pack received");
-    Ok(Outflow { git: process, stdout, permit }.into_body())
+    drop((process, stdout));
+    inflow.discard(discard_limit(git)).await.map_err(Trouble::Inflow)?;
+    let refused = match fed {
+        Fed::NoRoom(refused) => refused,
+        // How large it is is known now.
+        _ => too_large(&list, inflow.bytes(), git.services.config.push.max_bytes),
+    };
+    Ok(Body::from(refusal::answer(&list, &refused)))
 }
 
 /// Reads through the end of the command list. The second value is all that was read.
@@ -99,25 +118,47 @@ enum Fed {
     /// Git has all of it, or has stopped reading and says why in its answer.
     All,
     TooLarge,
+    NoRoom(Refused),
 }
 
 /// Passes the request on to git.
 async fn feed(
+    git: &Git,
+    list: &CommandList,
     mut stdin: ChildStdin,
     head: Vec<u8>,
     inflow: &mut Inflow,
-    max: u64,
 ) -> Result<Fed, InflowError> {
+    let max = git.services.config.push.max_bytes;
     let mut listening = stdin.write_all(&head).await.is_ok();
     drop(head);
+    let mut looked_at = inflow.bytes();
     while let Some(piece) = inflow.next().await? {
         if inflow.bytes() > max {
             return Ok(Fed::TooLarge);
+        }
+        // Others push, too.
+        if inflow.bytes() - looked_at >= LOOK_EVERY_BYTES {
+            looked_at = inflow.bytes();
+            if let Err(refused) = check_disk(git, list) {
+                return Ok(Fed::NoRoom(refused));
+            }
         }
         // When git has ended the rest is still read: the client listens only once it has sent it.
         listening = listening && stdin.write_all(&piece).await.is_ok();
     }
     Ok(Fed::All)
+}
+
+/// Takes in what git says before it has been given everything: one that cannot go on speaking does not
+/// go on reading. Ends only when that is too much.
+async fn listen(stdout: &mut ChildStdout, early: &mut BytesMut) {
+    while early.len() < EARLY_BYTES_MAX {
+        if !stdout.read_buf(early).await.is_ok_and(|bytes| bytes > 0) {
+            // It has ended, or cannot be heard: whoever feeds it finds out.
+            return std::future::pending().await;
+        }
+    }
 }
 
 async fn refuse(

@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use serde::Deserialize;
 use std::sync::Arc;
 use tokio::io::AsyncReadExt;
@@ -115,7 +116,7 @@ async fn send(
     // In a task of its own: git may answer before it has read everything. When it ends early its
     // answer says why, so a broken pipe here is no news.
     tokio::spawn(async move { drop(stdin.write_all(&wants).await) });
-    let outflow = Outflow { git: process, stdout, permit };
+    let outflow = Outflow { git: process, early: Bytes::new(), stdout, permit };
     Ok(answer("application/x-git-upload-pack-result", outflow.into_body()))
 }
 
