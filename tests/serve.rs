@@ -70,6 +70,34 @@ fn a_push_becomes_a_live_app_and_a_bad_release_never_serves() {
     assert_eq!(statuses, ["succeeded", "succeeded", "failed", "succeeded"]);
 }
 
+/// Its dynos boot long enough for somebody to configure the app meanwhile.
+#[test]
+fn a_config_var_that_overtakes_a_push_lets_it_be_accepted() {
+    let platform = Platform::start();
+    create(&platform, "overtaken");
+    let slow = format!("import time; time.sleep(4)\n{}", web("one"));
+    let files = [("Procfile", "web: python3 web.py\n"), ("web.py", slow.as_str())];
+    let checkout = Checkout::new(&platform, "overtaken", &files);
+    let pushed = std::thread::scope(|scope| {
+        let pushing = scope.spawn(|| checkout.push());
+        until("the push boots", BOUND, || {
+            let (_, release) = platform.api("GET", "/apps/overtaken/releases/2", &Value::Null);
+            (release["status"] == "pending").then_some(())
+        });
+        let vars = json!({"MEANWHILE": "1"});
+        assert_eq!(platform.api("PATCH", "/apps/overtaken/config-vars", &vars).0, 200);
+        pushing.join().unwrap()
+    });
+    let pushed = pushed.accepted();
+    assert!(
+        pushed.transcript.contains("v3 (Set MEANWHILE config vars) came after it"),
+        "{pushed:?}"
+    );
+    assert_eq!(platform.app("overtaken", "/").body, "one web.1");
+    let (_, release) = platform.api("GET", "/apps/overtaken/releases/2", &Value::Null);
+    assert_eq!(release["status"], "expired");
+}
+
 #[test]
 fn config_scale_rollback_and_restart_are_releases_and_dynos() {
     let platform = Platform::start();

@@ -36,6 +36,17 @@ fn the_operator_gives_access_and_ends_it() {
     assert_eq!(as_ada("/account").0, 401);
     assert_eq!(token(&platform, &[ada, "--list"]).1, "");
 
+    // The platform's own is replaced: it goes on asking itself, and so does whoever has its directory.
+    let own = || std::fs::read_to_string(platform.data().join("owner-token")).unwrap();
+    let (before, owner) = (own(), "owner@lathe.local");
+    let (_, list, _) = token(&platform, &[owner, "--list"]);
+    let first = list.lines().find(|line| line.contains("first start")).unwrap();
+    let id = first.split(' ').next().unwrap();
+    let (ended, _, said) = token(&platform, &[owner, "--revoke", id]);
+    assert!(ended, "{said}");
+    assert_eq!(platform.api_as(Some(before.trim()), "GET", "/account", &Value::Null).0, 401);
+    assert_eq!(platform.api_as(Some(own().trim()), "GET", "/account", &Value::Null).0, 200);
+
     for (arguments, why) in [
         (&["nobody"][..], "named by an e-mail address"),
         (&["eve@example.com", "--list"], "Couldn't find that user"),

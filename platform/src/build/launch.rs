@@ -104,6 +104,14 @@ impl Shared {
             transcript.say(&self.outlook(version));
             return Ok(settled);
         }
+        let overtaken = settled.version != version;
+        let version = settled.version;
+        if overtaken {
+            transcript.say(&format!(
+                "       v{version} ({}) came after it and runs the same slug\n",
+                settled.description
+            ));
+        }
         if settled.status != ReleaseStatus::Succeeded {
             let reason = settled.failure.unwrap_or_default();
             return Err(BuildError::NotLive { version, reason });

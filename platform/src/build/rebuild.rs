@@ -5,7 +5,7 @@ use super::compile::Work;
 use super::transcript::Transcript;
 use super::{BuildError, Builder, Follower, Shared, Source};
 use crate::stack;
-use crate::state::model::{App, Config, Slug};
+use crate::state::model::{App, Config, Slug, UsedBuildpack};
 use lathe_slug::Manifest;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -137,9 +137,25 @@ impl Shared {
             stack: &stack,
             disk: &disk.0,
         };
-        let (_, manifest) = self.compile(work, transcript, cancel).await?;
-        Ok(manifest)
+        let (compiled, manifest) = self.compile(work, transcript, cancel).await?;
+        match another(&original.slug.buildpacks, &compiled.buildpacks) {
+            Some(name) => Err(BuildError::NotAgain {
+                what: format!("buildpack {name} is not as it was when it was built"),
+            }),
+            None => Ok(manifest),
+        }
     }
+}
+
+/// The first buildpack that is another one now: a reference to one that comes with Lathe, or from the
+/// registry, does not say which.
+fn another<'a>(
+    then: &'a [UsedBuildpack],
+    now: &[lathe_compiler::UsedBuildpack],
+) -> Option<&'a str> {
+    let digests = now.iter().map(|used| Some(used.digest.as_str())).chain(std::iter::repeat(None));
+    let mut pairs = then.iter().zip(digests);
+    pairs.find(|(used, now)| *now != Some(&used.digest)).map(|(used, _)| used.name.as_str())
 }
 
 /// Whether it is there: what it says is read by a git of its own.

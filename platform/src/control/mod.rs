@@ -330,9 +330,21 @@ fn wake(earliest: &mut Option<u64>, due_ms: u64) {
     *earliest = Some(earliest.map_or(due_ms, |other| other.min(due_ms)));
 }
 
-/// Waits until a release serves, has failed, or has been overtaken, and gives it back.
+/// Waits until a release serves, has failed, or has been overtaken, and gives it back; or the one that
+/// has overtaken it with the same slug, as a config var does.
 pub async fn settled(services: &Services, app: &str, version: u32) -> Result<Release, StateError> {
-    reached(services, app, version, |release| release.status != ReleaseStatus::Pending).await
+    let ends = |release: &Release| release.status != ReleaseStatus::Pending;
+    let mut release = reached(services, app, version, ends).await?;
+    while release.status == ReleaseStatus::Expired {
+        let (id, next) = (app.to_owned(), release.version + 1);
+        let next = services.store.read(move |tx| releases::by_version(tx, &id, next)).await?;
+        let slug = |release: &Release| release.slug.as_ref().map(|slug| slug.id.clone());
+        if slug(&next) != slug(&release) {
+            break;
+        }
+        release = reached(services, app, next.version, ends).await?;
+    }
+    Ok(release)
 }
 
 /// Waits until what comes before a release boots is over, and gives it back.

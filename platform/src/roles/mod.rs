@@ -101,7 +101,10 @@ impl UpError {
                 path.display()
             ),
             Self::Engine(error) => error.remedy(),
-            Self::HalfRestored { .. } => "Do it again: `lathe restore FILE`.".into(),
+            Self::HalfRestored { data } => format!(
+                "Do it again, whatever is there already: `lathe --data {} rescue restore FILE`.",
+                data.display()
+            ),
             Self::Data { .. } => "Run as root, or choose another directory with --data.".into(),
             _ => "`lathe doctor` checks the host and says how to mend it.".into(),
         }

@@ -4,21 +4,10 @@ use crate::config::Config;
 use crate::state::model::App;
 use crate::state::{StateError, Store, accounts, apps, system};
 
-/// Makes account and token unless the token is there already. A lost token file is made anew.
+/// Makes account and token unless they are there already.
 pub(super) async fn ensure(store: &Store, config: &Config) -> Result<(), StateError> {
     let path = config.owner_token();
-    if path.exists() {
-        return Ok(());
-    }
-    store
-        .write(move |tx| {
-            let owner = accounts::find_or_create(tx, accounts::OPERATOR)?;
-            let (_, plain) = accounts::issue_token(tx, &owner, "first start", None)?;
-            // Inside the transaction: no token is valid that nobody could read.
-            lathe_slug::fs::atomic_write(&path, format!("{plain}\n").as_bytes(), 0o600)
-                .map_err(|source| StateError::Key { path, source })
-        })
-        .await
+    store.write(move |tx| accounts::keep_operator_token(tx, &path)).await
 }
 
 /// The system app, if there is one. A platform that is kept always has one: what runs becomes its first

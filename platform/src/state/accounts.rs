@@ -6,6 +6,8 @@ use super::{StateError, Tx, ms, time};
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, params};
 use sha2::{Digest, Sha256};
+use std::io;
+use std::path::Path;
 use uuid::Uuid;
 
 /// The first account, made at the first start. Its owner is whoever has the data directory.
@@ -57,12 +59,23 @@ pub fn issue_token(
     description: &str,
     expires_at: Option<Timestamp>,
 ) -> Result<(Token, String), StateError> {
+    let over = "DELETE FROM tokens WHERE account = ?1 AND expires_ms <= ?2";
+    tx.sql.execute(over, params![account.id, ms(tx.now)])?;
     if tokens_of(tx, &account.id)?.len() >= TOKENS_MAX {
         return Err(StateError::Refused(format!(
             "There are {TOKENS_MAX} tokens of {} already: revoke some",
             account.email
         )));
     }
+    insert_token(tx, account, description, expires_at)
+}
+
+fn insert_token(
+    tx: &Tx<'_>,
+    account: &Account,
+    description: &str,
+    expires_at: Option<Timestamp>,
+) -> Result<(Token, String), StateError> {
     let plain = random_token("lth_");
     let token = Token {
         id: Uuid::new_v4().to_string(),
@@ -76,6 +89,23 @@ pub fn issue_token(
         params![token.id, account.id, hash(&plain), description, ms(tx.now), expires_at.map(ms)],
     )?;
     Ok((token, plain))
+}
+
+/// Sees to it that the file at `path` holds a token of the operator's that is valid: the platform asks
+/// itself with it, and so does whoever has the data directory. One that is lost or was ended is made anew.
+pub fn keep_operator_token(tx: &Tx<'_>, path: &Path) -> Result<(), StateError> {
+    let failed = |source| StateError::Key { path: path.to_owned(), source };
+    let operator = find_or_create(tx, OPERATOR)?;
+    let known = match std::fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        text => authenticate(tx, String::from_utf8_lossy(&text.map_err(failed)?).trim())?,
+    };
+    if known.is_some_and(|token| token.account.id == operator.id) {
+        return Ok(());
+    }
+    let (_, plain) = insert_token(tx, &operator, "first start", None)?;
+    // Inside the transaction: no token is valid that nobody could read.
+    lathe_slug::fs::atomic_write(path, format!("{plain}\n").as_bytes(), 0o600).map_err(failed)
 }
 
 /// Whose token this is, unless it is unknown or over. The look-up is by hash, so its time says

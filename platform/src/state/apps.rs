@@ -2,7 +2,7 @@
 
 use super::accounts::account_at;
 use super::model::{Account, App, Collaborator};
-use super::{StateError, Tx, ms, time};
+use super::{StateError, Tx, ms, system, time};
 use rusqlite::{OptionalExtension, Row, params};
 use uuid::Uuid;
 
@@ -25,10 +25,28 @@ const APPS_MAX: u32 = 100;
 /// Makes an app with a Unix user of its own.
 pub fn create(tx: &Tx<'_>, name: &str, owner: &Account) -> Result<App, StateError> {
     check_name(tx, name)?;
-    let count = "SELECT COUNT(*) FROM apps WHERE owner = ?1";
+    let count = "SELECT COUNT(*) FROM apps WHERE owner = ?1 AND system = 0";
     if tx.sql.query_row(count, [&owner.id], |row| row.get::<_, u32>(0))? >= APPS_MAX {
         return Err(StateError::Refused(format!("You've reached the limit of {APPS_MAX} apps")));
     }
+    insert(tx, name, owner)
+}
+
+/// Makes the app whose releases are versions of the platform.
+pub(super) fn create_system(tx: &Tx<'_>, owner: &Account) -> Result<App, StateError> {
+    if is_taken(tx, system::NAME)? {
+        return Err(StateError::Refused(format!(
+            "An app is called {0}, as the platform itself has to be: start it with `lathe up` alone, \
+             then `heroku apps:rename NEW -a {0}`",
+            system::NAME
+        )));
+    }
+    let app = insert(tx, system::NAME, owner)?;
+    touch(tx, &app.id, "system", &true)?;
+    by_id(tx, &app.id)
+}
+
+fn insert(tx: &Tx<'_>, name: &str, owner: &Account) -> Result<App, StateError> {
     // A counter of its own, so that the user of a destroyed app is not given to a later one.
     let uid: u32 =
         tx.sql.query_row("UPDATE uids SET next = next + 1 RETURNING next - 1", [], |row| {
@@ -55,15 +73,16 @@ fn check_name(tx: &Tx<'_>, name: &str) -> Result<(), StateError> {
                 .into(),
         ));
     }
-    let taken = tx.sql.query_row("SELECT 1 FROM apps WHERE name = ?1", [name], |_| Ok(()));
-    match taken.optional()? {
-        Some(()) => Err(StateError::Refused(format!("Name {name} is already taken"))),
-        None => Ok(()),
+    // Also where the platform is no app yet: it can become one at any time.
+    if name == system::NAME || is_taken(tx, name)? {
+        return Err(StateError::Refused(format!("Name {name} is already taken")));
     }
+    Ok(())
 }
 
-pub(super) fn set_system(tx: &Tx<'_>, app: &str) -> Result<(), StateError> {
-    touch(tx, app, "system", &true)
+fn is_taken(tx: &Tx<'_>, name: &str) -> Result<bool, StateError> {
+    let taken = tx.sql.query_row("SELECT 1 FROM apps WHERE name = ?1", [name], |_| Ok(()));
+    Ok(taken.optional()?.is_some())
 }
 
 /// The app whose releases are versions of the platform, if there is one.

@@ -19,6 +19,10 @@ pub enum StateError {
         "the state file {path} has schema {found}, this program knows up to {known}; use the newer program"
     )]
     Newer { path: PathBuf, found: i64, known: i64 },
+    #[error(
+        "the state file {path} has schema {found}, this program would make it {known}; use the program that runs"
+    )]
+    Older { path: PathBuf, found: i64, known: i64 },
     #[error("a copy of the state could not be written to {path}")]
     Copy {
         path: PathBuf,

@@ -89,6 +89,15 @@ impl Store {
         Ok(Self { jobs, news })
     }
 
+    /// Opens a state that another process may serve: as it is, or not at all.
+    ///
+    /// # Errors
+    /// As `open`; and an older schema is refused, which that process may need.
+    pub fn attach(dir: &Path) -> Result<Self, StateError> {
+        schema::check_current(&dir.join("state.db"))?;
+        Self::open(dir)
+    }
+
     /// Does all of `work` or nothing of it, and answers when it is durable. Watchers are woken
     /// before.
     pub async fn write<T: Send + 'static>(

@@ -183,11 +183,15 @@ fn end(
     Ok(true)
 }
 
-/// The release that the next one builds on: the newest that did not fail.
+/// What another release may build on: neither what failed, nor what was overtaken with a slug that no
+/// release has served: the one that has overtaken it with that slug may have failed.
+const BASE: &str = "r.status <> 'failed' AND NOT (r.status = 'expired' AND r.slug IS NOT NULL AND \
+    NOT EXISTS (SELECT 1 FROM releases s WHERE s.app = r.app AND s.slug = r.slug \
+    AND s.status = 'succeeded'))";
+
+/// The release that the next one builds on: the newest that may be one.
 pub fn head(tx: &Tx<'_>, app: &str) -> Result<Option<Release>, StateError> {
-    let sql = format!(
-        "{RELEASES} WHERE r.app = ?1 AND r.status <> 'failed' ORDER BY r.version DESC LIMIT 1"
-    );
+    let sql = format!("{RELEASES} WHERE r.app = ?1 AND {BASE} ORDER BY r.version DESC LIMIT 1");
     let row = tx.sql.query_row(&sql, [app], raw).optional()?;
     row.map(|raw| complete(tx, raw)).transpose()
 }
@@ -213,7 +217,7 @@ pub fn by_version(tx: &Tx<'_>, app: &str, version: u32) -> Result<Release, State
 /// The config that the build of a slug was given: that of the release before the slug's first.
 pub fn config_of_build(tx: &Tx<'_>, app: &str, slug: &str) -> Result<Config, StateError> {
     let sql = format!(
-        "{RELEASES} WHERE r.app = ?1 AND r.status <> 'failed' AND r.version < \
+        "{RELEASES} WHERE r.app = ?1 AND {BASE} AND r.version < \
          (SELECT MIN(version) FROM releases WHERE app = ?1 AND slug = ?2) \
          ORDER BY r.version DESC LIMIT 1"
     );

@@ -138,6 +138,16 @@ pub fn examine(path: &Path) -> Health {
     }
 }
 
+/// Refuses what `open` would bring to another schema.
+pub(super) fn check_current(path: &Path) -> Result<(), StateError> {
+    match examine(path) {
+        Health::Sound { schema: found } if found < SCHEMA => {
+            Err(StateError::Older { path: path.to_owned(), found, known: SCHEMA })
+        }
+        _ => Ok(()),
+    }
+}
+
 pub(super) fn open(path: &Path) -> Result<Connection, StateError> {
     let failed = |source| StateError::Open { path: path.to_owned(), source };
     let mut connection = Connection::open_with_flags(

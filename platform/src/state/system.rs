@@ -30,8 +30,7 @@ pub fn ensure(tx: &Tx<'_>, owner: &Account) -> Result<App, StateError> {
     if let Some(app) = apps::system(tx)? {
         return Ok(app);
     }
-    let app = apps::create(tx, NAME, owner)?;
-    apps::set_system(tx, &app.id)?;
+    let app = apps::create_system(tx, owner)?;
     for part in PARTS {
         formation::fix(tx, &app.id, part)?;
     }

@@ -174,6 +174,9 @@ async fn tokens_are_found_by_their_plain_text_and_kept_only_as_a_hash() {
     let fixture = Fixture::new();
     let plain = fixture
         .in_app(|tx, _, owner| {
+            for _ in 0..501 {
+                accounts::issue_token(tx, owner, "an hour of CI", Some(tx.now))?;
+            }
             let (token, plain) = accounts::issue_token(tx, owner, "laptop", None)?;
             let (_, over) = accounts::issue_token(tx, owner, "old", Some(tx.now))?;
             assert_eq!(accounts::authenticate(tx, &plain)?.unwrap().id, token.id);
@@ -225,6 +228,87 @@ async fn one_build_at_a_time_and_limits_hold() {
         })
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn the_operator_s_own_token_is_replaced_when_it_is_lost_or_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("owner-token");
+    let fixture = Fixture::new();
+    let keep = || {
+        let path = path.clone();
+        fixture.in_app(move |tx, _, _| {
+            accounts::keep_operator_token(tx, &path)?;
+            let plain = std::fs::read_to_string(&path).unwrap();
+            Ok(accounts::authenticate(tx, plain.trim())?.unwrap())
+        })
+    };
+    let first = keep().await.unwrap();
+    assert_eq!(first.account.email, accounts::OPERATOR);
+    assert_eq!(keep().await.unwrap(), first);
+    let (account, id) = (first.account.id.clone(), first.id.clone());
+    fixture
+        .in_app(move |tx, _, _| accounts::revoke_token(tx, &account, &id).map(drop))
+        .await
+        .unwrap();
+    let second = keep().await.unwrap();
+    assert_ne!(second.id, first.id);
+    for spoilt in [&b"lth_nobody's"[..], b"", b"\xff\n"] {
+        std::fs::write(&path, spoilt).unwrap();
+        assert_ne!(keep().await.unwrap().id, second.id);
+    }
+}
+
+#[tokio::test]
+async fn the_platform_s_own_name_is_free_for_it_and_it_is_no_app_of_anybody_s_number() {
+    let fixture = Fixture::new();
+    let named = fixture.in_app(|tx, _, owner| apps::create(tx, "lathe", owner).map(drop)).await;
+    assert!(matches!(named, Err(StateError::Refused(_))));
+    let made = fixture.in_app(|tx, app, owner| {
+        for number in 1..100 {
+            apps::create(tx, &format!("app-{number}"), owner)?;
+        }
+        assert!(matches!(apps::create(tx, "app-100", owner), Err(StateError::Refused(_))));
+        let system = super::system::ensure(tx, owner)?;
+        assert_eq!(system.name, super::system::NAME);
+        apps::destroy(tx, &app.id)?;
+        apps::create(tx, "app-100", owner).map(drop)
+    });
+    made.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_overtaken_and_then_failed_is_nobody_s_base() {
+    let fixture = Fixture::new();
+    let bases = fixture.in_app(|tx, app, owner| {
+        let deploy = |tx: &Tx<'_>| {
+            let slug = slugs::insert(tx, &app.id, &new_slug(&[("web", "run")]))?;
+            let release =
+                releases::append(tx, app, owner, Change { slug: Some(slug), ..change("Deploy") })?;
+            Ok::<_, StateError>(release.version)
+        };
+        let set = |tx: &Tx<'_>| {
+            let config = Some(Config::from([("A".into(), "1".into())]));
+            let set = Change { config, ..change("Set A") };
+            Ok::<_, StateError>(releases::append(tx, app, owner, set)?.version)
+        };
+        let base = |tx: &Tx<'_>| Ok::<_, StateError>(releases::head(tx, &app.id)?.unwrap().version);
+        let serves = deploy(tx)?;
+        releases::promote(tx, &app.id, serves)?;
+        let (_pushed, with_config) = (deploy(tx)?, set(tx)?);
+        assert_eq!(base(tx)?, with_config);
+        releases::fail(tx, &app.id, with_config, "it did not boot")?;
+        let after_failure = base(tx)?;
+        let (pushed, with_config) = (deploy(tx)?, set(tx)?);
+        releases::promote(tx, &app.id, with_config)?;
+        let failed = set(tx)?;
+        releases::fail(tx, &app.id, failed, "it did not boot")?;
+        assert!(pushed < with_config);
+        Ok([(after_failure, serves), (base(tx)?, with_config)])
+    });
+    for (base, expected) in bases.await.unwrap() {
+        assert_eq!(base, expected);
+    }
 }
 
 #[tokio::test]
