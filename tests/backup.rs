@@ -4,6 +4,7 @@ use crate::survive::{BOUND, deploy};
 use lathe_tests::{Checkout, Load, Platform, lathe, request, until};
 use serde_json::{Value, json};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -76,11 +77,15 @@ fn a_backup_under_load_is_the_same_platform_on_an_empty_machine() {
     let room = tempfile::Builder::new().prefix("lathe-backup-").tempdir().unwrap();
     let file = room.path().join("backup.tar");
     let name = file.to_str().unwrap();
+    // What one that was killed has left is removed.
+    fs::create_dir(room.path().join(".lathe-backup-killed")).unwrap();
+    fs::write(room.path().join(".lathe-backup-killed/state.db"), "secrets").unwrap();
     let done = platform.command().args(["backup", name]).output().unwrap();
     assert!(done.status.success(), "{}", said(&done));
     let tally = load.end();
     assert!(tally.failed.is_empty() && tally.answered > 0, "{tally:?}");
     assert_eq!(fs::read_dir(room.path()).unwrap().count(), 1, "something is left beside it");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600, "keys are in it");
     // What comes later is not in it.
     checkout.commit(&[("later", "1")]);
     checkout.push().accepted();
@@ -109,6 +114,14 @@ fn a_backup_under_load_is_the_same_platform_on_an_empty_machine() {
     other.up();
     assert_eq!(whole(&other, "kept"), before);
     until("it serves again", BOUND, || (other.app("kept", "/").status == 200).then_some(()));
+
+    // A slug that a disk has lost keeps nobody from backing up the rest, and is named.
+    let slugs = fs::read_dir(data.join("slugs")).unwrap().map(|entry| entry.unwrap().path());
+    let slug = slugs.filter(|path| path.extension().is_some_and(|e| e == "tgz")).min().unwrap();
+    fs::remove_file(&slug).unwrap();
+    let done = run(&data, &["backup", name]);
+    let lost = format!("Slug {} is lost", slug.file_stem().unwrap().display());
+    assert!(done.status.success() && said(&done).contains(&lost), "{}", said(&done));
 }
 
 /// fault S8: whatever moment of a push a backup is made at, what it says is there is there.

@@ -100,6 +100,12 @@ fn a_release_is_built_again_and_is_identical_or_its_first_differing_file_is_name
     let (status, _, failed) = verify(&["v1"]);
     assert_eq!(status, Some(2), "{failed}");
     assert!(failed.contains("has no slug to build again"), "{failed}");
+    // With another buildpack of the same name it would say something of that one.
+    std::fs::write(registry.path().join("planted/bin/release"), "#!/bin/sh\necho '--- {} '\n")
+        .unwrap();
+    let (status, said, failed) = verify(&["-q", "v3"]);
+    assert_eq!(status, Some(2), "{said}{failed}");
+    assert!(failed.contains("is not as it was when it was built"), "{failed}");
     let left = std::fs::read_dir(platform.data().join("cache/rebuilds")).unwrap().count();
     assert_eq!(left, 0, "disks of rebuilds are left");
 }

@@ -18,6 +18,7 @@ mod inherited;
 mod plumbing;
 pub mod registry;
 pub mod roles;
+mod room;
 pub mod services;
 pub mod stack;
 pub mod state;

@@ -1,6 +1,7 @@
 //! Why there is no backup, or no platform made of one.
 
 use crate::state::StateError;
+use lathe_slug::SlugId;
 use std::io;
 use std::path::PathBuf;
 
@@ -26,9 +27,8 @@ pub enum BackupError {
     },
     #[error("git cannot {step} the repository {}: {said}", path.display())]
     Git { step: &'static str, path: PathBuf, said: String },
-    /// Something went away while it was copied: an app was destroyed, most likely.
-    #[error("the platform changed while it was backed up: {what} is gone")]
-    Moved { what: String },
+    #[error("slug {slug} is not in the store, and a release names it")]
+    Lost { slug: SlugId },
     #[error("{} is not empty: there is {found}", data.display())]
     NotEmpty { data: PathBuf, found: String },
     #[error("{} is not a backup", path.display())]
@@ -42,16 +42,25 @@ pub enum BackupError {
 }
 
 impl BackupError {
+    /// Whether it may come of something that went away meanwhile.
+    pub(super) fn may_pass(&self) -> bool {
+        matches!(self, Self::Lost { .. } | Self::Repository { .. } | Self::Git { .. })
+    }
+
     /// What an operator can do.
     pub fn remedy(&self) -> String {
         match self {
             Self::Nothing { .. } => "Name the platform's directory: --data DIR.",
             Self::State(StateError::Locked { .. }) => "End that platform first: `lathe stop`.",
             Self::State(_) => "`lathe rescue` says what the state is like.",
-            Self::File { .. } | Self::Repository { .. } | Self::Git { .. } => {
+            Self::File { .. } => {
                 "Check the path, the free space, and that you are the platform's user."
             }
-            Self::Moved { .. } => "Try again when nothing is being destroyed.",
+            Self::Repository { .. } | Self::Git { .. } => {
+                "Check the free space, and that you are the platform's user; `git fsck` there says \
+                 whether the repository is damaged."
+            }
+            Self::Lost { .. } => "Try again when nothing is being destroyed.",
             Self::NotEmpty { .. } => {
                 "Restore into a new directory (--data DIR), or replace what is there with \
                  `lathe rescue restore FILE`."

@@ -16,4 +16,4 @@ pub use contents::Head;
 pub(crate) use contents::{FILES, STATE, TLS};
 pub use error::BackupError;
 pub use restore::{Restored, cut_off, restore};
-pub use write::write;
+pub use write::{Written, write};

@@ -2,16 +2,19 @@
 
 use super::CliError;
 use super::say::say;
-use crate::backup::{self, Head, Restored};
+use crate::backup::{self, Head, Restored, Written};
 use crate::config::Config;
 use crate::stack;
 use std::path::Path;
 
 /// The platform may run, and serves meanwhile.
 pub(super) fn backup(config: &Config, to: &Path) -> Result<(), CliError> {
-    let head = backup::write(&config.data, to)?;
+    let Written { head, lost } = backup::write(&config.data, to)?;
     say!("{} holds {} as of {}", to.display(), config.data.display(), head.made_at);
     say!("Keep it where others cannot read it: the keys are in it.");
+    for slug in lost {
+        say!(" !     Slug {slug} is lost, here and there: push again what is to run from it.");
+    }
     Ok(())
 }
 

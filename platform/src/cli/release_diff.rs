@@ -5,6 +5,7 @@ use super::env::Access;
 use super::say::say;
 use super::{CliError, runtime};
 use crate::config::Config;
+use crate::room::Room;
 use clap::Args;
 use http::Method;
 use lathe_slug::{DiffError, Layout, Limits, SlugId, Store, StoreError, UnpackError};
@@ -85,10 +86,10 @@ fn compare(config: &Config, access: &Access, what: &ReleaseDiff) -> Result<(), R
         let left = release(&client, &what.app, &what.left).await?;
         Ok::<_, ReleaseDiffError>((left, release(&client, &what.app, &what.right).await?))
     })?;
-    let slugs = Store::open(config.data.join("slugs"), 0)?;
+    let slugs = Store::attach(config.slugs_dir());
     let names = [what.left.as_str(), what.right.as_str()];
-    show_files(&slugs, &left, &right)?;
-    show_sizes(&slugs, &left, &right, names)?;
+    show_files(&slugs, &left, &right, &config.archives)?;
+    show_sizes(&slugs, &left, &right, names, &config.archives)?;
     show_changes("process types", &changes(&left.process_types, &right.process_types), names);
     // Names alone: a value may be a secret, and so may a part of it.
     show_changes("config vars", &changes(&left.config, &right.config), names);
@@ -133,12 +134,17 @@ fn show_changes(title: &str, changes: &[(String, Change)], [left, right]: [&str;
     }
 }
 
-fn show_files(slugs: &Store, left: &Release, right: &Release) -> Result<(), ReleaseDiffError> {
+fn show_files(
+    slugs: &Store,
+    left: &Release,
+    right: &Release,
+    limits: &Limits,
+) -> Result<(), ReleaseDiffError> {
     let [one, two] = [left, right].map(|release| slugs.path(&release.slug));
     let mut files = if left.slug == right.slug {
         Vec::new()
     } else {
-        lathe_slug::diff(&one, &two, &Limits::default(), FILES_MAX + 1)?
+        lathe_slug::diff(&one, &two, limits, FILES_MAX + 1)?
     };
     let more = files.len() > FILES_MAX;
     files.truncate(FILES_MAX);
@@ -155,8 +161,10 @@ fn show_sizes(
     left: &Release,
     right: &Release,
     [one, two]: [&str; 2],
+    limits: &Limits,
 ) -> Result<(), ReleaseDiffError> {
-    let (left, right) = (sizes(slugs, &left.slug)?, sizes(slugs, &right.slug)?);
+    let sizes = |release: &Release| sizes(slugs, &release.slug, limits);
+    let (left, right) = (sizes(left)?, sizes(right)?);
     let folders: BTreeSet<&String> = left.keys().chain(right.keys()).collect();
     let of = |sizes: &BTreeMap<String, u64>, folder| sizes.get(folder).copied().unwrap_or(0);
     let grown: Vec<_> = folders
@@ -172,10 +180,14 @@ fn show_sizes(
     Ok(())
 }
 
-fn sizes(slugs: &Store, slug: &SlugId) -> Result<BTreeMap<String, u64>, ReleaseDiffError> {
-    let room = tempfile::tempdir().map_err(ReleaseDiffError::Room)?;
+fn sizes(
+    slugs: &Store,
+    slug: &SlugId,
+    limits: &Limits,
+) -> Result<BTreeMap<String, u64>, ReleaseDiffError> {
+    let room = Room::make(&std::env::temp_dir(), "lathe-diff-").map_err(ReleaseDiffError::Room)?;
     let dest = room.path().join("slug");
-    lathe_slug::unpack(slugs.open_slug(slug)?, &dest, Layout::Slug, &Limits::default(), None)?;
+    lathe_slug::unpack(slugs.open_slug(slug)?, &dest, Layout::Slug, limits, None)?;
     let app = dest.join("app");
     let mut sizes = BTreeMap::new();
     for entry in WalkDir::new(&app) {

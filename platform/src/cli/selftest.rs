@@ -6,6 +6,7 @@ use super::error::explain;
 use super::runtime;
 use super::say::say;
 use super::tour::{Tour, TourError};
+use super::up::Signals;
 use crate::config::Config;
 use clap::Args;
 use serde::Serialize;
@@ -29,6 +30,8 @@ pub(super) struct Selftest {
 pub enum SelftestError {
     #[error("cannot make a directory for the test")]
     Directory(#[source] io::Error),
+    #[error("it was told to stop")]
+    Stopped,
     #[error("the test could not begin")]
     Begin(#[source] TourError),
 }
@@ -37,6 +40,7 @@ impl SelftestError {
     pub(super) fn remedy(&self) -> String {
         match self {
             Self::Directory(_) => "Check the free space below the temporary directory.".into(),
+            Self::Stopped => "Again, and wait for its end.".into(),
             Self::Begin(error) => error.remedy(),
         }
     }
@@ -61,17 +65,24 @@ pub(super) fn selftest(config: &Config, how: &Selftest) -> Result<ExitCode, CliE
     let room = tempfile::Builder::new().prefix("lathe-selftest-").tempdir();
     let room = room.map_err(SelftestError::Directory)?;
     let checks = runtime()?.block_on(async {
+        let mut signals = Signals::watch()?;
         let tour = Tour::begin(&access, &config.apps_domain, room.path()).await;
         let tour = tour.map_err(SelftestError::Begin)?;
         // What git says is for people only when it does not do it.
         let said = room.path().join("push.log");
         let log = File::create(&said).map_err(SelftestError::Directory)?;
-        let checks = perform(&tour, log, !how.json).await;
+        let checks = tokio::select! {
+            checks = perform(&tour, log, !how.json) => checks,
+            _ = signals.next() => {
+                leave(&tour).await;
+                return Err(SelftestError::Stopped.into());
+            }
+        };
         if checks.iter().any(|check| check.what == PUSHED && !check.passed) {
             let mut said = File::open(&said).map_err(SelftestError::Directory)?;
             io::copy(&mut said, &mut io::stderr()).map_err(SelftestError::Directory)?;
         }
-        Ok::<_, SelftestError>(checks)
+        Ok::<_, CliError>(checks)
     })?;
     let passed = checks.iter().all(|check| check.passed);
     if how.json {
@@ -99,7 +110,8 @@ async fn perform(tour: &Tour, said: File, aloud: bool) -> Vec<Check> {
         passed
     };
     // Each only if the one before has passed.
-    let _all_passed = note("an app is created", tour.create().await)
+    let created = note("an app is created", tour.create().await);
+    let passed = created
         && note(PUSHED, tour.push(said.into()).await)
         && note("its page is served", tour.request().await.map(drop))
         && note("the request is in its logs", tour.logs().await.map(drop))
@@ -108,5 +120,15 @@ async fn perform(tour: &Tour, said: File, aloud: bool) -> Vec<Check> {
         && note("what does not boot never serves", tour.break_it().await)
         && note("a rollback serves what was before", tour.roll_back().await)
         && note("a destroyed app is gone", tour.destroy().await);
+    if created && !passed {
+        leave(tour).await;
+    }
     checks
+}
+
+/// Whatever did not work, nothing of it is to stay.
+async fn leave(tour: &Tour) {
+    if let Err(error) = tour.destroy().await {
+        explain(&error, &format!("Remove what there is: `heroku apps:destroy -a {}`.", tour.app()));
+    }
 }

@@ -18,7 +18,7 @@ pub(super) fn list(config: &Config) -> Result<(), CliError> {
     }
     let kept = lathe_slug::Store::attach(config.slugs_dir()).list().map_err(UpError::Slugs);
     let kept = kept.map_err(UpVerbError::Up)?;
-    let store = Store::open(&config.data).map_err(UpError::from).map_err(UpVerbError::Up)?;
+    let store = Store::attach(&config.data).map_err(UpError::from).map_err(UpVerbError::Up)?;
     let holders = runtime()?.block_on(store.read(slugs::holders));
     let holders = holders.map_err(UpError::from).map_err(UpVerbError::Up)?;
 
