@@ -259,7 +259,7 @@ fn what_would_end_the_platform_is_refused_with_the_reason() {
 /// Fault B2: the rehearsal finds what is no good before this platform is touched, and passes what is.
 #[test]
 fn a_version_is_rehearsed_on_a_scratch_platform_before_anything_is_touched() {
-    let platform = Platform::start_self_hosted(&["upgrade.probation=1"]);
+    let platform = Platform::start_self_hosted(&["upgrade.probation=1", "upgrade.start=20"]);
     let before = platform.holder();
     let bad = "#!/bin/sh\necho no such library >&2\nexit 7\n";
     let number = release(&platform, bad);
@@ -269,7 +269,30 @@ fn a_version_is_rehearsed_on_a_scratch_platform_before_anything_is_touched() {
     for part in ["It failed its rehearsal", "cannot use the state", "no such library"] {
         assert!(failure.contains(part), "{failure}");
     }
+    // A platform that its keeper starts again and again, and one that hears of nothing.
+    let ends = "while true; do echo no such device >&2; sleep 1; done";
+    let deaf = "DATA=$2 sh -c 'exec 9>>$DATA/lock; flock 9; echo $$ >$DATA/lock; \
+        trap \"\" QUIT TERM; sleep 1000' & sleep 1000";
+    for (does, why) in [(ends, "no such device"), (deaf, "it says nowhere where it listens")] {
+        let real = lathe().display().to_string();
+        let script = format!(
+            "#!/bin/sh\ncase \"$*\" in *--self-hosted*) {does};; esac\nexec {real} \"$@\"\n"
+        );
+        let number = release(&platform, &script);
+        let failed = settled(&platform, number);
+        let failure = failed["failure"].as_str().unwrap_or_default();
+        assert!(
+            failure.contains("It failed its rehearsal: it did not answer within 20 s"),
+            "{failure}"
+        );
+        assert!(failure.contains(why), "{failure}");
+    }
     assert_eq!(platform.holder(), before);
+    let seat = || {
+        let all = std::fs::read_dir(platform.data().join("seat")).unwrap();
+        all.filter(|entry| entry.as_ref().unwrap().path().is_dir()).count()
+    };
+    until("nothing of them is left", BOUND, || (seat() == 0).then_some(()));
 
     let number = release(&platform, &good());
     let kept = settled(&platform, number);

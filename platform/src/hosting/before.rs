@@ -9,6 +9,9 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+const KEPT: &str = "before-";
+const LEFT: &str = "left-";
+
 /// Why a version is not tried, or not all is as it was.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BeforeError {
@@ -30,12 +33,13 @@ pub(super) enum BeforeError {
 
 /// Of one trial: what another has kept is never put back.
 fn kept(data: &Path, version: &Version) -> PathBuf {
-    dir(data).join(format!("before-{}", version.release))
+    dir(data).join(format!("{KEPT}{}", version.release))
 }
 
-/// What a version that was taken back has left in place of it, for whoever wants to know.
-fn aside(data: &Path) -> PathBuf {
-    dir(data).join("left")
+/// What a version that was taken back has left in place of it, for whoever wants to know: a state goes
+/// there in up to three files, which must not meet another trial's.
+pub(super) fn aside(data: &Path, version: &Version) -> PathBuf {
+    dir(data).join(format!("{LEFT}{}", version.release))
 }
 
 /// Copies state, keys, certificates and settings, while no platform runs; all of it or nothing.
@@ -63,10 +67,14 @@ pub(super) fn keep(data: &Path, version: &Version) -> Result<(), BeforeError> {
 /// Puts back whatever is not as it was, and gives the names of it. It takes no space: a full disk
 /// does not keep it from happening. Cut off in the middle, it can be done again.
 pub(super) fn put_back(data: &Path, version: &Version) -> Result<Vec<String>, BeforeError> {
-    let place = kept(data, version);
+    let (place, aside) = (kept(data, version), aside(data, version));
     if !place.exists() {
         return Ok(Vec::new());
     }
+    let put_back = |name: &Path| {
+        let failed = |source| BeforeError::PutBack { path: data.join(name), source };
+        restore(data, &place, &aside, name).map_err(failed)
+    };
     let mut changed = Vec::new();
     let names = small_files(data).and_then(|mut names| {
         names.extend(small_files(&place)?);
@@ -77,7 +85,7 @@ pub(super) fn put_back(data: &Path, version: &Version) -> Result<Vec<String>, Be
     for name in names.map_err(|source| BeforeError::PutBack { path: place.clone(), source })? {
         let same = fs::read(place.join(&name)).ok() == fs::read(data.join(&name)).ok();
         if !same {
-            restore(data, &place, &name)?;
+            put_back(&name)?;
             changed.push(name.display().to_string());
         }
     }
@@ -85,19 +93,27 @@ pub(super) fn put_back(data: &Path, version: &Version) -> Result<Vec<String>, Be
     let (was, is) = (examine(&place.join(STATE)), examine(&data.join(STATE)));
     if was != Health::Missing && was != is {
         for log in ["state.db-wal", "state.db-shm"] {
-            restore(data, &place, Path::new(log))?;
+            put_back(Path::new(log))?;
         }
-        restore(data, &place, Path::new(STATE))?;
+        put_back(Path::new(STATE))?;
         changed.push(STATE.to_owned());
+    }
+    if !changed.is_empty() {
+        // One of them is enough to look into: the last. What cannot be removed now is the next time.
+        drop(remove_all(data, |name| name.starts_with(LEFT) && !aside.ends_with(name)));
     }
     Ok(changed)
 }
 
 /// Nobody needs it any more.
 pub(super) fn forget(data: &Path) -> io::Result<()> {
+    remove_all(data, |name| name.starts_with(KEPT))
+}
+
+fn remove_all(data: &Path, which: impl Fn(&str) -> bool) -> io::Result<()> {
     for entry in fs::read_dir(dir(data))? {
         let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with("before-") {
+        if entry.file_name().to_str().is_some_and(&which) {
             fs::remove_dir_all(entry.path())?;
         }
     }
@@ -105,18 +121,14 @@ pub(super) fn forget(data: &Path) -> io::Result<()> {
 }
 
 /// What is there now goes aside, what was there comes back; either may be nothing.
-fn restore(data: &Path, place: &Path, name: &Path) -> Result<(), BeforeError> {
-    let (now, before) = (data.join(name), place.join(name));
-    let moved = || {
-        let aside = aside(data).join(name);
-        if let Some(parent) = aside.parent() {
-            fs::create_dir_all(parent)?;
-        }
-        rename(&now, &aside)?;
-        link(&before, &now)?;
-        lathe_slug::fs::sync_dir(now.parent().unwrap_or(data))
-    };
-    moved().map_err(|source| BeforeError::PutBack { path: now.clone(), source })
+fn restore(data: &Path, place: &Path, aside: &Path, name: &Path) -> io::Result<()> {
+    let (now, aside) = (data.join(name), aside.join(name));
+    if let Some(parent) = aside.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    rename(&now, &aside)?;
+    link(&place.join(name), &now)?;
+    lathe_slug::fs::sync_dir(now.parent().unwrap_or(data))
 }
 
 fn rename(from: &Path, to: &Path) -> io::Result<()> {
@@ -190,10 +202,17 @@ mod tests {
         assert_eq!(fs::read_to_string(at("lathe.toml")).unwrap(), "log = \"warn\"");
         assert_eq!(fs::read(at("state.key")).unwrap(), key);
         assert!(!at("tls/new.pem").exists());
-        assert_eq!(fs::read_to_string(at("seat/left/lathe.toml")).unwrap(), "nonsense");
+        assert_eq!(fs::read_to_string(at("seat/left-r2/lathe.toml")).unwrap(), "nonsense");
         assert!(matches!(examine(&at("state.db")), Health::Sound { .. }));
         // Once more, as after a crash.
         assert_eq!(put_back(data.path(), &sample(2)).unwrap(), Vec::<String>::new());
+
+        // What the next one leaves never meets it.
+        keep(data.path(), &sample(3)).unwrap();
+        fs::write(at("lathe.toml"), "other").unwrap();
+        assert_eq!(put_back(data.path(), &sample(3)).unwrap(), ["lathe.toml"]);
+        assert_eq!(fs::read_to_string(at("seat/left-r3/lathe.toml")).unwrap(), "other");
+        assert!(!at("seat/left-r2").exists());
     }
 
     #[test]

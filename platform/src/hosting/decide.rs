@@ -68,16 +68,17 @@ pub(super) fn decide(facts: Facts<'_>) -> Step {
 }
 
 fn settled(facts: &Facts<'_>, seen: &Seen) -> Step {
-    let Facts { seat, keeper, now_ms, .. } = *facts;
-    let heir = seat.heir();
+    let Facts { seat, keeper, now_ms, policy, .. } = *facts;
+    let (heir, ready) = (seat.heir(), seen.ready_ms.is_some());
     match &seen.ended {
         Some(end) if now_ms < end.at_ms + PAUSE_MS => return Step::Wait,
         Some(_) => return Step::Start,
-        // One that starts is left to it: it would be ended in the middle.
-        None if seen.ready_ms.is_none() => return Step::Wait,
+        // One that starts is left to it: it would be ended in the middle. But not for ever: what is
+        // wished for may be what mends it.
+        None if !ready && now_ms < seen.started_ms + millis(policy.start) => return Step::Wait,
         None => {}
     }
-    if keeper != heir && facts.yields && seat.times_handed(heir) < HANDED_MAX {
+    if ready && keeper != heir && facts.yields && seat.times_handed(heir) < HANDED_MAX {
         return Step::HandOver;
     }
     if let Some(wish) = facts.wish.filter(|wish| is_new(seat, wish)) {
@@ -207,7 +208,10 @@ mod tests {
         assert_eq!(next(None, &seen(), 1_000_000), Step::Wait);
         assert_eq!(next(Some(1), &seen(), 1_000_000), Step::Wait, "it is there");
         assert_eq!(next(Some(2), &seen(), 3_000), Step::Try(sample(2)));
-        assert_eq!(next(Some(2), &Seen { ready_ms: None, ..seen() }, 3_000), Step::Wait);
+        let mute = Seen { ready_ms: None, ..seen() };
+        assert_eq!(next(Some(2), &mute, 60_999), Step::Wait, "it starts");
+        assert_eq!(next(None, &mute, 61_000), Step::Wait);
+        assert_eq!(next(Some(2), &mute, 61_000), Step::Try(sample(2)), "it may mend it");
         assert_eq!(next(None, &ended(), 10_500), Step::Wait, "a pause");
         assert_eq!(next(None, &ended(), 11_000), Step::Start);
         assert_eq!(next(Some(2), &ended(), 11_000), Step::Start, "one thing at a time");

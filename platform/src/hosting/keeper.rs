@@ -357,7 +357,7 @@ impl Keeper<'_> {
             match before::put_back(&self.config.data, version) {
                 Ok(changed) if changed.is_empty() => {}
                 Ok(changed) => {
-                    let left = dir(&self.config.data).join("left");
+                    let left = before::aside(&self.config.data, version);
                     why = format!(
                         "{why}\nPut back as it was before: {}; what was left is in {}",
                         changed.join(", "),
@@ -370,6 +370,12 @@ impl Keeper<'_> {
             }
         }
         self.sit(self.seat.clone().taken_back(why));
+        // Until it is written down, the next keeper would put it back once more.
+        if self.saved
+            && let Err(error) = before::forget(&self.config.data)
+        {
+            tracing::warn!(%error, "what was kept for a trial could not be removed");
+        }
         Ok(())
     }
 

@@ -32,12 +32,14 @@ pub(super) fn lay_out(
     if place.exists() {
         return whole(data, version);
     }
-    let temp = place.with_extension("new");
-    remove(&temp).map_err(ProgramError::Place)?;
-    fs::create_dir_all(dir(data)).map_err(ProgramError::Place)?;
+    // Whatever one that was killed here has left goes with its folder.
+    let room = dir(data).join("unpacking");
+    let temp = room.join("slug");
+    remove(&room).and_then(|()| fs::create_dir_all(&room)).map_err(ProgramError::Place)?;
     lathe_slug::unpack(slugs.open_slug(&version.slug)?, &temp, Layout::Slug, limits, None)?;
     sync(&temp).map_err(ProgramError::Place)?;
     lathe_slug::fs::publish(&temp, &place).map_err(ProgramError::Place)?;
+    remove(&room).map_err(ProgramError::Place)?;
     whole(data, version)
 }
 

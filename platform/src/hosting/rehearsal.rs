@@ -6,7 +6,7 @@ use crate::config::{Config, SETTINGS, Surroundings};
 use crate::host::instance::{self, InstanceError};
 use crate::state::secrets::{KEY, Secrets};
 use crate::state::{Copied, Health, StateError, Tally, examine};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use std::fs::{self, File};
 use std::io;
@@ -15,11 +15,12 @@ use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::process::{Child, Command};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// The hidden verb by which a program brings a state to its schema.
 pub const MIGRATE: &str = "migrate";
 
+const ROUTER_TLS: &str = "LATHE_LISTEN_ROUTER_TLS";
 const TICK: Duration = Duration::from_millis(250);
 /// Of what a program said, for the reason.
 const LINES: usize = 12;
@@ -47,6 +48,8 @@ pub(super) enum RehearsalError {
     Find(#[from] InstanceError),
     #[error("it ended ({how}) before it answered:\n{said}")]
     Ended { how: String, said: String },
+    #[error("it did not answer within {} s (upgrade.start): {how}\n{said}", limit.as_secs())]
+    Mute { limit: Duration, how: String, said: String },
     #[error("a platform made by it does not work:\n{said}")]
     Failed { said: String },
     #[error("it took longer than {} s (upgrade.rehearsal); last seen: {last}", limit.as_secs())]
@@ -84,38 +87,54 @@ impl Stage {
         let limit = self.config.upgrade.rehearsal;
         let candidate = |data: &Path| {
             let mut command = self.verb(program, data);
-            command.envs(&environment);
+            command.envs(environment.iter().filter(|(name, _)| *name != ROUTER_TLS));
             command
         };
         let mut last = "it was not started".to_owned();
         let mut running = None;
         let done = timeout(limit, async {
             self.use_state(candidate).await?;
-            let child = running.insert(self.start(candidate(&self.room().join("data")))?);
+            let child = self.start(candidate(&self.room().join("data")))?;
+            let (_, child) = running.insert((child.id(), child));
             self.perform(child, &mut last).await
         });
         let done = done.await;
-        if let Some(mut child) = running {
-            // However it ends, nothing of it stays: its dynos are ended below.
+        let done = done.unwrap_or(Err(RehearsalError::Slow { limit, last }));
+        if let Some((group, mut child)) = running {
+            // However it ends, nothing of it stays: its dynos are ended below. What hangs hears of nothing
+            // else, also when the one that has started it has ended.
+            if let Some(group) = group.filter(|_| done.is_err()) {
+                killpg(Pid::from_raw(group.cast_signed()), Signal::SIGKILL).ok();
+            }
             child.kill().await.map_err(RehearsalError::Run)?;
         }
-        self.clear().await?;
-        done.unwrap_or(Err(RehearsalError::Slow { limit, last }))
+        let cleared = self.clear().await;
+        done.and(cleared)
     }
 
     /// Ends what an interrupted rehearsal has left, and removes it.
     pub(super) async fn clear(&self) -> Result<(), RehearsalError> {
         let room = self.room();
+        let data = room.join("data");
         // Twice: one that is met in the act of being killed is gone then, and its dynos are not.
-        for _ in 0..2 {
-            if !room.join("data").exists() {
+        for last in [false, true] {
+            if !data.exists() {
                 break;
             }
-            let mut stop = self.verb(&self.own, &room.join("data"));
+            let mut stop = self.verb(&self.own, &data);
             let stopped = stop.args(["stop", "--stop-dynos"]).output().await;
             let stopped = stopped.map_err(RehearsalError::Run)?;
-            if !stopped.status.success() {
+            if stopped.status.success() {
+                continue;
+            }
+            if last {
                 return Err(RehearsalError::Leftovers { said: said(&stopped) });
+            }
+            // It hangs. The keeper first, who would start another.
+            for place in [instance::keeper_dir(&data), data.clone()] {
+                if let Some(pid) = instance::holder(&place)? {
+                    kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
+                }
             }
         }
         program::remove(&room).map_err(|source| RehearsalError::Room { path: room, source })
@@ -198,13 +217,18 @@ impl Stage {
         last: &mut String,
     ) -> Result<(), RehearsalError> {
         let scratch = Config { data: data.to_owned(), ..(*self.config).clone() };
+        let said = || tail(&fs::read(self.log()).unwrap_or_default());
+        let (began, limit) = (Instant::now(), self.config.upgrade.start);
         loop {
             if let Some(status) = child.try_wait().map_err(RehearsalError::Run)? {
-                let said = tail(&fs::read(self.log()).unwrap_or_default());
-                return Err(RehearsalError::Ended { how: status.to_string(), said });
+                return Err(RehearsalError::Ended { how: status.to_string(), said: said() });
             }
             match probe::ask(&scratch).await {
                 Ok(()) => return Ok(()),
+                // Its keeper starts one that ends again and again.
+                Err(how) if began.elapsed() >= limit => {
+                    return Err(RehearsalError::Mute { limit, how, said: said() });
+                }
                 Err(how) => *last = how,
             }
             sleep(TICK).await;
@@ -222,7 +246,7 @@ impl Stage {
             command.arg("--set").arg(setting);
         }
         // As a variable: an older version knows no such setting, and passes over it.
-        command.env("LATHE_LISTEN_ROUTER_TLS", "127.0.0.1:0");
+        command.env(ROUTER_TLS, "127.0.0.1:0");
         command.stdin(Stdio::null()).kill_on_drop(true).process_group(0);
         command
     }

@@ -5,6 +5,7 @@ use super::{Seat, Verdict, Version, before, dir, seat};
 use crate::backup::STATE;
 use crate::config::Config;
 use crate::host::instance::{self, InstanceError};
+use crate::room::Room;
 use crate::state::lock::DataLock;
 use crate::state::model::ReleaseStatus;
 use crate::state::secrets::{KEY, Secrets};
@@ -73,8 +74,7 @@ pub async fn known(config: &Config) -> (Vec<Version>, Option<RescueError>) {
 
 /// From a copy: to open a state is to bring it to this program's schema, which may shut others out.
 async fn recorded(data: &Path) -> Result<Vec<Version>, RescueError> {
-    let room = tempfile::Builder::new().prefix("rescue-").tempdir_in(dir(data));
-    let room = room.map_err(RescueError::Seat)?;
+    let room = Room::make(&dir(data), "rescue-").map_err(RescueError::Seat)?;
     Copied::make(data, &room.path().join(STATE))?;
     fs::copy(data.join(KEY), room.path().join(KEY)).map_err(RescueError::Seat)?;
     let secrets = Secrets::of(room.path())?;

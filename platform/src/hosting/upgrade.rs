@@ -130,8 +130,15 @@ impl Upgrade {
                 let (id, version) = (app.id.clone(), release.version);
                 let first = why.lines().next().unwrap_or_default();
                 self.say(&app, &format!("Release v{version} failed: {first}"));
+                let failed = Version::of(&release, &Secrets::of(data)?)?;
                 let store = &self.services.store;
                 store.write(move |tx| releases::fail(tx, &id, version, &why)).await?;
+                // Nobody starts it any more, unless the good one is of the same slug.
+                if let Some(failed) = failed
+                    && seat.good.is_none_or(|good| good.slug != failed.slug)
+                {
+                    program::clear(data, &failed).map_err(file)?;
+                }
             }
         }
         Ok(true)
