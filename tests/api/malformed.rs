@@ -262,3 +262,17 @@ fn who_asks_too_much_waits_and_nobody_else_does() {
         (status == 429).then(|| assert_eq!(why["id"], "rate_limit"))
     });
 }
+
+/// Whoever is nobody takes no place for as long as he likes: he is answered before what he has to say comes.
+#[test]
+fn who_is_nobody_is_not_listened_to() {
+    let platform = Platform::start();
+    let mut stream = TcpStream::connect(platform.address("api_plain")).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let head =
+        "POST /oauth/authorizations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n";
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 401");
+}

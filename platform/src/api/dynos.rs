@@ -198,6 +198,12 @@ pub(super) async fn run(
     Body(run): Body<Run>,
 ) -> Result<Response, ApiError> {
     check(&run)?;
+    // Not cut off when the client goes: what is recorded is started, or ended by who starts it.
+    let begun = tokio::spawn(begin(context, access, run));
+    begun.await.map_err(|error| ApiError::internal(&error))?
+}
+
+async fn begin(context: Context, access: AppAccess, run: Run) -> Result<Response, ApiError> {
     let id = DynoId::random();
     let line =
         format!("Starting process with command `{}` by user {}", run.command, access.account.email);

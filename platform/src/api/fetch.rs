@@ -7,7 +7,7 @@
 //! the same rules. No proxy is used: it would connect where nobody has checked.
 
 use super::error::ApiError;
-use super::sources;
+use super::sources::{self, Bounds};
 use axum::body::Body;
 use axum::http::Uri;
 use lathe_logs::drain::Reach;
@@ -31,7 +31,7 @@ const REASON_CHARS_MAX: usize = 300;
 /// What may be fetched.
 #[derive(Debug)]
 pub(super) struct Limits<'a> {
-    pub(super) bytes_max: u64,
+    pub(super) bounds: Bounds,
     pub(super) reach: Reach,
     /// Certificate authorities in PEM; none: those of the host.
     pub(super) roots: Option<&'a Path>,
@@ -51,7 +51,7 @@ async fn follow(limits: &Limits<'_>, url: &str, to: &Path) -> Result<(), ApiErro
         let address = place.resolve(&limits.reach).await?;
         let mut curl =
             curl(limits, &place, address).spawn().map_err(|error| ApiError::internal(&error))?;
-        match transfer(&mut curl, limits.bytes_max, to).await? {
+        match transfer(&mut curl, limits, to).await? {
             None => return Ok(()),
             Some(next) => place = Place::of(&next)?,
         }
@@ -77,11 +77,16 @@ fn curl(limits: &Limits<'_>, place: &Place, address: SocketAddr) -> Command {
 }
 
 /// Stores what comes, and says where to go on when it was a redirect.
-async fn transfer(curl: &mut Child, bytes_max: u64, to: &Path) -> Result<Option<String>, ApiError> {
+async fn transfer(
+    curl: &mut Child,
+    limits: &Limits<'_>,
+    to: &Path,
+) -> Result<Option<String>, ApiError> {
     let failed = |error: std::io::Error| ApiError::internal(&error);
     if let Some(archive) = curl.stdout.take() {
         // Counted here: curl's own limit holds only for lengths that are announced.
-        sources::store(Body::from_stream(ReaderStream::new(archive)), to, bytes_max).await?;
+        let body = Body::from_stream(ReaderStream::new(archive));
+        sources::store(body, to, &limits.bounds).await?;
     }
     let mut report = String::new();
     if let Some(errors) = curl.stderr.take() {
@@ -236,7 +241,8 @@ mod tests {
             allowed: vec!["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()],
             refused: vec![],
         };
-        let limits = Limits { bytes_max: 1000, reach, roots: Some(&roots) };
+        let bounds = Bounds { bytes_max: 1000, free_floor_bytes: 1, idle: TIMEOUT };
+        let limits = Limits { bounds, reach, roots: Some(&roots) };
         for (path, expected) in [
             ("0", None),
             ("5", None),

@@ -9,7 +9,7 @@ use super::segments::Segments;
 use crate::state::accounts;
 use crate::state::model::{Account, Token};
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{FromRequest, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use jiff::{SignedDuration, Timestamp};
@@ -42,9 +42,11 @@ pub(super) struct Create {
 pub(super) async fn create(
     State(context): State<Context>,
     caller: Result<Caller, ApiError>,
-    Body(create): Body<Create>,
+    request: Request,
 ) -> Result<Response, ApiError> {
     let caller = caller.map_err(|_| ApiError::no_password())?;
+    // Now only: nobody is listened to before it is known who it is.
+    let Body(create) = Body::<Create>::from_request(request, &context).await?;
     if create.expires_in.is_some_and(|seconds| seconds < 1) {
         return Err(ApiError::invalid("expires_in is a number of seconds from now"));
     }
@@ -92,10 +94,18 @@ pub(super) async fn revoke(
     Segments(id): Segments<String>,
 ) -> Result<Json<Value>, ApiError> {
     let id = if id == "~" { caller.token.id } else { id };
-    let account = caller.account.id;
-    let ended =
-        context.services.store.write(move |tx| accounts::revoke_token(tx, &account, &id)).await?;
-    Ok(Json(show_token(&ended, MASKED)))
+    end(&context, caller.account.id, id).await
+}
+
+/// The platform's own token is replaced by another one: it would not answer itself any more.
+async fn end(context: &Context, account: String, id: String) -> Result<Json<Value>, ApiError> {
+    let own = context.services.config.owner_token();
+    let ended = context.services.store.write(move |tx| {
+        let ended = accounts::revoke_token(tx, &account, &id)?;
+        accounts::keep_operator_token(tx, &own)?;
+        Ok(ended)
+    });
+    Ok(Json(show_token(&ended.await?, MASKED)))
 }
 
 /// Not of Heroku's API: the operator sees who has access, and ends it.
@@ -115,9 +125,7 @@ pub(super) async fn revoke_of_user(
     Segments((user, id)): Segments<(String, String)>,
 ) -> Result<Json<Value>, ApiError> {
     let account = account_of(&context, caller, user).await?.id;
-    let ended =
-        context.services.store.write(move |tx| accounts::revoke_token(tx, &account, &id)).await?;
-    Ok(Json(show_token(&ended, MASKED)))
+    end(&context, account, id).await
 }
 
 /// Whose tokens a path means: one's own, and for the operator anybody's.

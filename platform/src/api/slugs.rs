@@ -1,7 +1,7 @@
 //! The slug API: a slug made elsewhere is described, uploaded, and released.
 
 use super::access::AppAccess;
-use super::body::Body;
+use super::body::{Body, next_piece};
 use super::catalogue;
 use super::context::Context;
 use super::error::ApiError;
@@ -17,7 +17,6 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http_body_util::BodyExt;
 use lathe_slug::{Manifest, Procfile, StoreError};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -127,9 +126,7 @@ async fn store(context: &Context, request: Request) -> Result<Manifest, ApiError
         Ok(incoming)
     });
     let mut body = request.into_body();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| ApiError::bad_request("The upload broke off."))?;
-        let Ok(piece) = frame.into_data() else { continue };
+    while let Some(piece) = next_piece(&mut body, context.services.config.push.idle).await? {
         if pieces.send(piece).await.is_err() {
             break;
         }

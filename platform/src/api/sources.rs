@@ -1,10 +1,12 @@
 //! Source archives: a place to put one, and the way from a URL to a file for the builder.
 
 use super::access::{AppAccess, Caller};
+use super::body::next_piece;
 use super::context::Context;
 use super::error::ApiError;
 use super::fetch::{Limits, fetch};
 use super::segments::Segments;
+use crate::config::Config;
 use crate::state::sources;
 use axum::Json;
 use axum::body::Body;
@@ -12,13 +14,16 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_LENGTH;
 use axum::response::{IntoResponse, Response};
-use http_body_util::BodyExt;
 use lathe_logs::drain::Reach;
 use serde_json::json;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
 use tokio_util::io::ReaderStream;
+
+/// How often it is looked whether there is room for more.
+const LOOK_EVERY_BYTES: u64 = 16 << 20;
 
 pub(super) async fn create(
     State(context): State<Context>,
@@ -62,11 +67,11 @@ pub(super) async fn upload(
     request: Request,
 ) -> Result<StatusCode, ApiError> {
     let path = known(&context, secret).await?;
-    let max = context.services.config.push.max_bytes;
-    check_disk(&context)?;
+    let bounds = Bounds::of(&context.services.config);
+    check_disk(&context.services.config.data, bounds.free_floor_bytes)?;
     // Two uploads at once do not write into each other; the later one to end counts.
     let part = path.with_extension(uuid::Uuid::new_v4().to_string());
-    let stored = store(request.into_body(), &part, max).await;
+    let stored = store(request.into_body(), &part, &bounds).await;
     if stored.is_err() {
         drop(tokio::fs::remove_file(&part).await);
     }
@@ -76,27 +81,49 @@ pub(super) async fn upload(
 }
 
 /// Running apps need what disk there is.
-fn check_disk(context: &Context) -> Result<(), ApiError> {
-    let config = &context.services.config;
+fn check_disk(place: &Path, floor: u64) -> Result<(), ApiError> {
     // A disk that cannot be asked is not a full one.
-    let Ok(disk) = rustix::fs::statvfs(&config.data) else { return Ok(()) };
-    if disk.f_bavail.saturating_mul(disk.f_frsize) >= config.free_disk_floor_bytes {
+    let Ok(disk) = rustix::fs::statvfs(place) else { return Ok(()) };
+    if disk.f_bavail.saturating_mul(disk.f_frsize) >= floor {
         return Ok(());
     }
     Err(ApiError::disk_full())
 }
 
-/// Writes a bounded body to a file and syncs it.
-pub(super) async fn store(mut body: Body, part: &Path, max: u64) -> Result<(), ApiError> {
+/// What an archive may be, and take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) bytes_max: u64,
+    /// Of the disk that it comes to.
+    pub(super) free_floor_bytes: u64,
+    /// For which nothing of it may come.
+    pub(super) idle: Duration,
+}
+
+impl Bounds {
+    fn of(config: &Config) -> Self {
+        Self {
+            bytes_max: config.push.max_bytes,
+            free_floor_bytes: config.free_disk_floor_bytes,
+            idle: config.push.idle,
+        }
+    }
+}
+
+/// Writes a body to a file within the bounds, and syncs it.
+pub(super) async fn store(mut body: Body, part: &Path, bounds: &Bounds) -> Result<(), ApiError> {
     let failed = |error: std::io::Error| ApiError::internal(&error);
     let mut file = File::create(part).await.map_err(failed)?;
-    let mut bytes = 0_u64;
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| ApiError::bad_request("The upload broke off."))?;
-        let Ok(piece) = frame.into_data() else { continue };
+    let (mut bytes, mut looked_at) = (0_u64, 0);
+    while let Some(piece) = next_piece(&mut body, bounds.idle).await? {
         bytes += piece.len() as u64;
-        if bytes > max {
-            return Err(ApiError::too_large(max));
+        if bytes > bounds.bytes_max {
+            return Err(ApiError::too_large(bounds.bytes_max));
+        }
+        // Others upload, too.
+        if bytes - looked_at >= LOOK_EVERY_BYTES {
+            looked_at = bytes;
+            check_disk(part, bounds.free_floor_bytes)?;
         }
         file.write_all(&piece).await.map_err(failed)?;
     }
@@ -141,12 +168,12 @@ impl Fetched {
             }
             return Ok(Self { path, temporary: false });
         }
-        check_disk(context)?;
+        let config = &context.services.config;
+        check_disk(&config.data, config.free_disk_floor_bytes)?;
         let fetched =
             Self { path: path(context, &uuid::Uuid::new_v4().to_string()), temporary: true };
-        let config = &context.services.config;
         let limits = Limits {
-            bytes_max: config.push.max_bytes,
+            bounds: Bounds::of(config),
             reach: Reach::default(),
             roots: config.build.ca_bundle.as_deref(),
         };
