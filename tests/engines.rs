@@ -62,7 +62,9 @@ fn push_serve_log_and_run(platform: &Platform) {
         ("stty size; cat lines.txt; exit 3", false, "", "50 132\r\na\r\nb\r\n", 3),
         ("read line; echo \"<$line>\"", false, "word\r", "word\r\n<word>\r\n", 0),
         ("wc -l; pwd", true, "a\nb\nc\n\x04", "3\n/app\n", 0),
-        ("echo out; echo err >&2; kill -TERM $$", true, "", "out\nerr\n", 143),
+        // One stream at a time: a daemon reads each by itself, and promises no order between them.
+        ("echo out; kill -TERM $$", true, "", "out\n", 143),
+        ("echo err >&2; exit 4", true, "", "err\n", 4),
         (FILL, true, "", "No space\nweb.py\n", 0),
     ] {
         let env = json!({"LINES": 50, "COLUMNS": 132});
