@@ -55,7 +55,7 @@ impl Slugs {
     ) -> io::Result<Self> {
         let slugs = Self { dir, open, limits, trees: Mutex::default() };
         for key in used {
-            lock(&slugs.tree(*key).uses).count += 1;
+            slugs.enter(*key);
         }
         for entry in fs::read_dir(&slugs.dir)? {
             let entry = entry?.path();
@@ -68,9 +68,7 @@ impl Slugs {
 
     /// Unpacks the slug unless that is done, and keeps it until `release`.
     pub(super) fn take(&self, key: Key) -> Result<PathBuf, StartError> {
-        let tree = self.tree(key);
-        // Counted first: nothing that is in use is collected.
-        lock(&tree.uses).count += 1;
+        let tree = self.enter(key);
         let path = self.path(key);
         let busy = lock(&tree.busy);
         let ready = if path.exists() { Ok(()) } else { self.unpack(key, &path) };
@@ -85,6 +83,15 @@ impl Slugs {
     }
 
     pub(super) fn release(&self, key: Key) {
+        for grave in self.part(key) {
+            if let Err(error) = fs::remove_dir_all(&grave) {
+                tracing::warn!(%error, path = %grave.display(), "old slug cannot be removed");
+            }
+        }
+    }
+
+    /// Counts one use less; says where the trees are now that are not kept any more.
+    fn part(&self, key: Key) -> Vec<PathBuf> {
         let mut trees = lock(&self.trees);
         let clock = trees.values().map(|tree| lock(&tree.uses).released).max().unwrap_or(0);
         if let Some(tree) = trees.get(&key) {
@@ -100,20 +107,24 @@ impl Slugs {
             .collect();
         unused.sort_unstable();
         let surplus = unused.len().saturating_sub(UNUSED_MAX);
+        let mut graves = Vec::new();
         for (_, key) in unused.into_iter().take(surplus) {
             trees.remove(&key);
             // Renamed while the table is locked: whoever wants it from now on unpacks it anew.
             let grave = self.dir.join(format!(".gone-{}", uuid::Uuid::new_v4().simple()));
-            if fs::rename(self.path(key), &grave).is_ok()
-                && let Err(error) = fs::remove_dir_all(&grave)
-            {
-                tracing::warn!(%error, path = %grave.display(), "old slug cannot be removed");
+            if fs::rename(self.path(key), &grave).is_ok() {
+                graves.push(grave);
             }
         }
+        graves
     }
 
-    fn tree(&self, key: Key) -> Arc<Tree> {
-        lock(&self.trees).entry(key).or_default().clone()
+    /// The tree, counted as in use before anybody could find it unused and collect it.
+    fn enter(&self, key: Key) -> Arc<Tree> {
+        let mut trees = lock(&self.trees);
+        let tree = trees.entry(key).or_default();
+        lock(&tree.uses).count += 1;
+        Arc::clone(tree)
     }
 
     fn path(&self, (slug, uid): Key) -> PathBuf {
