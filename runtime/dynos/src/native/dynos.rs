@@ -23,6 +23,8 @@ pub(super) struct Dyno {
     /// The read ends of its output, until the spawner has handed them out: a dyno that ends while
     /// there is no spawner takes all others along.
     pub(super) output: Option<[OwnedFd; 2]>,
+    /// A spawner has handed them out: the next one has to know that they are being read.
+    pub(super) is_read: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -83,6 +85,12 @@ impl Dynos {
         if let Some(dyno) = self.all.remove(&id) {
             self.addresses.remove(&dyno.record.address);
         }
+    }
+
+    /// Those that have not ended and whose output is being read.
+    pub(super) fn read(&self) -> Vec<DynoId> {
+        let read = self.iter().filter(|(_, dyno)| dyno.is_read && dyno.state == State::Running);
+        read.map(|(id, _)| id).collect()
     }
 
     /// Changes what is known of a dyno, but not whether it lives.
@@ -219,7 +227,7 @@ mod tests {
             started_ms: 0,
             started_boot_ms: None,
         };
-        Dyno { record, pid: 1, state: State::Running, terminal: None, output: None }
+        Dyno { record, pid: 1, state: State::Running, terminal: None, output: None, is_read: false }
     }
 
     proptest! {

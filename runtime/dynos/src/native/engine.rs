@@ -259,7 +259,7 @@ impl Containers for NativeEngine {
         };
         match (answer, fds.pop(), fds.pop()) {
             (Answer::Output { dropped_bytes }, Some(stderr), Some(stdout)) => {
-                self.shared.dynos().change(id, |dyno| dyno.output = None);
+                self.shared.dynos().change(id, |dyno| (dyno.output, dyno.is_read) = (None, true));
                 Ok(Output { stdout, stderr, dropped_bytes })
             }
             _ => Err(EngineError::Gone),

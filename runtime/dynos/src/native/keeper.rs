@@ -2,7 +2,7 @@
 
 use super::engine::Shared;
 use super::link::Link;
-use super::wire::{Message, Order, VERSION};
+use super::wire::{Answer, Message, Order, VERSION};
 use super::{exits, sockets};
 use crate::spec::DynoId;
 use std::collections::BTreeMap;
@@ -28,8 +28,11 @@ pub(super) fn log(dir: &Path) -> PathBuf {
 /// Listens to the spawner at `link`, and to each that replaces it, until the engine is closed.
 pub(super) async fn keep(shared: Arc<Shared>, mut link: Arc<Link>) {
     loop {
-        heed(&shared, &link).await;
-        link.close();
+        let hearing = async {
+            heed(&shared, &link).await;
+            link.close();
+        };
+        tokio::join!(hearing, claim(&shared, &link));
         shared.link.send_replace(None);
         tracing::warn!("the spawner is gone; starting another");
         link = loop {
@@ -50,6 +53,21 @@ async fn heed(shared: &Arc<Shared>, link: &Link) {
     while let Some(message) = link.listen().await {
         if let Message::Exited { dyno, status } = message {
             exits::note(shared, dyno, status);
+        }
+    }
+}
+
+/// Says of which dynos we read the output: a spawner takes what nobody reads for in the way.
+async fn claim(shared: &Shared, link: &Link) {
+    let read = shared.dynos().read();
+    for dyno in read {
+        match link.ask(Order::Output(dyno), &[]).await {
+            Ok((Answer::Output { dropped_bytes: lost @ 1.. }, _)) => {
+                tracing::warn!(%dyno, lost, "bytes of output were lost before the spawner knew of us");
+            }
+            Ok(_) => {}
+            // It has gone, too.
+            Err(_) => return,
         }
     }
 }

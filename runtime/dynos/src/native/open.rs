@@ -237,7 +237,7 @@ fn adopt(dir: &Path, cgroups: &Cgroups, cpusets: &CpuSets) -> Result<Dynos, Open
             let state = files.end().map_or(State::Running, State::Ended);
             let logged = state == State::Running && record.streams == Streams::Logged;
             let output = logged.then(|| container::kept_output(pid).ok()).flatten();
-            dynos.insert(Dyno { record, pid, state, terminal: None, output });
+            dynos.insert(Dyno { record, pid, state, terminal: None, output, is_read: false });
         }
     }
     let running = dynos.iter().filter(|(_, dyno)| dyno.state == State::Running);

@@ -136,6 +136,7 @@ impl Shared {
             state: State::Starting,
             terminal: None,
             output: None,
+            is_read: false,
         };
         dynos.insert(dyno);
         Ok((record, berth))

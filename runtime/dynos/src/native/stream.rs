@@ -4,6 +4,7 @@
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 /// What a dyno may say before somebody listens; older bytes make room for newer ones.
 const CAPACITY_BYTES: usize = 256 << 10;
@@ -14,11 +15,16 @@ const FULL_BYTES: u64 = CAPACITY_BYTES as u64 / 2;
 /// In one look: who writes as fast as it is read has to wait for the next one, not the spawner.
 const READS_MAX: usize = 32;
 
+/// How long the engine that reads what an earlier spawner has handed out may take to say so.
+pub(super) const PATIENCE: Duration = Duration::from_millis(500);
+
 #[derive(Debug)]
 pub(super) struct Stream {
     reader: OwnedFd,
     /// The engine reads it.
     claimed: bool,
+    /// Until then it is left alone: somebody may be reading it.
+    spared_until: Option<Instant>,
     dropped_bytes: u64,
 }
 
@@ -29,12 +35,12 @@ impl Stream {
         fcntl_setpipe_size(&reader, CAPACITY_BYTES)?;
         // Only the reading end never blocks: the writing end is the app's standard output.
         rustix::io::ioctl_fionbio(&reader, true)?;
-        Ok((Self { reader, claimed: false, dropped_bytes: 0 }, writer))
+        Ok((Self { reader, claimed: false, spared_until: None, dropped_bytes: 0 }, writer))
     }
 
     /// That of which another process has kept this end.
-    pub(super) fn adopt(reader: OwnedFd) -> Self {
-        Self { reader, claimed: false, dropped_bytes: 0 }
+    pub(super) fn adopt(reader: OwnedFd, now: Instant) -> Self {
+        Self { reader, claimed: false, spared_until: Some(now + PATIENCE), dropped_bytes: 0 }
     }
 
     pub(super) fn reader(&self) -> io::Result<OwnedFd> {
@@ -52,8 +58,8 @@ impl Stream {
     }
 
     /// Throws away the oldest bytes of a pipe that nobody reads and that fills up.
-    pub(super) fn make_room(&mut self) {
-        if self.claimed {
+    pub(super) fn make_room(&mut self, now: Instant) {
+        if self.claimed || self.spared_until.is_some_and(|until| now < until) {
             return;
         }
         let mut scratch = [0; 16 << 10];

@@ -4,6 +4,7 @@ use super::world::{World, no_slugs, wait_for};
 use lathe_dynos::containers::{Containers, Signal, Started};
 use lathe_dynos::native::{NativeConfig, NativeEngine};
 use std::fs;
+use std::io::Read;
 
 /// The process of the spawner that serves the world's directory.
 pub(crate) fn spawner(world: &World) -> Option<i32> {
@@ -97,6 +98,27 @@ async fn a_new_spawner_takes_over_processes_pipes_and_statuses() {
     assert!(world.output(running).await.starts_with("before\nready\nafter\n"));
     let (text, _) = world.run("echo new").await;
     assert_eq!(text, "new\n");
+    world.close().await;
+}
+
+/// Whoever reads a dyno's output goes on reading it, however long that takes: a new spawner does not take
+/// what waits for output that nobody reads.
+#[tokio::test]
+async fn a_new_spawner_takes_nothing_from_who_reads() {
+    const BYTES: usize = 220_000;
+    let world = World::new().await;
+    let waits = "until [ -e /tmp/go ]; do sleep 0.02; done";
+    let says = format!("{waits}; yes 0123456789 | head -c {BYTES}; sleep 1.5");
+    let (id, started) = world.start(&says).await;
+    let output = world.engine.output(id).await.unwrap();
+    let old = spawner(&world);
+    kill_spawner(&world);
+    wait_for("another spawner", || spawner(&world).is_some_and(|new| Some(new) != old)).await;
+    fs::write(format!("/proc/{}/root/tmp/go", started.pid), "").unwrap();
+    assert_eq!(world.end(id).await.status, 0);
+    let mut text = String::new();
+    fs::File::from(output.stdout).read_to_string(&mut text).unwrap();
+    assert_eq!(text.len(), BYTES);
     world.close().await;
 }
 

@@ -9,6 +9,7 @@ use crate::spec::DynoId;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
 
 /// A container as the spawner knows it.
 #[derive(Debug)]
@@ -33,10 +34,11 @@ pub(super) struct Starting {
 impl Spawner {
     /// Takes over what an earlier spawner has started.
     pub(super) fn adopt(&mut self) -> io::Result<()> {
+        let now = Instant::now();
         for dyno in Files::all(&self.dir)? {
             let files = Files::of(&self.dir, dyno);
             let Some(pid) = files.pid() else { continue };
-            let held = match files.running().map(|pid| adopt_running(pid, &files)) {
+            let held = match files.running().map(|pid| adopt_running(pid, &files, now)) {
                 Some(Ok(held)) => held,
                 // It ended meanwhile, or long ago.
                 Some(Err(_)) | None => Held {
@@ -105,7 +107,7 @@ fn exit_status(status: &WaitIdStatus) -> u8 {
 }
 
 /// Opens a running container's process and the pipes it keeps for such a case.
-fn adopt_running(pid: u32, files: &Files) -> io::Result<Held> {
+fn adopt_running(pid: u32, files: &Files, now: Instant) -> io::Result<Held> {
     let number = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::NotFound)?;
     let process = rustix::process::pidfd_open(number, PidfdFlags::empty())?;
     // The number may have found a new owner before the descriptor was open.
@@ -115,7 +117,7 @@ fn adopt_running(pid: u32, files: &Files) -> io::Result<Held> {
     let output = match files.record()?.streams {
         Streams::Logged => {
             match kept_output(pid) {
-                Ok(ends) => Some(ends.map(Stream::adopt)),
+                Ok(ends) => Some(ends.map(|end| Stream::adopt(end, now))),
                 Err(error) => {
                     // Its start was never finished, and nobody was told of it: as it counts as
                     // ended, it has to be.

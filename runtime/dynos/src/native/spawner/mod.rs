@@ -10,7 +10,6 @@ mod start;
 mod watches;
 
 use super::berths::BerthId;
-use super::stream::Stream;
 use super::title;
 use crate::spec::DynoId;
 use berths::Manned;
@@ -161,9 +160,10 @@ impl Spawner {
                 Source::Berth(berth) => self.vacate(berth),
             }
         }
+        let now = Instant::now();
         for dyno in &self.unread {
             let output = self.held.get_mut(dyno).and_then(|held| held.output.as_mut());
-            output.into_iter().flatten().for_each(Stream::make_room);
+            output.into_iter().flatten().for_each(|stream| stream.make_room(now));
         }
         Ok(())
     }
