@@ -3,6 +3,7 @@
 
 mod conservation;
 mod flood;
+mod gone;
 mod inside;
 mod rsyslog;
 

@@ -2,10 +2,12 @@
 
 use super::{Role, reserve};
 use crate::services::Services;
-use crate::state::{StateError, oneoffs, slugs, sources};
+use crate::state::{StateError, apps, oneoffs, slugs, sources};
 use crate::tls::ServerTls;
 use jiff::{SignedDuration, Timestamp};
+use lathe_logs::AppId;
 use lathe_logs::clock::steady;
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -47,15 +49,22 @@ async fn tidy(services: &Services) -> Result<(), StateError> {
     // Old is what is old by either clock: the system's may have been set forth or back.
     let now = Timestamp::now().min(steady());
     let before = move |kept: SignedDuration| (now - kept).as_millisecond();
-    let keep = services
+    // First: an app that is made meanwhile has no line yet.
+    let logged = services.hub.apps();
+    let (keep, apps) = services
         .store
         .write(move |tx| {
             oneoffs::collect(tx, before(ONEOFFS_KEPT))?;
             slugs::collect(tx, before(SLUGS_KEPT))?;
             sources::collect(tx, before(SOURCES_KEPT))?;
-            slugs::digests_in_use(tx)
+            Ok((slugs::digests_in_use(tx)?, apps::all(tx)?))
         })
         .await?;
+    let apps: HashSet<_> = apps.into_iter().map(|app| AppId::new(&app.id)).collect();
+    // What their dynos said as they ended came after they were forgotten.
+    for gone in logged.iter().filter(|app| !apps.contains(app)) {
+        services.hub.forget(gone);
+    }
     let (slugs, archives) = (services.slugs.clone(), services.config.data.join("sources"));
     let collected = tokio::task::spawn_blocking(move || {
         remove_old(&archives, now - SOURCES_KEPT);

@@ -91,6 +91,11 @@ impl Hub {
         self.lock().counts(app)
     }
 
+    /// The apps that have ever had a line.
+    pub fn apps(&self) -> Vec<AppId> {
+        self.lock().apps()
+    }
+
     /// The counts of every app that has ever had a line.
     pub fn all_counts(&self) -> Vec<(AppId, Counts)> {
         let board = self.lock();
