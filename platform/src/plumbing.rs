@@ -22,6 +22,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("receive.keepAlive", "5"),
     ("receive.autogc", "false"),
     ("receive.advertisePushOptions", "false"),
+    // All or nothing cannot be kept: what is released as the refs are taken serves already.
+    ("receive.advertiseAtomic", "false"),
     // Heroku takes `--force`; the deploy branch itself cannot be deleted, see `git/policy.rs`.
     ("receive.denyNonFastForwards", "false"),
     // One pack a push instead of loose objects: a handful of files to make durable.

@@ -160,6 +160,10 @@ fn branches_tags_force_and_deletion() {
     checkout.push_refs(&["--force", "main"]).accepted();
     assert_eq!(main_of(&platform, "refs"), Some(checkout.head()));
 
+    // Before anything is built: a release cannot be taken back because another ref is in the way.
+    let both = ["--atomic", "main", "HEAD:refs/heads/beside"];
+    checkout.push_refs(&both).rejected(&["does not support --atomic"]);
+
     checkout.push_refs(&[":main"]).rejected(&["deletion prohibited", "scale it to zero"]);
     assert_eq!(main_of(&platform, "refs"), Some(checkout.head()));
     checkout.push_refs(&[":feature/one"]).accepted();
