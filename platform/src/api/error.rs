@@ -1,5 +1,6 @@
 //! What a caller is told when something is not done: `{"id", "message"}` and the right status.
 
+use crate::host::disk::Full;
 use crate::state::StateError;
 use axum::Json;
 use axum::http::StatusCode;
@@ -63,11 +64,6 @@ impl ApiError {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", message)
     }
 
-    pub(super) fn disk_full() -> Self {
-        let message = "This server's disk is nearly full. Its operator has to make room.";
-        Self::new(StatusCode::INSUFFICIENT_STORAGE, "insufficient_storage", message)
-    }
-
     pub(super) fn range() -> Self {
         let message = "That Range cannot be read; write for example: Range: id ..; max=200";
         Self::new(StatusCode::RANGE_NOT_SATISFIABLE, "requested_range_not_satisfiable", message)
@@ -117,6 +113,13 @@ fn resource(what: &'static str) -> &'static str {
         "process type" => "formation",
         "log drain" => "log_drain",
         other => other,
+    }
+}
+
+impl From<Full> for ApiError {
+    fn from(_: Full) -> Self {
+        let message = "This server's disk is nearly full. Its operator has to make room.";
+        Self::new(StatusCode::INSUFFICIENT_STORAGE, "insufficient_storage", message)
     }
 }
 

@@ -156,6 +156,7 @@ impl fmt::Display for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::disk::Floor;
     use std::sync::Arc;
     use tokio::io::AsyncWriteExt;
     use tokio::net::TcpListener;
@@ -241,7 +242,7 @@ mod tests {
             allowed: vec!["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()],
             refused: vec![],
         };
-        let bounds = Bounds { bytes_max: 1000, free_floor_bytes: 1, idle: TIMEOUT };
+        let bounds = Bounds { bytes_max: 1000, floor: Floor::at(Path::new("/"), 1), idle: TIMEOUT };
         let limits = Limits { bounds, reach, roots: Some(&roots) };
         for (path, expected) in [
             ("0", None),

@@ -7,6 +7,7 @@ use super::error::ApiError;
 use super::fetch::{Limits, fetch};
 use super::segments::Segments;
 use crate::config::Config;
+use crate::host::disk::Floor;
 use crate::state::sources;
 use axum::Json;
 use axum::body::Body;
@@ -21,9 +22,6 @@ use std::time::Duration;
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
 use tokio_util::io::ReaderStream;
-
-/// How often it is looked whether there is room for more.
-const LOOK_EVERY_BYTES: u64 = 16 << 20;
 
 pub(super) async fn create(
     State(context): State<Context>,
@@ -68,7 +66,7 @@ pub(super) async fn upload(
 ) -> Result<StatusCode, ApiError> {
     let path = known(&context, secret).await?;
     let bounds = Bounds::of(&context.services.config);
-    check_disk(&context.services.config.data, bounds.free_floor_bytes)?;
+    bounds.floor.check()?;
     // Two uploads at once do not write into each other; the later one to end counts.
     let part = path.with_extension(uuid::Uuid::new_v4().to_string());
     let stored = store(request.into_body(), &part, &bounds).await;
@@ -80,33 +78,19 @@ pub(super) async fn upload(
     Ok(StatusCode::OK)
 }
 
-/// Running apps need what disk there is.
-fn check_disk(place: &Path, floor: u64) -> Result<(), ApiError> {
-    // A disk that cannot be asked is not a full one.
-    let Ok(disk) = rustix::fs::statvfs(place) else { return Ok(()) };
-    if disk.f_bavail.saturating_mul(disk.f_frsize) >= floor {
-        return Ok(());
-    }
-    Err(ApiError::disk_full())
-}
-
 /// What an archive may be, and take.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Bounds {
     pub(super) bytes_max: u64,
     /// Of the disk that it comes to.
-    pub(super) free_floor_bytes: u64,
+    pub(super) floor: Floor,
     /// For which nothing of it may come.
     pub(super) idle: Duration,
 }
 
 impl Bounds {
     fn of(config: &Config) -> Self {
-        Self {
-            bytes_max: config.push.max_bytes,
-            free_floor_bytes: config.free_disk_floor_bytes,
-            idle: config.push.idle,
-        }
+        Self { bytes_max: config.push.max_bytes, floor: Floor::of(config), idle: config.push.idle }
     }
 }
 
@@ -114,17 +98,13 @@ impl Bounds {
 pub(super) async fn store(mut body: Body, part: &Path, bounds: &Bounds) -> Result<(), ApiError> {
     let failed = |error: std::io::Error| ApiError::internal(&error);
     let mut file = File::create(part).await.map_err(failed)?;
-    let (mut bytes, mut looked_at) = (0_u64, 0);
+    let (mut bytes, mut floor) = (0_u64, bounds.floor.clone());
     while let Some(piece) = next_piece(&mut body, bounds.idle).await? {
         bytes += piece.len() as u64;
         if bytes > bounds.bytes_max {
             return Err(ApiError::too_large(bounds.bytes_max));
         }
-        // Others upload, too.
-        if bytes - looked_at >= LOOK_EVERY_BYTES {
-            looked_at = bytes;
-            check_disk(part, bounds.free_floor_bytes)?;
-        }
+        floor.watch(bytes)?;
         file.write_all(&piece).await.map_err(failed)?;
     }
     file.sync_all().await.map_err(failed)
@@ -169,14 +149,12 @@ impl Fetched {
             return Ok(Self { path, temporary: false });
         }
         let config = &context.services.config;
-        check_disk(&config.data, config.free_disk_floor_bytes)?;
+        let bounds = Bounds::of(config);
+        bounds.floor.check()?;
         let fetched =
             Self { path: path(context, &uuid::Uuid::new_v4().to_string()), temporary: true };
-        let limits = Limits {
-            bounds: Bounds::of(config),
-            reach: Reach::default(),
-            roots: config.build.ca_bundle.as_deref(),
-        };
+        let limits =
+            Limits { bounds, reach: Reach::default(), roots: config.build.ca_bundle.as_deref() };
         fetch(&limits, url, &fetched.path).await?;
         Ok(fetched)
     }

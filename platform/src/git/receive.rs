@@ -7,6 +7,7 @@ use super::policy::{self, Refused};
 use super::pushes::Underway;
 use super::wire::{PUSH_VARIABLE, SOCKET_VARIABLE};
 use super::{Git, Trouble, access, answer, child, refusal};
+use crate::host::disk::{Floor, Full};
 use crate::{plumbing, steps};
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
@@ -25,9 +26,6 @@ const DISCARD_BYTES_MIN: u64 = 1 << 30;
 /// Of what git says while it reads: a warning has some hundred bytes, an old repository some thousand
 /// of them.
 const EARLY_BYTES_MAX: usize = 4 << 20;
-
-/// How often it is looked whether there is room for more.
-const LOOK_EVERY_BYTES: u64 = 16 << 20;
 
 pub(super) async fn receive_pack(
     State(git): State<Git>,
@@ -54,7 +52,9 @@ async fn receive(git: &Git, access: access::Access, mut inflow: Inflow) -> Resul
         // The probe before a large push: only its authorisation matters.
         return Ok(Body::empty());
     }
-    if let Err(refused) = policy::check(&list).and_then(|()| check_disk(git, &list)) {
+    let mut floor = Floor::of(&git.services.config);
+    let room = || floor.check().map_err(|full| no_room(&list, full));
+    if let Err(refused) = policy::check(&list).and_then(|()| room()) {
         return refuse(git, &mut inflow, &list, &refused).await;
     }
     let repo = git.repos.ensure(&access.app).map_err(Trouble::Repo)?;
@@ -66,7 +66,7 @@ async fn receive(git: &Git, access: access::Access, mut inflow: Inflow) -> Resul
     process.bound_memory(memory_bytes).map_err(Trouble::Run)?;
     let mut early = BytesMut::new();
     let fed = tokio::select! {
-        fed = feed(git, &list, stdin, head, &mut inflow) => fed.map_err(Trouble::Inflow)?,
+        fed = feed(git, &mut floor, stdin, head, &mut inflow) => fed.map_err(Trouble::Inflow)?,
         () = listen(&mut stdout, &mut early) => {
             return Err(Trouble::Request("Git has too much to say of this push.\n"));
         }
@@ -78,7 +78,7 @@ async fn receive(git: &Git, access: access::Access, mut inflow: Inflow) -> Resul
     drop((process, stdout));
     inflow.discard(discard_limit(git)).await.map_err(Trouble::Inflow)?;
     let refused = match fed {
-        Fed::NoRoom(refused) => refused,
+        Fed::NoRoom(full) => no_room(&list, full),
         // How large it is is known now.
         _ => too_large(&list, inflow.bytes(), git.services.config.push.max_bytes),
     };
@@ -118,13 +118,13 @@ enum Fed {
     /// Git has all of it, or has stopped reading and says why in its answer.
     All,
     TooLarge,
-    NoRoom(Refused),
+    NoRoom(Full),
 }
 
 /// Passes the request on to git.
 async fn feed(
     git: &Git,
-    list: &CommandList,
+    floor: &mut Floor,
     mut stdin: ChildStdin,
     head: Vec<u8>,
     inflow: &mut Inflow,
@@ -132,17 +132,12 @@ async fn feed(
     let max = git.services.config.push.max_bytes;
     let mut listening = stdin.write_all(&head).await.is_ok();
     drop(head);
-    let mut looked_at = inflow.bytes();
     while let Some(piece) = inflow.next().await? {
         if inflow.bytes() > max {
             return Ok(Fed::TooLarge);
         }
-        // Others push, too.
-        if inflow.bytes() - looked_at >= LOOK_EVERY_BYTES {
-            looked_at = inflow.bytes();
-            if let Err(refused) = check_disk(git, list) {
-                return Ok(Fed::NoRoom(refused));
-            }
+        if let Err(full) = floor.watch(inflow.bytes()) {
+            return Ok(Fed::NoRoom(full));
         }
         // When git has ended the rest is still read: the client listens only once it has sent it.
         listening = listening && stdin.write_all(&piece).await.is_ok();
@@ -183,21 +178,13 @@ fn too_large(list: &CommandList, bytes: u64, max: u64) -> Refused {
     Refused::all(list, "push too large", text)
 }
 
-/// Running apps need what disk there is.
-fn check_disk(git: &Git, list: &CommandList) -> Result<(), Refused> {
-    let config = &git.services.config;
-    // A disk that cannot be asked is not a full one.
-    let Ok(disk) = rustix::fs::statvfs(&config.data) else { return Ok(()) };
-    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-    if free >= config.free_disk_floor_bytes {
-        return Ok(());
-    }
-    let floor = megabytes(config.free_disk_floor_bytes);
+fn no_room(list: &CommandList, full: Full) -> Refused {
+    let (free, floor) = (megabytes(full.free_bytes), megabytes(full.floor_bytes));
     let text = vec![
-        format!("The platform's disk is nearly full: {} free, floor {floor}.", megabytes(free)),
+        format!("The platform's disk is nearly full: {free} free, floor {floor}."),
         "Its operator has to make room in the data directory or lower free_disk_floor.".into(),
     ];
-    Err(Refused::all(list, "disk full", text))
+    Refused::all(list, "disk full", text)
 }
 
 /// Decimal, as the setting is written.

@@ -1,7 +1,7 @@
 //! What is true of this machine, gathered for the doctor: nothing here judges.
 
 use super::packages::{self, Need};
-use super::{dockerd, tool};
+use super::{disk, dockerd, tool};
 use crate::certs;
 use crate::config::{Config, EngineKind};
 use crate::endpoints::Endpoints;
@@ -151,7 +151,7 @@ pub(super) fn memory_bytes(meminfo: &str) -> u64 {
 /// Free space for users at the path, or where it will be made.
 fn free_bytes(path: &Path) -> u64 {
     let there = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
-    rustix::fs::statvfs(there).map_or(0, |stat| stat.f_bavail * stat.f_frsize)
+    disk::free_bytes(there).unwrap_or(0)
 }
 
 /// Our addresses that cannot be listened on, unless it is the running platform that has them.

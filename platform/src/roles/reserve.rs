@@ -4,6 +4,7 @@
 //! even that fails, and a platform that cannot start cannot be asked what fills the disk.
 
 use crate::config::Config;
+use crate::host::disk::free_bytes;
 use rustix::fs::{FallocateFlags, Mode, OFlags};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ fn path(config: &Config) -> PathBuf {
 /// Gives the reserve up when there is no room to start; says whether the disk is full.
 pub(super) fn give_up_if_full(config: &Config) -> bool {
     // What cannot be asked is not full: whatever is wrong shows at the first write.
-    let full = free(&config.data).is_ok_and(|free| free < START_BYTES);
+    let full = free_bytes(&config.data).is_ok_and(|free| free < START_BYTES);
     if full {
         // Without one the start fails where it needs room, and says so.
         drop(std::fs::remove_file(path(config)));
@@ -32,7 +33,7 @@ pub(super) fn give_up_if_full(config: &Config) -> bool {
 pub(super) fn keep(config: &Config) {
     let path = path(config);
     let there = std::fs::metadata(&path).is_ok_and(|file| file.len() == RESERVE_BYTES);
-    if there || !free(&config.data).is_ok_and(|free| free > 4 * RESERVE_BYTES) {
+    if there || !free_bytes(&config.data).is_ok_and(|free| free > 4 * RESERVE_BYTES) {
         return;
     }
     if let Err(error) = allocate(&path) {
@@ -48,9 +49,4 @@ fn allocate(path: &Path) -> io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW;
     let file = rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR)?;
     Ok(rustix::fs::fallocate(file, FallocateFlags::empty(), 0, RESERVE_BYTES)?)
-}
-
-fn free(dir: &Path) -> io::Result<u64> {
-    let disk = rustix::fs::statvfs(dir)?;
-    Ok(disk.f_bavail * disk.f_frsize)
 }
