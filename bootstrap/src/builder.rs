@@ -1,5 +1,6 @@
 //! The executable that builds a stage, and what it is known by.
 
+use lathe_slug::elf_section;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -9,6 +10,8 @@ use std::process::Command;
 
 /// Where the program is in a slug of Lathe.
 const IN_SLUG: &str = "app/target/release/lathe";
+/// Of compilers and linkers there are a handful.
+const COMMENT_BYTES_MAX: usize = 4 << 10;
 /// Enough of a digest to tell executables apart.
 const SHORT: usize = 12;
 
@@ -19,6 +22,8 @@ pub struct Builder {
     path: PathBuf,
     /// SHA-256 of the file, in hexadecimal.
     pub sha256: String,
+    /// What made it, as compiler and linker have written into it; empty where they have not.
+    pub toolchain: Vec<String>,
 }
 
 /// Why there is no next builder.
@@ -37,8 +42,8 @@ pub enum BuilderError {
 impl Builder {
     pub(crate) fn at(path: &Path) -> Result<Self, BuilderError> {
         let path = path.to_owned();
-        match digest(&path) {
-            Ok(sha256) => Ok(Self { path, sha256 }),
+        match digest(&path).and_then(|sha256| Ok((sha256, toolchain(&path)?))) {
+            Ok((sha256, toolchain)) => Ok(Self { path, sha256, toolchain }),
             Err(source) => Err(BuilderError::Read { path, source }),
         }
     }
@@ -53,8 +58,9 @@ impl Builder {
     }
 
     #[cfg(test)]
-    pub(crate) fn known_by(sha256: &str) -> Self {
-        Self { path: PathBuf::new(), sha256: sha256.to_owned() }
+    pub(crate) fn made_by(toolchain: &str) -> Self {
+        let sha256 = "ab".repeat(32);
+        Self { path: PathBuf::new(), sha256, toolchain: vec![toolchain.to_owned()] }
     }
 
     pub(crate) fn short(&self) -> &str {
@@ -76,6 +82,14 @@ impl Builder {
         command.args(verb);
         command
     }
+}
+
+/// The texts of the section `.comment`, each tool's own: its name and version.
+fn toolchain(path: &Path) -> io::Result<Vec<String>> {
+    let comment = elf_section(&File::open(path)?, ".comment", COMMENT_BYTES_MAX)?;
+    let comment = comment.unwrap_or_default();
+    let texts = comment.split(|byte| *byte == 0).filter(|text| !text.is_empty());
+    Ok(texts.map(|text| String::from_utf8_lossy(text).into_owned()).collect())
 }
 
 fn digest(path: &Path) -> io::Result<String> {
@@ -109,6 +123,14 @@ mod tests {
         std::fs::remove_file(&program).unwrap();
         std::fs::write(&program, "abc").unwrap();
         // FIPS 180-2, appendix B.1.
-        assert_eq!(Builder::in_slug(slug.path()).unwrap().short(), "ba7816bf8f01");
+        let builder = Builder::in_slug(slug.path()).unwrap();
+        assert_eq!(builder.short(), "ba7816bf8f01");
+        assert!(builder.toolchain.is_empty());
+    }
+
+    #[test]
+    fn a_program_says_what_made_it() {
+        let own = Builder::at(&std::env::current_exe().unwrap()).unwrap();
+        assert!(own.toolchain.iter().any(|tool| tool.starts_with("rustc version ")), "{own:?}");
     }
 }

@@ -11,8 +11,8 @@ pub enum Verdict {
     /// Every slug is the same, bit for bit.
     Identical,
     /// From the second on they are; the first was packed by an executable that another toolchain made
-    /// than the one of the builds.
-    IdenticalFromSecond { outside: String, inside: String },
+    /// than the one of the builds. What each of the two says that the other does not.
+    IdenticalFromSecond { outside: Vec<String>, inside: Vec<String> },
     /// These two differ, and nothing excuses it.
     Different { left: u32, right: u32 },
     /// This stage did not compile what the first did: a cached stage compares nothing.
@@ -39,14 +39,19 @@ pub(crate) fn judge(stages: &[Stage], comparisons: &[Comparison], must_compile: 
         // The first two alone: the executables that packed them are made by different toolchains, and
         // what the second made is made again by the third.
         [one, two, _, ..] if *left == one.number && unequal.next().is_none() => {
-            let (outside, inside) = (&one.built_by.sha256, &two.built_by.sha256);
-            if outside == inside {
+            let (one, two) = (&one.built_by.toolchain, &two.built_by.toolchain);
+            let (outside, inside) = (without(one, two), without(two, one));
+            if outside.is_empty() && inside.is_empty() {
                 return Verdict::Different { left: *left, right: *right };
             }
-            Verdict::IdenticalFromSecond { outside: outside.clone(), inside: inside.clone() }
+            Verdict::IdenticalFromSecond { outside, inside }
         }
         _ => Verdict::Different { left: *left, right: *right },
     }
+}
+
+fn without(all: &[String], others: &[String]) -> Vec<String> {
+    all.iter().filter(|tool| !others.contains(tool)).cloned().collect()
 }
 
 impl fmt::Display for Verdict {
@@ -56,8 +61,9 @@ impl fmt::Display for Verdict {
             Self::IdenticalFromSecond { outside, inside } => write!(
                 f,
                 "From the second on every slug is the same, bit for bit. The first is not: it was \
-                 packed by the lathe that this machine's toolchain made ({outside}), the second by \
-                 the one that a build made ({inside})."
+                 packed by a lathe that another toolchain made ({}) than the second ({}).",
+                outside.join("; "),
+                inside.join("; ")
             ),
             Self::Different { left, right } => {
                 write!(f, "The slugs of stages {left} and {right} differ.")
@@ -77,13 +83,13 @@ mod tests {
     use crate::{Builder, Surroundings};
     use lathe_slug::{DiffId, Manifest, SlugId};
 
-    /// Stages by executable, slug and crates, each a letter or a number, and the verdict on them.
+    /// Stages by toolchain of the executable, slug and crates, each a letter or a number, and the verdict on them.
     fn verdict(stages: &[(&str, u8, usize)]) -> Verdict {
         let stages: Vec<Stage> = (1..)
             .zip(stages)
             .map(|(number, (builder, slug, crates))| Stage {
                 number,
-                built_by: Builder::known_by(builder),
+                built_by: Builder::made_by(builder),
                 begun_at: 0,
                 checks_passed: 9,
                 slug: Manifest {
@@ -119,9 +125,10 @@ mod tests {
 
     #[test]
     fn only_the_toolchain_outside_excuses_a_difference_and_only_of_the_first() {
-        let named = Verdict::IdenticalFromSecond { outside: "a".into(), inside: "b".into() };
+        let named =
+            Verdict::IdenticalFromSecond { outside: vec!["a".into()], inside: vec!["b".into()] };
         assert!(named.holds());
-        assert_eq!(verdict(&[("a", 1, 4), ("b", 2, 4), ("c", 2, 4)]), named);
+        assert_eq!(verdict(&[("a", 1, 4), ("b", 2, 4), ("b", 2, 4)]), named);
         let differ = |left, right| Verdict::Different { left, right };
         assert_eq!(verdict(&[("a", 1, 4), ("a", 2, 4), ("a", 2, 4)]), differ(1, 2));
         assert_eq!(verdict(&[("a", 1, 4), ("b", 2, 4)]), differ(1, 2));

@@ -29,7 +29,7 @@ mod unpack;
 
 pub use archive::{ArchiveError, Layout};
 pub use checked::Checked;
-pub use diff::{DiffError, Difference, DifferenceKind, diff};
+pub use diff::{DiffError, Difference, DifferenceKind, diff, elf_section};
 pub use id::{DiffId, ParseDigestError, SlugId};
 pub use ignore::{Ignore, IgnoreError};
 pub use inspect::check_tar;

@@ -59,6 +59,17 @@ pub(super) fn differing_sections(left: &File, right: &File) -> io::Result<Vec<St
     Ok(names)
 }
 
+/// What the first section of that name holds, at most `bytes_max` bytes of it; none in what is no program
+/// or has no such section.
+pub fn elf_section(file: &File, name: &str, bytes_max: usize) -> io::Result<Option<Vec<u8>>> {
+    let found = sections(file)?.into_iter().flatten();
+    let Some(section) = found.into_iter().find(|it| it.in_file && it.name == name) else {
+        return Ok(None);
+    };
+    let bytes = usize::try_from(section.bytes).unwrap_or(usize::MAX).min(bytes_max);
+    read(file, section.offset, bytes)
+}
+
 /// The sections in the order of the file's table; none where there is no such table.
 fn sections(file: &File) -> io::Result<Option<Vec<Section>>> {
     let Some(header) = read(file, 0, HEADER_BYTES)? else { return Ok(None) };

@@ -9,6 +9,7 @@ use crate::archive::{Archive, ArchiveError, Entry, EntryKind, Layout};
 use crate::gunzip::gunzip;
 use crate::path::TreePath;
 use crate::tally::Tally;
+pub use elf::elf_section;
 use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
