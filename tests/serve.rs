@@ -70,12 +70,13 @@ fn a_push_becomes_a_live_app_and_a_bad_release_never_serves() {
     assert_eq!(statuses, ["succeeded", "succeeded", "failed", "succeeded"]);
 }
 
-/// Its dynos boot long enough for somebody to configure the app meanwhile.
+/// Its dynos boot for as long as it takes somebody to configure the app meanwhile.
 #[test]
 fn a_config_var_that_overtakes_a_push_lets_it_be_accepted() {
     let platform = Platform::start();
     create(&platform, "overtaken");
-    let slow = format!("import time; time.sleep(4)\n{}", web("one"));
+    let waits = "import os, time\nwhile 'MEANWHILE' not in os.environ: time.sleep(0.1)\n";
+    let slow = format!("{waits}{}", web("one"));
     let files = [("Procfile", "web: python3 web.py\n"), ("web.py", slow.as_str())];
     let checkout = Checkout::new(&platform, "overtaken", &files);
     let pushed = std::thread::scope(|scope| {

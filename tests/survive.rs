@@ -145,7 +145,7 @@ fn ends_are_known_after_an_absence_and_apps_are_back_after_a_reboot() {
     let mut platform = Platform::start();
     let procfile = "web: python3 web.py\nworker: bash beat.sh\n";
     deploy(&platform, "absent", procfile, &[]);
-    let run = json!({"command": "sleep 2; exit 9", "attach": false});
+    let run = json!({"command": "sleep 10; exit 9", "attach": false});
     let (status, one_off) = platform.api("POST", "/apps/absent/dynos", &run);
     assert_eq!(status, 201, "{one_off}");
     let name = one_off["name"].as_str().unwrap().to_owned();

@@ -198,6 +198,10 @@ fn silent_clients(platform: &Platform, checkout: &Checkout, old: &str) {
     let began = Instant::now();
     let hanging: Vec<_> =
         (0..16).map(|_| platform.begin_push("target", half, body.len())).collect();
+    // Each has its slot before one is asked for: we would take it away.
+    until("all have begun", BOUND, || {
+        (quarantined(platform, "target").len() >= hanging.len()).then_some(())
+    });
     until("all slots are taken", BOUND, || {
         let answer = platform.receive_pack("target", b"0000");
         (answer.status == 503).then(|| assert!(answer.body.contains("Try again")))
