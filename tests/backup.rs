@@ -80,6 +80,8 @@ fn a_backup_under_load_is_the_same_platform_on_an_empty_machine() {
     // What one that was killed has left is removed.
     fs::create_dir(room.path().join(".lathe-backup-killed")).unwrap();
     fs::write(room.path().join(".lathe-backup-killed/state.db"), "secrets").unwrap();
+    let machine = fs::read("/etc/machine-id").unwrap_or_default();
+    fs::write(room.path().join(".lathe-backup-killed/.room"), machine).unwrap();
     let done = platform.command().args(["backup", name]).output().unwrap();
     assert!(done.status.success(), "{}", said(&done));
     let tally = load.end();

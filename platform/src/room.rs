@@ -2,12 +2,17 @@
 //! one is made beside it.
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
+use rustix::io::Errno;
 use rustix::process::geteuid;
-use std::fs::{File, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use tempfile::{Builder, TempDir};
+
+/// Of which machine a room is, in the room: on a shared disk nobody knows who of another one is there.
+const MARK: &str = ".room";
+const MACHINE: &str = "/etc/machine-id";
 
 #[derive(Debug)]
 pub(crate) struct Room {
@@ -27,7 +32,10 @@ impl Room {
                 Builder::new().prefix(prefix).permissions(private.clone()).tempdir_in(folder)?;
             // Somebody who removes what is left may have been in it before us.
             match take(dir.path()) {
-                Ok(Some(lock)) if dir.path().exists() => return Ok(Self { dir, _lock: lock }),
+                Ok(Some(lock)) if dir.path().exists() => {
+                    fs::write(dir.path().join(MARK), machine())?;
+                    return Ok(Self { dir, _lock: lock });
+                }
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
@@ -39,23 +47,32 @@ impl Room {
     }
 }
 
+/// Nothing where there is no such number; then all such machines are one.
+fn machine() -> Vec<u8> {
+    fs::read(MACHINE).unwrap_or_default()
+}
+
 /// None when somebody else has it.
 fn take(room: &Path) -> io::Result<Option<File>> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let dir = File::from(open(room, flags, Mode::empty())?);
-    Ok(flock(&dir, FlockOperation::NonBlockingLockExclusive).is_ok().then_some(dir))
+    match flock(&dir, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => Ok(None),
+        taken => Ok(taken.map(|()| Some(dir))?),
+    }
 }
 
 fn remove_left(folder: &Path, prefix: &str) -> io::Result<()> {
-    for entry in std::fs::read_dir(folder)? {
+    for entry in fs::read_dir(folder)? {
         let entry = entry?;
         if !entry.file_name().as_encoded_bytes().starts_with(prefix.as_bytes()) {
             continue;
         }
         // A link of that name, another's folder, one that is going: none of ours.
         let Ok(Some(left)) = take(&entry.path()) else { continue };
-        if left.metadata()?.uid() == geteuid().as_raw() {
-            drop(std::fs::remove_dir_all(entry.path()));
+        let marked = fs::read(entry.path().join(MARK)).is_ok_and(|mark| mark == machine());
+        if marked && left.metadata()?.uid() == geteuid().as_raw() {
+            drop(fs::remove_dir_all(entry.path()));
         }
     }
     Ok(())
@@ -63,8 +80,7 @@ fn remove_left(folder: &Path, prefix: &str) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::Room;
-    use std::fs;
+    use super::{MARK, Room, fs, machine};
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     #[test]
@@ -73,21 +89,25 @@ mod tests {
         let path = |name: &str| folder.path().join(name);
         fs::create_dir_all(path(".room-left/deep")).unwrap();
         fs::write(path(".room-left/deep/key"), "secret").unwrap();
+        fs::write(path(".room-left").join(MARK), machine()).unwrap();
         fs::create_dir(path("other")).unwrap();
+        fs::create_dir(path(".room-another's")).unwrap();
+        fs::create_dir(path(".room-elsewhere")).unwrap();
+        fs::write(path(".room-elsewhere").join(MARK), "another machine").unwrap();
         fs::write(path(".room-file"), "").unwrap();
         symlink(path("other"), path(".room-link")).unwrap();
         let (first, second) =
             (Room::make(folder.path(), ".room-"), Room::make(folder.path(), ".room-"));
         let (first, second) = (first.unwrap(), second.unwrap());
         assert!(!path(".room-left").exists());
-        for there in [path("other"), path(".room-file"), path(".room-link")] {
-            assert!(there.symlink_metadata().is_ok(), "{there:?}");
+        for there in ["other", ".room-another's", ".room-elsewhere", ".room-file", ".room-link"] {
+            assert!(path(there).symlink_metadata().is_ok(), "{there:?}");
         }
         for room in [&first, &second] {
             let mode = fs::metadata(room.path()).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o700);
         }
         drop((first, second));
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 5);
     }
 }
