@@ -189,11 +189,20 @@ const BASE: &str = "r.status <> 'failed' AND NOT (r.status = 'expired' AND r.slu
     NOT EXISTS (SELECT 1 FROM releases s WHERE s.app = r.app AND s.slug = r.slug \
     AND s.status = 'succeeded'))";
 
-/// The release that the next one builds on: the newest that may be one.
+/// What the next release builds on: the newest that may be one, with the config of the newest that did
+/// not fail. A var that was set for a slug that was refused stays set.
 pub fn head(tx: &Tx<'_>, app: &str) -> Result<Option<Release>, StateError> {
-    let sql = format!("{RELEASES} WHERE r.app = ?1 AND {BASE} ORDER BY r.version DESC LIMIT 1");
-    let row = tx.sql.query_row(&sql, [app], raw).optional()?;
-    row.map(|raw| complete(tx, raw)).transpose()
+    let newest = |which: &str| {
+        let sql =
+            format!("{RELEASES} WHERE r.app = ?1 AND {which} ORDER BY r.version DESC LIMIT 1");
+        let row = tx.sql.query_row(&sql, [app], raw).optional()?;
+        row.map(|raw| complete(tx, raw)).transpose()
+    };
+    let (base, latest) = (newest(BASE)?, newest("r.status <> 'failed'")?);
+    Ok(base.map(|base| match latest {
+        Some(Release { config, .. }) => Release { config, ..base },
+        None => base,
+    }))
 }
 
 /// By id or version number (`7`; a leading `v` is accepted), or the `newest`.
@@ -217,7 +226,7 @@ pub fn by_version(tx: &Tx<'_>, app: &str, version: u32) -> Result<Release, State
 /// The config that the build of a slug was given: that of the release before the slug's first.
 pub fn config_of_build(tx: &Tx<'_>, app: &str, slug: &str) -> Result<Config, StateError> {
     let sql = format!(
-        "{RELEASES} WHERE r.app = ?1 AND {BASE} AND r.version < \
+        "{RELEASES} WHERE r.app = ?1 AND r.status <> 'failed' AND r.version < \
          (SELECT MIN(version) FROM releases WHERE app = ?1 AND slug = ?2) \
          ORDER BY r.version DESC LIMIT 1"
     );

@@ -301,10 +301,19 @@ async fn what_was_overtaken_and_then_failed_is_nobody_s_base() {
         let after_failure = base(tx)?;
         let (pushed, with_config) = (deploy(tx)?, set(tx)?);
         releases::promote(tx, &app.id, with_config)?;
+        let good = with_config;
         let failed = set(tx)?;
         releases::fail(tx, &app.id, failed, "it did not boot")?;
         assert!(pushed < with_config);
-        Ok([(after_failure, serves), (base(tx)?, with_config)])
+        let after_config = base(tx)?;
+        // What was set between two pushes that did not boot stays set: it was no failure.
+        let config = Some(Config::from([("A".into(), "1".into()), ("B".into(), "2".into())]));
+        let _pushed = deploy(tx)?;
+        releases::append(tx, app, owner, Change { config, ..change("Set B") })?;
+        let failed = deploy(tx)?;
+        releases::fail(tx, &app.id, failed, "it did not boot")?;
+        assert_eq!(releases::head(tx, &app.id)?.unwrap().config.len(), 2);
+        Ok([(after_failure, serves), (after_config, good), (base(tx)?, good)])
     });
     for (base, expected) in bases.await.unwrap() {
         assert_eq!(base, expected);
