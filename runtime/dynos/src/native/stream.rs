@@ -16,7 +16,7 @@ const FULL_BYTES: u64 = CAPACITY_BYTES as u64 / 2;
 const READS_MAX: usize = 32;
 
 /// How long the engine that reads what an earlier spawner has handed out may take to say so.
-pub(super) const PATIENCE: Duration = Duration::from_millis(500);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 pub(super) struct Stream {

@@ -108,7 +108,7 @@ async fn a_new_spawner_takes_nothing_from_who_reads() {
     const BYTES: usize = 220_000;
     let world = World::new().await;
     let waits = "until [ -e /tmp/go ]; do sleep 0.02; done";
-    let says = format!("{waits}; yes 0123456789 | head -c {BYTES}; sleep 1.5");
+    let says = format!("{waits}; yes 0123456789 | head -c {BYTES}; sleep 3");
     let (id, started) = world.start(&says).await;
     let output = world.engine.output(id).await.unwrap();
     let old = spawner(&world);
