@@ -1,10 +1,10 @@
 //! What is damaged is not run; and a data directory from which a platform is brought back by hand.
 
-use super::{BOUND, BRIEF, answers, good, release, settled};
+use super::{BOUND, BRIEF, answers, good, release, releases, settled};
 use lathe_tests::{Platform, until};
 use serde_json::{Value, json};
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output};
 use walkdir::WalkDir;
 
 fn runs(platform: &Platform) -> Value {
@@ -41,12 +41,14 @@ fn versions_that_are_damaged_are_not_run_and_a_platform_can_be_rescued() {
     let why = refused["failure"].as_str().unwrap();
     assert!(why.contains("cannot be laid out"), "{why}");
 
-    // The good one's program is gone: the program of the keeper serves.
+    // The good one's program is not what it was, though it could be run: the program of the keeper serves.
     platform.stop();
     let seat = platform.data().join("seat");
     let tree = std::fs::read_dir(&seat).unwrap().flatten().map(|entry| entry.path());
     let tree = tree.filter(|path| path.join("app").is_dir()).collect::<Vec<_>>();
-    std::fs::write(tree[0].join("app/bin/lathe"), "not a program").unwrap();
+    let program = tree[0].join("app/bin/lathe");
+    let changed = std::fs::read_to_string(&program).unwrap().replace("exec", "exit 3; exec");
+    std::fs::write(&program, changed).unwrap();
     platform.up();
     assert_eq!(runs(&platform), 1);
     platform.stop();
@@ -60,6 +62,61 @@ fn versions_that_are_damaged_are_not_run_and_a_platform_can_be_rescued() {
     choose(&mut platform, number, next);
 }
 
+/// A restore in the midst of a trial stays: the end of the trial does not put anything back over it.
+#[test]
+fn a_restore_ends_a_trial_for_good() {
+    let mut platform = Platform::start_self_hosted(&[
+        "upgrade.rehearsal=0",
+        "upgrade.start=60",
+        "upgrade.probation=600",
+        "upgrade.silence=60",
+    ]);
+    let room = tempfile::tempdir().unwrap();
+    let file = room.path().join("backup.tar");
+    assert!(platform.command().arg("backup").arg(&file).status().unwrap().success());
+    let before = platform.holder();
+    release(&platform, &good());
+    until("v2 is on trial", BOUND, || (platform.holder() != before).then_some(()));
+    let (done, said) = rescue(&platform, &["restore", file.to_str().unwrap()]);
+    assert!(!done && said.contains("lathe stop"), "while it is kept: {said}");
+    platform.stop();
+    let (done, said) = rescue(&platform, &["restore", file.to_str().unwrap()]);
+    assert!(done && said.contains("Start it with `lathe up`"), "{said}");
+    let seat = platform.data().join("seat");
+    let left = std::fs::read_dir(&seat).unwrap().flatten().map(|entry| entry.file_name());
+    let left: Vec<_> = left.filter(|name| name.to_string_lossy().starts_with("before-")).collect();
+    assert_eq!(left, Vec::<std::ffi::OsString>::new());
+    platform.up();
+    until("it answers", BOUND, || answers(&platform).then_some(()));
+    assert_eq!(releases(&platform).len(), 1, "it is that of the backup");
+}
+
+/// To a program that is older than the state, as one that was installed is after an upgrade by push, the
+/// platform's own is named, and nothing is advised that would end it.
+fn is_older(platform: &Platform, good: u64) {
+    let version = |of: &str| {
+        let script = format!(
+            "import sqlite3, sys; state = sqlite3.connect(sys.argv[1])\n\
+             print(state.execute('PRAGMA user_version').fetchone()[0])\n\
+             state.execute('PRAGMA user_version = {of}') if '{of}' else None\n"
+        );
+        let state = platform.data().join("state.db");
+        let set = Command::new("python3").args(["-c", &script]).arg(state).output().unwrap();
+        assert!(set.status.success());
+        String::from_utf8(set.stdout).unwrap().trim().to_owned()
+    };
+    let was = version("99");
+    let (sound, said) = rescue(platform, &[]);
+    assert!(sound && said.contains(&format!("good: v{good}: can start")), "{said}");
+    for expected in ["rescue  is the platform's own", "lathe up --self-hosted"] {
+        assert!(said.contains(expected), "no {expected:?} in {said}");
+    }
+    assert!(!said.contains("rescue restore") && !said.contains("rescue own"), "{said}");
+    let (done, said) = rescue(platform, &["own"]);
+    assert!(!done && said.contains("of a newer program"), "{said}");
+    version(&was);
+}
+
 /// A version that was good once is the platform again, by its number, also when nobody can read the state.
 fn choose(platform: &mut Platform, earlier: u64, later: u64) {
     let [earlier_name, later_name] = [earlier, later].map(|number| format!("v{number}"));
@@ -67,7 +124,8 @@ fn choose(platform: &mut Platform, earlier: u64, later: u64) {
     assert!(!done && said.contains("lathe stop"), "while it is kept: {said}");
     platform.stop();
     let (sound, said) = rescue(platform, &[]);
-    assert!(sound, "{said}");
+    assert!(sound && said.contains("lathe up --self-hosted "), "{said}");
+    is_older(platform, later);
     let listed = format!("makes one that was good once: {earlier_name} {later_name}\n");
     for expected in ["state.db: sound", &format!("good: {later_name}: can start"), &listed] {
         assert!(said.contains(expected), "no {expected:?} in {said}");

@@ -1,9 +1,10 @@
 //! `lathe backup` and `lathe restore`: the whole platform in one file, and back.
 
-use super::CliError;
 use super::say::say;
+use super::{CliError, runtime};
 use crate::backup::{self, Head, Restored, Written};
 use crate::config::Config;
+use crate::hosting;
 use crate::stack;
 use std::path::Path;
 
@@ -27,6 +28,7 @@ pub(super) fn restore(config: &Config, from: &Path) -> Result<(), CliError> {
 pub(super) fn replace(config: &Config, from: &Path) -> Result<(), CliError> {
     let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
     let aside = config.data.join(format!("replaced-{now}"));
+    let _nobody_comes = hosting::settle_for_good(&config.data)?;
     let restored = backup::restore(from, &config.data, Some(&aside))?;
     say!("What was there is in {}", aside.display());
     report(config, &restored)
@@ -43,7 +45,15 @@ fn report(config: &Config, restored: &Restored) -> Result<(), CliError> {
             config.stacks.dir.display()
         );
     }
-    say!("Start it with `lathe up`.");
+    // What hosted itself goes on with a version of its own, or with the program at hand.
+    let (versions, _) = runtime()?.block_on(hosting::known(config));
+    match versions.last() {
+        None => say!("Start it with `lathe up`."),
+        Some(version) => {
+            say!("It was hosted by itself: `lathe rescue release v{}`, then", version.number);
+            say!("`lathe up --self-hosted`. Without the former this program is the platform.");
+        }
+    }
     Ok(())
 }
 

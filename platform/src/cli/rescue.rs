@@ -13,7 +13,7 @@ use clap::Subcommand;
 use lathe_dynos::spec::{Desired, Wanted};
 use lathe_slug::{SlugId, Store};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[derive(Debug, Subcommand)]
@@ -62,60 +62,99 @@ fn examine(config: &Config) -> Result<ExitCode, CliError> {
         Some(pid) => say!("=== platform: process {pid}"),
         None => say!("=== platform: none runs on {}", config.data.display()),
     }
-    let sound = show_state(config);
+    let health = show_state(config);
     let startable = show_record(config);
-    show_seat(config)?;
+    let seated = show_seat(config, &health)?;
     say!("=== what to do");
-    if !sound {
-        say!(
-            "lathe up                    serves what is below last-good; the API says why no more"
-        );
-        say!("lathe stop                  then, before the next");
-        say!("lathe rescue restore FILE   puts a backup in the place of the state");
-    } else if instance::holder(&config.data)?.is_none() {
-        say!("lathe up                    starts everything");
+    let runs = instance::holder(&config.data)?.is_some();
+    // Its own program may be more recent than this one.
+    let good = hosting::seat(&config.data).ok().and_then(|seat| seat.good);
+    let program = good.and_then(|good| good.program(&config.data));
+    for (command, does) in advice(config, &health, runs, program.as_deref()) {
+        say!("{command:<27} {does}");
     }
-    Ok(if sound && startable { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let sound = match health {
+        Health::Sound { .. } => true,
+        Health::Newer { .. } => program.is_some(),
+        Health::Missing | Health::Damaged { .. } => false,
+    };
+    Ok(if sound && startable && seated { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn show_state(config: &Config) -> bool {
+fn show_state(config: &Config) -> Health {
     let path = config.data.join("state.db");
     let known = state::SCHEMA;
-    let (sound, said) = match state::examine(&path) {
-        Health::Sound { schema } => (true, format!("sound, schema {schema} of {known}")),
-        Health::Missing => (false, "missing".into()),
-        Health::Damaged { detail } => (false, format!("damaged: {}", detail.escape_debug())),
+    let health = state::examine(&path);
+    let said = match &health {
+        Health::Sound { schema } => format!("sound, schema {schema} of {known}"),
+        Health::Missing => "missing".into(),
+        Health::Damaged { detail } => format!("damaged: {}", detail.escape_debug()),
         Health::Newer { found, known } => {
-            (false, format!("schema {found}, of a newer program: this one knows up to {known}"))
+            format!("schema {found}, of a newer program: this one knows up to {known}")
         }
     };
     say!("=== state {}: {said}", path.display());
     for name in kept_copies(config) {
         say!("{name}: as it was before a newer program");
     }
-    sound
+    health
 }
 
-/// Which version of itself the platform is, where it hosts itself.
-fn show_seat(config: &Config) -> Result<(), CliError> {
+/// Commands, and what each does.
+fn advice(
+    config: &Config,
+    health: &Health,
+    runs: bool,
+    program: Option<&Path>,
+) -> Vec<(String, &'static str)> {
+    let up =
+        if hosting::dir(&config.data).exists() { "lathe up --self-hosted" } else { "lathe up" };
+    let start = (!runs).then(|| (up.to_owned(), "starts everything"));
+    match health {
+        Health::Sound { .. } => start.into_iter().collect(),
+        Health::Newer { .. } => {
+            let own = program.map(|program| {
+                let command =
+                    format!("{} --data {} rescue", program.display(), config.data.display());
+                (command, "is the platform's own, which knows it")
+            });
+            let newer = ("lathe up".to_owned(), "of the newer program starts everything");
+            let start = if own.is_some() { start } else { Some(newer) };
+            start.into_iter().chain(own).collect()
+        }
+        Health::Missing | Health::Damaged { .. } => vec![
+            (up.to_owned(), "serves what is below last-good; the API says why no more"),
+            ("lathe stop".to_owned(), "then, before the next"),
+            ("lathe rescue restore FILE".to_owned(), "puts a backup in the place of the state"),
+        ],
+    }
+}
+
+/// Which version of itself the platform is, where it hosts itself; and whether a keeper could tell.
+fn show_seat(config: &Config, health: &Health) -> Result<bool, CliError> {
     let data = &config.data;
     if !hosting::dir(data).exists() {
-        return Ok(());
+        return Ok(true);
     }
     say!("=== versions");
-    let seat = hosting::seat(data).unwrap_or_else(|error| {
-        say!("the keeper's file cannot be read: {error}");
-        hosting::Seat::default()
-    });
+    let seat = hosting::seat(data);
+    if let Err(error) = &seat {
+        say!(
+            "the keeper's file cannot be read, and nothing is started until one is chosen: {error}"
+        );
+    }
+    let readable = seat.is_ok();
+    let seat = seat.unwrap_or_default();
     let whole = |version: &Version| {
         if version.is_laid_out(data) {
             "can start"
         } else {
-            "its program is gone: this program is started instead"
+            "its program is gone, or not as it was: this program is started instead"
         }
     };
     match &seat.good {
-        None => say!("good: the program that is started with --self-hosted"),
+        None if readable => say!("good: the program that is started with --self-hosted"),
+        None => {}
         Some(version) => say!("good: v{}: {}", version.number, whole(version)),
     }
     if let Some(version) = &seat.trial {
@@ -124,7 +163,8 @@ fn show_seat(config: &Config) -> Result<(), CliError> {
     if let Some(Verdict { version, failure: Some(why) }) = &seat.verdict {
         say!("taken back: v{}: {}", version.number, why.lines().next().unwrap_or_default());
     }
-    if seat.good.is_some() {
+    let newer = matches!(health, Health::Newer { .. });
+    if !newer && (seat.good.is_some() || !readable) {
         say!("lathe rescue own            makes this program the platform again");
     }
     let (known, _) = runtime()?.block_on(hosting::known(config));
@@ -134,7 +174,7 @@ fn show_seat(config: &Config) -> Result<(), CliError> {
     if !list.is_empty() {
         say!("lathe rescue release N      makes one that was good once: {}", list.join(" "));
     }
-    Ok(())
+    Ok(readable)
 }
 
 /// What migrations have kept.

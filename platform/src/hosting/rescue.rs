@@ -9,7 +9,7 @@ use crate::room::Room;
 use crate::state::lock::DataLock;
 use crate::state::model::ReleaseStatus;
 use crate::state::secrets::{KEY, Secrets};
-use crate::state::{Copied, StateError, Store, apps, releases};
+use crate::state::{Copied, Health, StateError, Store, apps, examine, releases};
 use lathe_slug::Store as Slugs;
 use std::fs;
 use std::io;
@@ -28,6 +28,8 @@ pub enum RescueError {
     State(#[from] StateError),
     #[error("the directory of the versions cannot be used")]
     Seat(#[source] io::Error),
+    #[error("the state has schema {found}, of a newer program: this one knows up to {known}")]
+    Newer { found: i64, known: i64 },
     #[error("no version v{number} is known to have been good")]
     Unknown { number: u32 },
     #[error("v{number} cannot be run")]
@@ -43,6 +45,10 @@ impl RescueError {
         match self {
             Self::Kept(_) | Self::Runs { .. } => {
                 "End it with `lathe stop`, and do it again.".into()
+            }
+            Self::Newer { .. } | Self::State(StateError::Newer { .. }) => {
+                "`lathe rescue` names the platform's own program, which knows it: use that one."
+                    .into()
             }
             Self::State(_) => "`lathe rescue restore FILE` puts a backup in its place.".into(),
             Self::Seat(_) | Self::Find(_) => "Check the disk, and that you are root.".into(),
@@ -74,7 +80,7 @@ pub async fn known(config: &Config) -> (Vec<Version>, Option<RescueError>) {
 
 /// From a copy: to open a state is to bring it to this program's schema, which may shut others out.
 async fn recorded(data: &Path) -> Result<Vec<Version>, RescueError> {
-    let room = Room::make(&dir(data), "rescue-").map_err(RescueError::Seat)?;
+    let room = Room::make(data, ".rescue-").map_err(RescueError::Seat)?;
     Copied::make(data, &room.path().join(STATE))?;
     fs::copy(data.join(KEY), room.path().join(KEY)).map_err(RescueError::Seat)?;
     let secrets = Secrets::of(room.path())?;
@@ -91,7 +97,12 @@ async fn recorded(data: &Path) -> Result<Vec<Version>, RescueError> {
 /// Has the next keeper run the program that is started, and be it, whichever version was good.
 pub fn be_own(data: &Path) -> Result<(), RescueError> {
     let _lock = alone(data)?;
-    settled(data).given_to(None).save(data).map_err(RescueError::Seat)
+    let seat = settled(data);
+    // It would end again and again, and with a state that it cannot read no app would be served either.
+    if let Health::Newer { found, known } = examine(&data.join(STATE)) {
+        return Err(RescueError::Newer { found, known });
+    }
+    seat.given_to(None).save(data).map_err(RescueError::Seat)
 }
 
 /// Has the next keeper run that version as the good one, whichever was.
@@ -110,6 +121,21 @@ pub async fn choose(config: &Config, number: u32) -> Result<(), RescueError> {
     program::lay_out(data, &version, &slugs, &config.archives)
         .map_err(|source| RescueError::Program { number, source })?;
     seat.given_to(Some(version)).save(data).map_err(RescueError::Seat)
+}
+
+/// Before files of the platform are replaced: a trial that was interrupted ends for good, or its end
+/// would put back what was there before it. Nobody comes until what is returned is dropped.
+pub fn settle_for_good(data: &Path) -> Result<Option<DataLock>, RescueError> {
+    if !dir(data).exists() {
+        return Ok(None);
+    }
+    let lock = alone(data)?;
+    // One that cannot be read says of no trial, and is left as it is.
+    if seat::read(data).is_ok_and(|seat| seat.trial.is_some()) {
+        settled(data).save(data).map_err(RescueError::Seat)?;
+    }
+    before::forget(data).map_err(RescueError::Seat)?;
+    Ok(Some(lock))
 }
 
 /// With no keeper and no platform, and none to come meanwhile.

@@ -53,7 +53,18 @@ impl Version {
 
     /// Whether there is a program to be started.
     pub fn is_laid_out(&self, data: &Path) -> bool {
-        program::find(data, self, &self.program).is_some()
+        self.program(data).is_some()
+    }
+
+    /// Where it is, if it is there and as it was.
+    pub fn program(&self, data: &Path) -> Option<PathBuf> {
+        program::find(data, self, &self.program)
+    }
+
+    /// All that is run of it.
+    pub(super) fn programs(&self) -> impl Iterator<Item = &Path> {
+        let own = self.router.iter().chain(&self.keeper).map(PathBuf::as_path);
+        std::iter::once(self.program.as_path()).chain(own)
     }
 
     pub(super) fn keeper(&self) -> &Path {
