@@ -4,6 +4,7 @@
 use super::{Version, dir, probe, program};
 use crate::config::{Config, SETTINGS, Surroundings};
 use crate::host::instance::{self, InstanceError};
+use crate::stack;
 use crate::state::secrets::{KEY, Secrets};
 use crate::state::{Copied, Health, StateError, Tally, examine};
 use nix::sys::signal::{Signal, kill, killpg};
@@ -40,6 +41,8 @@ pub(super) enum RehearsalError {
     Run(#[source] io::Error),
     #[error("it cannot use the state of this platform:\n{said}")]
     Unfit { said: String },
+    #[error("its `{verb}` did not end within {} s (upgrade.start)", limit.as_secs())]
+    Hangs { verb: &'static str, limit: Duration },
     #[error("its migrations lose what is in the state: {}", what.join(", "))]
     Loses { what: Vec<String> },
     #[error("after its migrations the state is {after:?} for the version that runs")]
@@ -50,6 +53,8 @@ pub(super) enum RehearsalError {
     Ended { how: String, said: String },
     #[error("it did not answer within {} s (upgrade.start): {how}\n{said}", limit.as_secs())]
     Mute { limit: Duration, how: String, said: String },
+    #[error("it was killed, and its keeper did not start it again within {} s (upgrade.start)", limit.as_secs())]
+    NotKept { limit: Duration },
     #[error("a platform made by it does not work:\n{said}")]
     Failed { said: String },
     #[error("it took longer than {} s (upgrade.rehearsal); last seen: {last}", limit.as_secs())]
@@ -95,17 +100,18 @@ impl Stage {
         let done = timeout(limit, async {
             self.use_state(candidate).await?;
             let child = self.start(candidate(&self.room().join("data")))?;
-            let (_, child) = running.insert((child.id(), child));
+            let (_, child) = running.insert((Group(child.id()), child));
             self.perform(child, &mut last).await
         });
         let done = done.await;
         let done = done.unwrap_or(Err(RehearsalError::Slow { limit, last }));
-        if let Some((group, mut child)) = running {
+        if let Some((mut group, mut child)) = running {
             // However it ends, nothing of it stays: its dynos are ended below. What hangs hears of nothing
             // else, also when the one that has started it has ended.
-            if let Some(group) = group.filter(|_| done.is_err()) {
-                killpg(Pid::from_raw(group.cast_signed()), Signal::SIGKILL).ok();
+            if done.is_ok() {
+                group.spare();
             }
+            drop(group);
             child.kill().await.map_err(RehearsalError::Run)?;
         }
         let cleared = self.clear().await;
@@ -151,7 +157,7 @@ impl Stage {
         drop(Copied::make(&self.config.data, &state)?);
         let before = Tally::of(&state)?;
         for verb in [MIGRATE, "rescue"] {
-            let done = candidate(&copy).arg(verb).output().await.map_err(RehearsalError::Run)?;
+            let done = self.ends(verb, candidate(&copy)).await?;
             if !done.status.success() {
                 return Err(RehearsalError::Unfit { said: said(&done) });
             }
@@ -164,6 +170,21 @@ impl Stage {
             Health::Sound { .. } | Health::Newer { .. } => Ok(()),
             after => Err(RehearsalError::Ruins { after }),
         }
+    }
+
+    /// What the verb says. It has no more time than a trial gives to all of a start, and nothing that it
+    /// has started goes on.
+    async fn ends(
+        &self,
+        verb: &'static str,
+        mut command: Command,
+    ) -> Result<Output, RehearsalError> {
+        command.arg(verb).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().map_err(RehearsalError::Run)?;
+        let _group = Group(child.id());
+        let limit = self.config.upgrade.start;
+        let ended = timeout(limit, child.wait_with_output()).await;
+        ended.map_err(|_| RehearsalError::Hangs { verb, limit })?.map_err(RehearsalError::Run)
     }
 
     fn start(&self, mut up: Command) -> Result<Child, RehearsalError> {
@@ -204,7 +225,11 @@ impl Stage {
         let Some(first) = holder()? else { return Ok(()) };
         kill(Pid::from_raw(first), Signal::SIGKILL).ok();
         "it was killed, and its keeper does not start it again".clone_into(last);
+        let (began, limit) = (Instant::now(), self.config.upgrade.start);
         while holder()?.is_none_or(|pid| pid == first) {
+            if began.elapsed() >= limit {
+                return Err(RehearsalError::NotKept { limit });
+            }
             sleep(TICK).await;
         }
         self.answers(data, child, last).await
@@ -218,8 +243,12 @@ impl Stage {
     ) -> Result<(), RehearsalError> {
         let scratch = Config { data: data.to_owned(), ..(*self.config).clone() };
         let said = || tail(&fs::read(self.log()).unwrap_or_default());
-        let (began, limit) = (Instant::now(), self.config.upgrade.start);
+        let (mut began, limit) = (Instant::now(), self.config.upgrade.start);
         loop {
+            // Those that it needs and nobody has needed before: it takes minutes, and is progress.
+            if stack::is_building(&self.config) {
+                began = Instant::now();
+            }
             if let Some(status) = child.try_wait().map_err(RehearsalError::Run)? {
                 return Err(RehearsalError::Ended { how: status.to_string(), said: said() });
             }
@@ -259,6 +288,24 @@ impl Stage {
             let value = (setting.show)(&self.config);
             (value != (setting.show)(&defaults)).then(|| format!("{}={value}", setting.key))
         })
+    }
+}
+
+/// A program that leads its group, and all it has started: killed when this is let go.
+struct Group(Option<u32>);
+
+impl Group {
+    /// Whoever is left is ended in another way.
+    fn spare(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(leader) = self.0 {
+            killpg(Pid::from_raw(leader.cast_signed()), Signal::SIGKILL).ok();
+        }
     }
 }
 

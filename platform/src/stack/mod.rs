@@ -106,6 +106,11 @@ pub fn renew(config: &Config, progress: &mut dyn FnMut(&str)) -> Result<(), Stac
     assemble::both(config, &lock, progress)
 }
 
+/// Whether somebody builds stacks at this moment.
+pub fn is_building(config: &Config) -> bool {
+    Shelf::at(&config.stacks.dir).is_locked()
+}
+
 /// The stack with this digest, if it is on this machine: what an app was compiled for.
 pub fn find(config: &Config, digest: &str) -> Result<Option<Stack>, StackError> {
     let shelved = Shelf::at(&config.stacks.dir).list()?;

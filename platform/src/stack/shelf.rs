@@ -140,6 +140,13 @@ impl Shelf {
         Ok(lock)
     }
 
+    /// Whether another process builds. One that cannot be asked after does not.
+    pub(super) fn is_locked(&self) -> bool {
+        let Ok(file) = File::open(self.dir.join("lock")) else { return false };
+        let taken = Flock::lock(file, FlockArg::LockSharedNonblock);
+        matches!(taken, Err((_, nix::errno::Errno::EWOULDBLOCK)))
+    }
+
     fn building(&self) -> PathBuf {
         self.dir.join(BUILDING)
     }
