@@ -32,7 +32,7 @@ pub(super) enum BeforeError {
 }
 
 /// Of one trial: what another has kept is never put back.
-fn kept(data: &Path, version: &Version) -> PathBuf {
+pub(super) fn kept(data: &Path, version: &Version) -> PathBuf {
     dir(data).join(format!("{KEPT}{}", version.release))
 }
 

@@ -68,6 +68,7 @@ pub async fn keep(
         began: Instant::now(),
         seat: seat::read(&config.data).map_err(failed)?,
         saved: true,
+        owed: false,
         running: None,
         announced: false,
     };
@@ -120,6 +121,8 @@ struct Keeper<'a> {
     seat: Seat,
     /// It is on disk as it is here.
     saved: bool,
+    /// What was kept for a trial could not be put back: it is all there is of it.
+    owed: bool,
     running: Option<Running>,
     /// Whoever started us has heard that a platform is ready.
     announced: bool,
@@ -212,7 +215,7 @@ impl Keeper<'_> {
     fn command(&self, version: &Version) -> Result<Command, String> {
         let data = &self.config.data;
         let program = program::find(data, version, &version.program);
-        let program = program.ok_or("its program is not there")?;
+        let program = program.ok_or("its program is not there, or not as it was")?;
         let secrets = Secrets::of(data).map_err(|error| causes(&error))?;
         let environment = version.environment(&secrets).map_err(|error| causes(&error))?;
         Ok(self.verb(program, &version.release, &environment))
@@ -342,11 +345,10 @@ impl Keeper<'_> {
 
     fn keep_it(&mut self) {
         let before = self.seat.good.clone();
+        self.owed = false;
         self.sit(self.seat.clone().kept());
-        let data = &self.config.data;
         let kept: Vec<&Version> = self.seat.good.iter().chain(&before).collect();
-        if let Err(error) = program::remove_others(data, &kept).and_then(|()| before::forget(data))
-        {
+        if let Err(error) = program::remove_others(&self.config.data, &kept) {
             tracing::warn!(%error, "what older versions have left could not be removed");
         }
     }
@@ -365,17 +367,17 @@ impl Keeper<'_> {
                     );
                 }
                 Err(error) => {
-                    why = format!("{why}\nNot all is as it was before: {}", causes(&error));
+                    self.owed = true;
+                    let kept = before::kept(&self.config.data, version);
+                    why = format!(
+                        "{why}\nNot all is as it was before: {}; what was is in {}",
+                        causes(&error),
+                        kept.display()
+                    );
                 }
             }
         }
         self.sit(self.seat.clone().taken_back(why));
-        // Until it is written down, the next keeper would put it back once more.
-        if self.saved
-            && let Err(error) = before::forget(&self.config.data)
-        {
-            tracing::warn!(%error, "what was kept for a trial could not be removed");
-        }
         Ok(())
     }
 
@@ -398,9 +400,17 @@ impl Keeper<'_> {
         if self.saved {
             return;
         }
-        match self.seat.save(&self.config.data) {
-            Ok(()) => self.saved = true,
-            Err(error) => tracing::error!(%error, "the verdict cannot be written down"),
+        if let Err(error) = self.seat.save(&self.config.data) {
+            tracing::error!(%error, "the verdict cannot be written down");
+            return;
+        }
+        self.saved = true;
+        // Not before: the next keeper, who finds a trial, puts back what was kept for it.
+        if self.seat.trial.is_none()
+            && !self.owed
+            && let Err(error) = before::forget(&self.config.data)
+        {
+            tracing::warn!(%error, "what was kept for a trial could not be removed");
         }
     }
 

@@ -2,11 +2,24 @@
 
 use super::{Version, dir, seat};
 use crate::config::Config;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use lathe_slug::{Layout, Limits, SlugId, Store, StoreError, UnpackError};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
+
+/// Where a slug's files are in its tree.
+const APP: &str = "app";
+const PIECE_BYTES: usize = 128 << 10;
+/// Beside them: what the version's programs were when they were laid out.
+const SEALS: &str = "programs.json";
+
+/// The SHA-256 of each program in base64, by where it is in the slug.
+type Seals = BTreeMap<PathBuf, String>;
 
 /// Why a version cannot be run.
 #[derive(Debug, thiserror::Error)]
@@ -29,15 +42,17 @@ pub(super) fn lay_out(
     limits: &Limits,
 ) -> Result<PathBuf, ProgramError> {
     let place = tree(data, version.slug);
-    if place.exists() {
-        return whole(data, version);
+    if let Ok(program) = whole(data, version) {
+        return Ok(program);
     }
+    // None, or not as it was any more.
+    clear(data, version).map_err(ProgramError::Place)?;
     // Whatever one that was killed here has left goes with its folder.
     let room = dir(data).join("unpacking");
     let temp = room.join("slug");
     remove(&room).and_then(|()| fs::create_dir_all(&room)).map_err(ProgramError::Place)?;
     lathe_slug::unpack(slugs.open_slug(&version.slug)?, &temp, Layout::Slug, limits, None)?;
-    sync(&temp).map_err(ProgramError::Place)?;
+    seal(&temp, version).and_then(|()| sync(&temp)).map_err(ProgramError::Place)?;
     lathe_slug::fs::publish(&temp, &place).map_err(ProgramError::Place)?;
     remove(&room).map_err(ProgramError::Place)?;
     whole(data, version)
@@ -59,11 +74,45 @@ pub(super) fn clear(data: &Path, version: &Version) -> io::Result<()> {
     remove(&tree(data, version.slug))
 }
 
-/// Where a program of a version is that was laid out: a file, not a link to somebody else's.
+/// Where a program of a version is that was laid out: a file, not a link to somebody else's, and what it
+/// was when it came out of its slug.
 pub(super) fn find(data: &Path, version: &Version, program: &Path) -> Option<PathBuf> {
-    let program = tree(data, version.slug).join("app").join(program);
-    let about = fs::symlink_metadata(&program).ok()?;
-    about.is_file().then_some(program)
+    let tree = tree(data, version.slug);
+    let path = tree.join(APP).join(program);
+    if !fs::symlink_metadata(&path).ok()?.is_file() {
+        return None;
+    }
+    match fs::read(tree.join(SEALS)) {
+        Ok(seals) => {
+            let seals: Seals = serde_json::from_slice(&seals).ok()?;
+            (*seals.get(program)? == digest(&path).ok()?).then_some(path)
+        }
+        // An older version has laid it out.
+        Err(error) => (error.kind() == io::ErrorKind::NotFound).then_some(path),
+    }
+}
+
+/// Writes down what each program is, as long as it is just that.
+fn seal(tree: &Path, version: &Version) -> io::Result<()> {
+    let mut seals = Seals::new();
+    for program in version.programs() {
+        let path = tree.join(APP).join(program);
+        if fs::symlink_metadata(&path).is_ok_and(|about| about.is_file()) {
+            seals.insert(program.to_owned(), digest(&path)?);
+        }
+    }
+    fs::write(tree.join(SEALS), serde_json::to_vec_pretty(&seals)?)
+}
+
+fn digest(path: &Path) -> io::Result<String> {
+    let (mut file, mut hasher) = (File::open(path)?, Sha256::new());
+    let mut piece = vec![0; PIECE_BYTES];
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(BASE64_STANDARD.encode(hasher.finalize())),
+            bytes => hasher.update(&piece[..bytes]),
+        }
+    }
 }
 
 /// The router's program of the version for which this platform was started; none when that has none

@@ -62,7 +62,7 @@ pub(super) enum SuccessionError {
     Unfit { said: String },
     #[error("its keeper sees something else than there is: {found}")]
     Differs { found: String },
-    #[error("its program is not there")]
+    #[error("its program is not there, or not as it was")]
     Absent,
     #[error("it cannot be noted")]
     Note(#[source] io::Error),
