@@ -3,6 +3,7 @@
 //! Each step finds out whether it is done: cut off anywhere, the same command goes on.
 
 use super::BootstrapError;
+use crate::causes::causes;
 use crate::cli::client::{Client, ClientError};
 use crate::cli::env::Access;
 use crate::cli::remote::{Remote, RemoteError};
@@ -22,12 +23,14 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinError;
 
 const PAUSE: Duration = Duration::from_millis(500);
+/// Of a platform that does not answer.
+const TELL_EVERY: Duration = Duration::from_secs(15);
 
 /// What it is made from.
 #[derive(Debug, Args)]
@@ -168,7 +171,9 @@ async fn hand_over(config: &Config, source: &str) -> Result<(), HandOverError> {
     loop {
         api.nothing_is_built().await;
         let release = match api.release_of(&commit).await? {
-            Some(release) if release.is_underway() => release,
+            Some(release) if release.status == "pending" => release,
+            // It may be recorded and yet not run: after a rescue, say.
+            Some(release) if release.current && api.runs(release.version).await => release,
             before => {
                 is_new = true;
                 api.release(room.path(), &commit, before).await?;
@@ -231,12 +236,20 @@ impl Api<'_> {
 
     /// Newest first, as soon as it answers.
     async fn releases(&self) -> Vec<Release> {
+        let mut told = Instant::now();
         loop {
-            if let Ok(answer) = self.get("releases").await
-                && let Ok(mut all) = serde_json::from_value::<Vec<Release>>(answer)
-            {
-                all.sort_by_key(|release| std::cmp::Reverse(release.version));
-                return all;
+            let why = match self.get("releases").await.map(serde_json::from_value::<Vec<Release>>) {
+                Ok(Ok(mut all)) => {
+                    all.sort_by_key(|release| std::cmp::Reverse(release.version));
+                    return all;
+                }
+                Ok(Err(error)) => causes(&error),
+                Err(error) => causes(&error),
+            };
+            // Whoever waits wants to know what for.
+            if told.elapsed() >= TELL_EVERY {
+                told = Instant::now();
+                say!("       The platform does not answer as it has to, and is asked on: {why}");
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -257,6 +270,19 @@ impl Api<'_> {
             last = last.or(Some(release));
         }
         Ok(last)
+    }
+
+    /// Whether the platform is a process of that release, as soon as it answers.
+    async fn runs(&self, version: u32) -> bool {
+        let is_it = |dyno: &Value| {
+            dyno["type"] == system::PLATFORM && dyno["release"]["version"] == version
+        };
+        loop {
+            if let Ok(Value::Array(dynos)) = self.get("dynos").await {
+                return dynos.iter().any(is_it);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
     /// Waits for what a command that was killed has had compiled.
