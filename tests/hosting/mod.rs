@@ -26,7 +26,7 @@ pub(crate) const HASTY: [&str; 4] =
 
 /// The same for versions that do not get ready, which is waited for.
 const HASTIER: [&str; 4] =
-    ["upgrade.rehearsal=0", "upgrade.start=20", "upgrade.probation=3", "upgrade.silence=60"];
+    ["upgrade.rehearsal=0", "upgrade.start=40", "upgrade.probation=3", "upgrade.silence=60"];
 
 /// A trial that is soon passed, however slow the machine is.
 const BRIEF: [&str; 3] = ["upgrade.rehearsal=0", "upgrade.probation=1", "upgrade.silence=60"];
@@ -83,7 +83,11 @@ pub(crate) fn serve(platform: &Platform, app: &str) {
     until("the app serves", BOUND, || (platform.app(app, "/").status == 200).then_some(()));
 }
 
-/// Answers well for a moment, and then 500 to everything.
+/// Answers well for so many seconds, and then 500 to everything.
+fn sour(seconds: u64) -> String {
+    SOUR.replace("SECONDS", &seconds.to_string())
+}
+
 const SOUR: &str = r#"#!/usr/bin/perl
 use strict;
 use IO::Socket::INET;
@@ -94,8 +98,8 @@ print $file qq({"api_tls":"$at","api_plain":"$at","rendezvous":"$at","router":"$
 close $file;
 while (my $client = $door->accept) {
     sysread $client, my $request, 4096;
-    my $status = time - $^T < 3 ? 200 : 500;
-    print $client "HTTP/1.1 $status X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    my $status = time - $^T < SECONDS ? 200 : 500;
+    print $client "HTTP/1.1 $status X\r\nContent-Length: 2\r\nConnection: close\r\n\r\n[]";
     close $client;
 }
 "#;
@@ -126,8 +130,8 @@ fn a_version_that_is_no_good_is_taken_back_and_a_good_one_stays() {
     );
     let bad = [
         ("does not start", "#!/bin/sh\nexit 7\n", "exit status: 7"),
-        ("answers 500", SOUR, "the API answers 500"),
-        ("hangs", "#!/bin/sh\nexec sleep 1000\n", "not ready after 20 s"),
+        ("answers 500", &sour(0), "the API answers 500"),
+        ("hangs", "#!/bin/sh\nexec sleep 1000\n", "not ready after 40 s"),
         ("ends", &ends, "It ended in its probation"),
         ("destroys its config", &destroys, "Put back as it was before: "),
     ];
@@ -150,6 +154,42 @@ fn a_version_that_is_no_good_is_taken_back_and_a_good_one_stays() {
     }
     let visits = visitors.end();
     eprintln!("{visits} visits to an app during six trials, all of them answered");
+}
+
+/// Fault B2: versions that were well for a moment of their probation, and are taken back for its silence.
+#[test]
+fn a_version_that_answers_no_more_is_taken_back() {
+    let platform = Platform::start_self_hosted(&[
+        "upgrade.rehearsal=0",
+        "upgrade.start=60",
+        "upgrade.probation=120",
+        "upgrade.silence=5",
+    ]);
+    let before = platform.holder();
+    let number = release(&platform, &sour(10));
+    let failed = settled(&platform, number);
+    let failure = failed["failure"].as_str().unwrap_or_default();
+    assert!(failure.contains("did not answer in its probation as it has to"), "{failed}");
+    assert!(failure.contains("the API answers 500"), "{failed}");
+
+    // One that hangs, when whoever keeps it has seen it well.
+    let number = release(&platform, &good());
+    until("it is on trial", BOUND, || (platform.holder() != before).then_some(()));
+    let on_trial = || (answers(&platform) && routes(&platform, number)).then_some(());
+    until("it answers, and its router does", BOUND, on_trial);
+    std::thread::sleep(Duration::from_secs(5));
+    signal(platform.holder(), "STOP");
+    let failed = settled(&platform, number);
+    let failure = failed["failure"].as_str().unwrap_or_default();
+    assert!(failure.contains("did not answer in its probation as it has to"), "{failed}");
+    until("the one before answers", BOUND, || answers(&platform).then_some(()));
+}
+
+/// Whether no router is another release's.
+fn routes(platform: &Platform, number: u64) -> bool {
+    let Some(Value::Array(parts)) = ask(platform, "/apps/lathe/dynos") else { return false };
+    let routers = parts.iter().filter(|part| part["type"] == "router");
+    routers.into_iter().all(|part| part["release"]["version"] == number && part["state"] == "up")
 }
 
 /// Faults B4, B6 and R14 of a self-hosted platform: keeper and platform are killed, at each point of
@@ -201,6 +241,11 @@ fn keeper_and_platform_may_be_killed_at_any_time() {
     until("it answers", BOUND, || answers(&platform).then_some(()));
     let ps = platform.api("GET", "/apps/lathe/dynos", &Value::Null).1;
     assert_eq!(ps[0]["release"]["version"], 2, "{ps}");
+}
+
+fn runs_anywhere(line: &[u8]) -> bool {
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    all.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok()).any(|it| it == line)
 }
 
 /// What the API says, whoever is the platform; none when nobody answers well.
@@ -259,7 +304,7 @@ fn what_would_end_the_platform_is_refused_with_the_reason() {
 /// Fault B2: the rehearsal finds what is no good before this platform is touched, and passes what is.
 #[test]
 fn a_version_is_rehearsed_on_a_scratch_platform_before_anything_is_touched() {
-    let platform = Platform::start_self_hosted(&["upgrade.probation=1", "upgrade.start=20"]);
+    let platform = Platform::start_self_hosted(&["upgrade.probation=1", "upgrade.start=30"]);
     let before = platform.holder();
     let bad = "#!/bin/sh\necho no such library >&2\nexit 7\n";
     let number = release(&platform, bad);
@@ -282,11 +327,18 @@ fn a_version_is_rehearsed_on_a_scratch_platform_before_anything_is_touched() {
         let failed = settled(&platform, number);
         let failure = failed["failure"].as_str().unwrap_or_default();
         assert!(
-            failure.contains("It failed its rehearsal: it did not answer within 20 s"),
+            failure.contains("It failed its rehearsal: it did not answer within 30 s"),
             "{failure}"
         );
         assert!(failure.contains(why), "{failure}");
     }
+    // One that hangs before it is a platform: it leaves nobody behind either.
+    let hangs = "#!/bin/sh\nsleep 98765 &\nsleep 98765\n";
+    let number = release(&platform, hangs);
+    let failed = settled(&platform, number);
+    let failure = failed["failure"].as_str().unwrap_or_default();
+    assert!(failure.contains("its `migrate` did not end within 30 s"), "{failure}");
+    assert!(!runs_anywhere(b"sleep\x0098765\0"), "what it has started goes on");
     assert_eq!(platform.holder(), before);
     let seat = || {
         let all = std::fs::read_dir(platform.data().join("seat")).unwrap();
