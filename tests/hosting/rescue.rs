@@ -108,7 +108,7 @@ fn is_older(platform: &Platform, good: u64) {
     let was = version("99");
     let (sound, said) = rescue(platform, &[]);
     assert!(sound && said.contains(&format!("good: v{good}: can start")), "{said}");
-    for expected in ["rescue  is the platform's own", "lathe up --self-hosted"] {
+    for expected in ["rescue is the platform's own", "lathe up --self-hosted"] {
         assert!(said.contains(expected), "no {expected:?} in {said}");
     }
     assert!(!said.contains("rescue restore") && !said.contains("rescue own"), "{said}");
