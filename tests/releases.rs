@@ -1,9 +1,13 @@
-//! Releases held against each other, and against what is built again, on the command line.
+//! Releases held against each other, and against what is built again, on the command line; and
+//! their commands, each of which runs once.
 
-use lathe_tests::{Checkout, Platform};
-use serde_json::json;
+use lathe_tests::{Checkout, Platform, until};
+use serde_json::{Value, json};
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+const BOUND: Duration = Duration::from_mins(1);
 
 #[test]
 fn two_releases_are_compared_by_files_sizes_process_types_and_config_names() {
@@ -108,4 +112,68 @@ fn a_release_is_built_again_and_is_identical_or_its_first_differing_file_is_name
     assert!(failed.contains("is not as it was when it was built"), "{failed}");
     let left = std::fs::read_dir(platform.data().join("cache/rebuilds")).unwrap().count();
     assert_eq!(left, 0, "disks of rebuilds are left");
+}
+
+/// Migrates slowly, unless it is told to hurry.
+const MIGRATION: &str = "echo migration begins\n[ -n \"$HURRY\" ] || sleep $SECONDS_EACH || exit 143\n\
+    echo migration ends\n";
+
+/// An app whose release command is the migration; gives the version that runs it.
+fn migrate(platform: &Platform, app: &str, seconds: u32) -> u64 {
+    assert_eq!(platform.api("POST", "/apps", &json!({"name": app})).0, 201);
+    let vars = json!({"SECONDS_EACH": seconds.to_string()});
+    let path = format!("/apps/{app}/config-vars");
+    assert_eq!(platform.api("PATCH", &path, &vars).0, 200);
+    let types = json!({"release": "bash migrate.sh", "worker": "sleep 1000"});
+    let version = platform.release(app, &types, &[("migrate.sh", MIGRATION)]);
+    until("the migration begins", BOUND, || {
+        platform.logs(app).contains("migration begins").then_some(())
+    });
+    version
+}
+
+/// How a release ends.
+fn settled(platform: &Platform, app: &str, version: u64) -> String {
+    until("the release is settled", BOUND, || {
+        let path = format!("/apps/{app}/releases/{version}");
+        let (_, release) = platform.api("GET", &path, &Value::Null);
+        release["status"].as_str().filter(|status| *status != "pending").map(str::to_owned)
+    })
+}
+
+#[test]
+fn a_release_command_outlives_the_platform_and_is_not_run_a_second_time() {
+    let mut platform = Platform::start();
+    let version = migrate(&platform, "lasting", 8);
+    platform.kill();
+    platform.up();
+    assert_eq!(settled(&platform, "lasting", version), "succeeded");
+    let log = platform.logs("lasting");
+    assert_eq!(log.matches("migration begins").count(), 1, "{log}");
+    assert_eq!(log.matches("migration ends").count(), 1, "{log}");
+
+    // One that ends while nobody looks is not run again either.
+    let version = migrate(&platform, "alone", 3);
+    platform.kill();
+    std::thread::sleep(Duration::from_secs(5));
+    platform.up();
+    assert_eq!(settled(&platform, "alone", version), "succeeded");
+    let log = platform.logs("alone");
+    assert_eq!(log.matches("migration begins").count(), 1, "{log}");
+    assert_eq!(log.matches("migration ends").count(), 1, "{log}");
+}
+
+#[test]
+fn the_release_command_of_an_overtaken_release_has_ended_before_the_next_one_begins() {
+    let platform = Platform::start();
+    let version = migrate(&platform, "overtaken", 1000);
+    let vars = json!({"HURRY": "yes"});
+    assert_eq!(platform.api("PATCH", "/apps/overtaken/config-vars", &vars).0, 200);
+    assert_eq!(settled(&platform, "overtaken", version + 1), "succeeded");
+    let log = platform.logs("overtaken");
+    let ended = log.find("Process exited with status 143").expect(&log);
+    let begun = log.rfind("migration begins").expect(&log);
+    assert!(ended < begun, "{log}");
+    assert_eq!(log.matches("migration ends").count(), 1, "{log}");
+    assert!(!log.contains(&format!("Release v{version} failed")), "{log}");
 }

@@ -168,20 +168,26 @@ pub(super) async fn update(
     Ok(Json(show_app(&context, &details)))
 }
 
-/// Rows go first and in one transaction: from then on the app does not exist, its dynos end, and
-/// what is left on disk belongs to nobody.
 pub(super) async fn destroy(
     State(context): State<Context>,
     access: AppAccess,
 ) -> Result<Json<Value>, ApiError> {
     access.owner("destroy")?;
     access.ordinary("destroy", "To end it, run `lathe stop` on its server.")?;
-    let id = access.app.id.clone();
+    // Not cut off when the client goes: without its rows nobody would come back to end the rest.
+    let gone = tokio::spawn(end(context, access.app));
+    gone.await.map_err(|error| ApiError::internal(&error))?
+}
+
+/// Rows go first and in one transaction: from then on the app does not exist, its dynos end, and
+/// what is left on disk belongs to nobody.
+async fn end(context: Context, app: App) -> Result<Json<Value>, ApiError> {
+    let id = app.id.clone();
     let details = context
         .services
         .store
         .write(move |tx| {
-            let details = Details::read(tx, access.app)?;
+            let details = Details::read(tx, app)?;
             apps::destroy(tx, &details.app.id)?;
             Ok(details)
         })

@@ -17,6 +17,8 @@ pub(super) const NEVER_RAN: u8 = 1;
 const LOST: u8 = 128 + 9;
 /// Between recording a one-off and giving it to the engine lies less than this.
 const HANDOVER_MAX: Duration = Duration::from_secs(10);
+/// An end from before the platform's start is told in less than this after it.
+const TOLD_MAX: Duration = Duration::from_secs(5);
 
 /// A one-off that runs.
 #[derive(Debug)]
@@ -115,9 +117,8 @@ pub fn resume(services: Services) -> impl Future<Output = ()> + Send {
         let mut waits = JoinSet::new();
         let rows: BTreeSet<String> = earlier.iter().map(|row| row.id.clone()).collect();
         for one_off in known.into_iter().filter(|known| !rows.contains(&known.id.to_string())) {
-            // Its end was recorded, or its app destroyed, and then the platform ended.
             let services = services.clone();
-            waits.spawn(async move { forget(&services, one_off.id).await });
+            waits.spawn(async move { end_unrecorded(&services, one_off.id).await });
         }
         for row in earlier.into_iter().filter(|row| row.created_at <= now) {
             let Ok(id) = row.id.parse().map(DynoId) else { continue };
@@ -132,6 +133,16 @@ pub fn resume(services: Services) -> impl Future<Output = ()> + Send {
         }
         while waits.join_next().await.is_some() {}
     }
+}
+
+/// Its end was recorded, or its app destroyed, and then the platform ended. Of a destroyed app it may
+/// have been asked to end, which is forgotten with the platform: nobody else would ask again.
+async fn end_unrecorded(services: &Services, id: DynoId) {
+    let ended = tokio::time::timeout(TOLD_MAX, services.oneoffs.wait(id)).await;
+    if ended.is_err() {
+        services.oneoffs.stop(id, services.config.dynos.stop_grace);
+    }
+    forget(services, id).await;
 }
 
 /// From the start to the end on record, whose status it gives; then the engine need not keep it.

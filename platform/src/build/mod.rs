@@ -248,6 +248,10 @@ impl Shared {
             disk: &cache_of(&self.services.config.data, &request.app.id),
         };
         let (compiled, manifest) = self.compile(work, transcript, cancel).await?;
+        // The compiler has ended by itself before anybody asked it to: its slug is still no release.
+        if cancel.is_cancelled() || self.closing.is_cancelled() {
+            return Err(BuildError::Cancelled);
+        }
         let release = self.release(build, request, compiled, manifest).await?;
         self.launch(request, release, transcript, cancel).await
     }

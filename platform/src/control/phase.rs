@@ -1,17 +1,21 @@
 //! The release phase: the `release` process of a slug runs once, before anything of it boots.
 //!
 //! Heroku Dev Center, "Release Phase": non-zero means the release has failed and nothing changes.
+//!
+//! Its dyno has the identity of the release. So another life of the platform finds it while it runs,
+//! or how it has ended, and no engine starts it twice.
 
 use super::{said, wanted};
 use crate::services::Services;
-use crate::state::model::Release;
+use crate::state::model::{OneOff, OneOffState, Release, ReleaseStatus};
 use crate::state::oneoffs::{self, NewOneOff};
-use crate::state::{StateError, apps, releases};
+use crate::state::{StateError, Tx, apps, releases};
 use lathe_dynos::class::Class;
 use lathe_dynos::containers::Ended;
 use lathe_dynos::oneoff::Attachment;
 use lathe_dynos::spec::{DynoId, DynoSpec};
 use lathe_logs::Source;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 const TYPE: &str = "release";
@@ -19,6 +23,32 @@ const TYPE: &str = "release";
 const RECORD_RETRY: Duration = Duration::from_secs(2);
 /// Of what it printed, this many lines are kept with the release.
 const OUTPUT_LINES_MAX: usize = 500;
+/// Of one that nobody knows the end of: as if killed.
+const LOST: u8 = 128 + 9;
+/// Between recording a dyno and giving it to the engine lies less than so many of these pauses.
+const HANDOVER_LOOKS: u32 = 40;
+const HANDOVER_PAUSE: Duration = Duration::from_millis(250);
+
+/// What a phase has come to before anybody looks after it.
+#[derive(PartialEq, Eq, Debug)]
+enum Before {
+    Nothing,
+    Runs,
+    Ended(u8),
+}
+
+/// What is to be done for a phase, and under which name it is in the app's log.
+struct Prepared {
+    id: DynoId,
+    name: String,
+    next: Next,
+}
+
+enum Next {
+    Start(Box<DynoSpec>),
+    Await,
+    Use(u8),
+}
 
 /// Runs the phase of one release and records how it went. Gives back which release it was.
 pub(super) async fn run(services: Services, app: String, version: u32) -> (String, u32) {
@@ -37,7 +67,7 @@ pub(super) async fn run(services: Services, app: String, version: u32) -> (Strin
             error = &error as &dyn std::error::Error,
             "a release phase could not be recorded"
         );
-        // Given up, it would be run once more: that is for errors that stay.
+        // Given up, it comes up once more: that is for errors that stay.
         if !error.is_of_the_disk() {
             break;
         }
@@ -52,7 +82,10 @@ async fn record(
     version: u32,
     result: Result<(), String>,
 ) -> Result<(), StateError> {
-    if let Err(reason) = &result {
+    // One that was overtaken was ended for that: nobody waits to hear of it.
+    if let Err(reason) = &result
+        && is_pending(services, app, version).await?
+    {
         let first = reason.lines().next().unwrap_or_default();
         services.say(app, Source::App, "api", &format!("Release v{version} failed: {first}"));
     }
@@ -64,21 +97,36 @@ async fn record(
     recorded.await
 }
 
+/// False also when its app is no more.
+async fn is_pending(services: &Services, app: &str, version: u32) -> Result<bool, StateError> {
+    let app = app.to_owned();
+    match services.store.read(move |tx| releases::by_version(tx, &app, version)).await {
+        Ok(release) => Ok(release.status == ReleaseStatus::Pending),
+        Err(StateError::NotFound(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 async fn attempt(
     services: &Services,
     app: &str,
     version: u32,
 ) -> Result<Result<(), String>, StateError> {
-    let Some((id, spec)) = prepare(services, app, version).await? else {
-        return Ok(Err("the release command cannot run: its slug or its stack is not here".into()));
+    end_overtaken(services, app, version).await?;
+    let Prepared { id, name, next } = match prepare(services, app, version).await? {
+        Ok(prepared) => prepared,
+        Err(reason) => return Ok(Err(reason.to_owned())),
     };
-    let name = spec.name.clone();
-    let ended = match services.oneoffs.start(id, spec, Attachment::Detached).await {
-        Ok(_) => wait(services, id).await,
-        Err(error) => {
-            complete(services, id, 1).await?;
-            return Ok(Err(format!("the release command could not be started: {error}")));
-        }
+    let ended = match next {
+        Next::Use(status) => Some(Ended { status, ..Ended::default() }),
+        Next::Await => wait(services, id).await?,
+        Next::Start(spec) => match services.oneoffs.start(id, *spec, Attachment::Detached).await {
+            Ok(_) => wait(services, id).await?,
+            Err(error) => {
+                complete(services, id, 1).await?;
+                return Ok(Err(format!("the release command could not be started: {error}")));
+            }
+        },
     };
     let status = ended.map_or(1, |ended| ended.status);
     complete(services, id, status).await?;
@@ -99,33 +147,89 @@ async fn attempt(
     })
 }
 
+/// Ends the commands of releases that this one has overtaken, and waits until they have: two
+/// migrations must not be at one database at once.
+async fn end_overtaken(services: &Services, app: &str, version: u32) -> Result<(), StateError> {
+    // Before the engine has said what is left of an earlier life, nothing of it can be stopped.
+    drop(services.oneoffs.all().await);
+    for _ in 0..HANDOVER_LOOKS {
+        let app = app.to_owned();
+        let earlier =
+            services.store.read(move |tx| oneoffs::phases_before(tx, &app, version)).await?;
+        let mut unknown = false;
+        for id in earlier.iter().filter_map(|id| id.parse().ok().map(DynoId)) {
+            services.oneoffs.stop(id, services.config.dynos.stop_grace);
+            unknown |= services.oneoffs.wait(id).await.is_err();
+        }
+        if !unknown {
+            break;
+        }
+        // It may be between its record and its start just now.
+        tokio::time::sleep(HANDOVER_PAUSE).await;
+    }
+    Ok(())
+}
+
+/// What is on record of a phase, and whether an engine has its dyno.
+fn before(row: Option<&OneOff>, has_dyno: bool) -> Before {
+    let ended = row.filter(|row| row.state == OneOffState::Complete);
+    match (ended, has_dyno) {
+        (Some(row), _) => Before::Ended(row.status.unwrap_or(LOST)),
+        (None, true) => Before::Runs,
+        // The platform ended between the row and the start.
+        (None, false) => Before::Nothing,
+    }
+}
+
+/// Or why there is nothing to be done.
 async fn prepare(
     services: &Services,
     app: &str,
     version: u32,
-) -> Result<Option<(DynoId, DynoSpec)>, StateError> {
-    let id = DynoId::random();
+) -> Result<Result<Prepared, &'static str>, StateError> {
+    let dynos: BTreeSet<DynoId> = services.oneoffs.all().await.iter().map(|one| one.id).collect();
     let app = app.to_owned();
-    let roots = services.clone();
+    let services_there = services.clone();
     services
         .store
         .write(move |tx| {
             let release = releases::by_version(tx, &app, version)?;
-            let app = apps::by_id(tx, &app)?;
-            let command = release.slug.as_ref().and_then(|slug| slug.command(TYPE));
-            let (Some(command), Some(class)) =
-                (command, roots.config.classes.named(&roots.config.release_class))
-            else {
-                return Ok(None);
+            if release.status != ReleaseStatus::Pending {
+                return Ok(Err("a newer release came before the release command had run"));
+            }
+            let id = release.id.parse().map_or_else(|_| DynoId::random(), DynoId);
+            let row = oneoffs::find(tx, &release.id)?;
+            let next = match before(row.as_ref(), dynos.contains(&id)) {
+                Before::Nothing => return record_new(tx, &services_there, &app, &release, id),
+                Before::Runs => Next::Await,
+                Before::Ended(status) => Next::Use(status),
             };
-            let new = new_one_off(id, &release, command, &class);
-            let row = oneoffs::create(tx, &app.id, &new, version)?;
-            let command = command.to_owned();
-            let root = |stack: &str| roots.stack_root(stack);
-            let spec = wanted::spec(&app, &release, row.name, command, class, &root);
-            Ok(spec.map(|spec| (id, spec)))
+            let name = row.map(|row| row.name).unwrap_or_default();
+            Ok(Ok(Prepared { id, name, next }))
         })
         .await
+}
+
+fn record_new(
+    tx: &Tx<'_>,
+    services: &Services,
+    app: &str,
+    release: &Release,
+    id: DynoId,
+) -> Result<Result<Prepared, &'static str>, StateError> {
+    const NOT_HERE: &str = "the release command cannot run: its slug or its stack is not here";
+    let app = apps::by_id(tx, app)?;
+    let config = &services.config;
+    let command = release.slug.as_ref().and_then(|slug| slug.command(TYPE));
+    let class = config.classes.named(&config.release_class);
+    let (Some(command), Some(class)) = (command, class) else { return Ok(Err(NOT_HERE)) };
+    oneoffs::withdraw(tx, &id.to_string())?;
+    let new = new_one_off(id, release, command, &class);
+    let name = oneoffs::create(tx, &app.id, &new, release.version)?.name;
+    let root = |stack: &str| services.stack_root(stack);
+    let spec = wanted::spec(&app, release, name.clone(), command.to_owned(), class, &root);
+    let prepared = |spec| Prepared { id, name, next: Next::Start(Box::new(spec)) };
+    Ok(spec.map(prepared).ok_or(NOT_HERE))
 }
 
 fn new_one_off(id: DynoId, release: &Release, command: &str, class: &Class) -> NewOneOff {
@@ -140,17 +244,26 @@ fn new_one_off(id: DynoId, release: &Release, command: &str, class: &Class) -> N
     }
 }
 
-/// How it ended; none when it had to be ended for taking too long.
-async fn wait(services: &Services, id: DynoId) -> Option<Ended> {
+/// How it ended; none when it had to be ended for taking too long. Of one that was found running the
+/// time counts from then on.
+async fn wait(services: &Services, id: DynoId) -> Result<Option<Ended>, StateError> {
     let ended =
         tokio::time::timeout(services.config.dynos.release_timeout, services.oneoffs.wait(id))
             .await;
-    let Ok(ended) = ended else {
-        services.oneoffs.stop(id, services.config.dynos.stop_grace);
-        drop(services.oneoffs.wait(id).await);
-        return None;
-    };
-    ended.ok()
+    match ended {
+        Ok(Ok(ended)) => Ok(Some(ended)),
+        // Whoever takes up what an earlier life has left has recorded its end and let it go.
+        Ok(Err(_)) => {
+            let row = services.store.read(move |tx| oneoffs::find(tx, &id.to_string())).await?;
+            let status = row.and_then(|row| row.status).unwrap_or(LOST);
+            Ok(Some(Ended { status, ..Ended::default() }))
+        }
+        Err(_) => {
+            services.oneoffs.stop(id, services.config.dynos.stop_grace);
+            drop(services.oneoffs.wait(id).await);
+            Ok(None)
+        }
+    }
 }
 
 async fn complete(services: &Services, id: DynoId, status: u8) -> Result<(), StateError> {
@@ -177,4 +290,41 @@ async fn keep_output(
     let (id, kept) = (release.id, output.clone());
     services.store.write(move |tx| releases::set_output(tx, &id, &kept)).await?;
     Ok(output)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(state: OneOffState, status: Option<u8>) -> OneOff {
+        OneOff {
+            id: "id".into(),
+            app: "app".into(),
+            name: "release.1".into(),
+            process_type: TYPE.into(),
+            command: "migrate".into(),
+            size: "Standard-1X".into(),
+            release: 1,
+            attached: false,
+            state,
+            status,
+            created_at: jiff::Timestamp::UNIX_EPOCH,
+            updated_at: jiff::Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn a_command_that_runs_or_has_ended_is_not_started_again() {
+        for (row, has_dyno, expected) in [
+            (None, false, Before::Nothing),
+            (Some(row(OneOffState::Starting, None)), false, Before::Nothing),
+            (Some(row(OneOffState::Up, None)), false, Before::Nothing),
+            (Some(row(OneOffState::Starting, None)), true, Before::Runs),
+            (Some(row(OneOffState::Up, None)), true, Before::Runs),
+            (Some(row(OneOffState::Complete, Some(4))), true, Before::Ended(4)),
+            (Some(row(OneOffState::Complete, Some(0))), false, Before::Ended(0)),
+        ] {
+            assert_eq!(before(row.as_ref(), has_dyno), expected, "{row:?}");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::model::{OneOff, OneOffState};
 use super::{StateError, Tx, ms, time};
-use rusqlite::{Row, params};
+use rusqlite::{OptionalExtension, Row, params};
 
 /// A one-off about to be recorded; `id` becomes the dyno's identity.
 #[derive(Clone, Debug)]
@@ -82,6 +82,29 @@ pub fn collect(tx: &Tx<'_>, before_ms: i64) -> Result<usize, StateError> {
 pub fn by_identity(tx: &Tx<'_>, app: &str, identity: &str) -> Result<OneOff, StateError> {
     let sql = format!("{ONEOFFS} WHERE app = ?1 AND (id = ?2 OR name = ?2)");
     tx.sql.query_row(&sql, [app, identity], oneoff_of).map_err(StateError::missing("dyno"))
+}
+
+/// None when nothing of that id is recorded.
+pub fn find(tx: &Tx<'_>, id: &str) -> Result<Option<OneOff>, StateError> {
+    let sql = format!("{ONEOFFS} WHERE id = ?1");
+    Ok(tx.sql.query_row(&sql, [id], oneoff_of).optional()?)
+}
+
+/// As if it had not been recorded: for one that was never started.
+pub fn withdraw(tx: &Tx<'_>, id: &str) -> Result<(), StateError> {
+    tx.sql.execute("DELETE FROM oneoffs WHERE id = ?1", [id])?;
+    Ok(())
+}
+
+/// Identities of the release commands of an app's releases before `version` that have not ended.
+/// Each has its release's id: by type it could be one that somebody runs by hand.
+pub fn phases_before(tx: &Tx<'_>, app: &str, version: u32) -> Result<Vec<String>, StateError> {
+    let mut statement = tx.sql.prepare(
+        "SELECT o.id FROM oneoffs o JOIN releases r ON r.id = o.id \
+         WHERE o.app = ?1 AND r.version < ?2 AND o.state <> 'complete'",
+    )?;
+    let rows = statement.query_map(params![app, version], |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// Those that have not ended, of every app.

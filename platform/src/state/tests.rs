@@ -346,6 +346,39 @@ async fn one_off_names_are_free_numbers() {
 }
 
 #[tokio::test]
+async fn release_commands_of_earlier_releases_are_found_by_their_releases_ids() {
+    let fixture = Fixture::new();
+    let found = fixture.in_app(|tx, app, owner| {
+        let release = |tx: &Tx<'_>| releases::append(tx, app, owner, change("Deploy"));
+        let record = |tx: &Tx<'_>, id: &str, release: u32| {
+            let new = oneoffs::NewOneOff {
+                id: id.into(),
+                process_type: "release".into(),
+                command: "migrate".into(),
+                size: "Standard-1X".into(),
+                release,
+                attached: false,
+                account: owner.id.clone(),
+            };
+            oneoffs::create(tx, &app.id, &new, release)
+        };
+        let (ended, runs, own) = (release(tx)?, release(tx)?, release(tx)?);
+        for release in [&ended, &runs, &own] {
+            record(tx, &release.id, release.version)?;
+        }
+        record(tx, "by hand", runs.version)?;
+        oneoffs::complete(tx, &ended.id, 0)?;
+        let found = oneoffs::phases_before(tx, &app.id, own.version)?;
+        assert_eq!(found, std::slice::from_ref(&runs.id));
+        oneoffs::withdraw(tx, &runs.id)?;
+        assert_eq!(oneoffs::find(tx, &ended.id)?.and_then(|row| row.status), Some(0));
+        Ok((oneoffs::find(tx, &runs.id)?, oneoffs::phases_before(tx, &app.id, own.version)?))
+    });
+    let (row, left) = found.await.unwrap();
+    assert!(row.is_none() && left.is_empty(), "{row:?} {left:?}");
+}
+
+#[tokio::test]
 async fn what_waits_together_is_written_together_and_each_is_whole_or_not_there() {
     let fixture = Fixture::new();
     fixture.in_app(|_, _, _| Ok(())).await.unwrap();
