@@ -368,13 +368,14 @@ fn who_is_not_asked_for_sleeps_if_his_class_does() {
 fn dynos_are_cycled_one_at_a_time_and_only_when_asked() {
     let mut state = AppState { current: Some(serving(1)), ..app() };
     state.formation[0].quantity = 2;
-    let judge = |second, cycle_secs| {
+    let judge_of = |state: &AppState, second, cycle_secs| {
         let seen = observed(&[(place(1, 1, 0), DynoState::Up, 0), (place(1, 2, 0), second, 0)]);
         let cycle = std::time::Duration::from_secs(cycle_secs);
         let patience = Patience { cycle, ..Patience::HEROKU };
         let time = Time { patience, ..Time::default() };
-        decide_at(&state, None, &seen, false, 0, &time)
+        decide_at(state, None, &seen, false, 0, &time)
     };
+    let judge = |second, cycle_secs| judge_of(&state, second, cycle_secs);
     assert_eq!(judge(DynoState::Up, 0).turns, []);
     assert_eq!(judge(DynoState::Starting, 500).turns, []);
     let cycled = judge(DynoState::Up, 500).turns;
@@ -382,6 +383,9 @@ fn dynos_are_cycled_one_at_a_time_and_only_when_asked() {
     let later = judge(DynoState::Up, 2000);
     assert_eq!(later.turns, []);
     assert!((2_000_000..=2_300_000).contains(&later.wake_ms.unwrap()));
+    let next = AppState { candidate: Some(booting(2)), ..state.clone() };
+    let waits = judge_of(&next, DynoState::Up, 500);
+    assert_eq!((waits.turns, waits.wake_ms), (vec![], None), "a release is under way");
 }
 
 #[test]
