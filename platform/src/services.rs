@@ -5,7 +5,7 @@ use crate::control::routed::Routed;
 use crate::endpoints::Endpoints;
 use crate::engine::{AppImages, Engine};
 use crate::hosting::Parts;
-use crate::stack::{self, Stacks};
+use crate::stack::{self, Known, Stacks};
 use crate::state::Store;
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -39,6 +39,8 @@ pub struct Services {
     /// The way out: tails and counts.
     pub hub: lathe_logs::Hub,
     pub stacks: Arc<Stacks>,
+    /// Where older ones are.
+    pub known_stacks: Arc<Known>,
     /// What the cell saw last.
     pub observed: watch::Receiver<Arc<Observed>>,
     /// Where requests go.
@@ -68,13 +70,11 @@ impl Services {
         if self.stacks.run.digest == digest {
             return Some(self.stacks.run.root.clone());
         }
-        match stack::find(&self.config, digest) {
-            Ok(stack) => stack.map(|stack| stack.root),
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "stacks cannot be read");
-                None
-            }
-        }
+        let root = self.known_stacks.root(digest, || stack::find(&self.config, digest));
+        root.unwrap_or_else(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, "stacks cannot be read");
+            None
+        })
     }
 
     /// An app's own URL.

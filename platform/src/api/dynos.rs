@@ -52,7 +52,7 @@ async fn all(context: &Context, app: &App) -> Result<Vec<Value>, ApiError> {
     let parts = context.services.parts.clone();
     let observed = context.services.observed.borrow().clone();
     let asleep = context.services.asleep.borrow().contains(&id);
-    let (dynos, oneoffs, releases) = context
+    let (dynos, oneoffs, ids) = context
         .services
         .store
         .read(move |tx| {
@@ -62,10 +62,9 @@ async fn all(context: &Context, app: &App) -> Result<Vec<Value>, ApiError> {
             } else {
                 running::of_app(tx, &id, &observed, asleep)?
             };
-            Ok((dynos, oneoffs.collect::<Vec<_>>(), releases::all(tx, &id)?))
+            Ok((dynos, oneoffs.collect::<Vec<_>>(), releases::ids(tx, &id)?))
         })
         .await?;
-    let ids: BTreeMap<u32, String> = releases.into_iter().map(|r| (r.version, r.id)).collect();
     let release = |version: u32| json!({"id": ids.get(&version), "version": version});
     let formation = dynos.iter().map(|dyno| show_dyno(app, dyno, &release(dyno.release)));
     let once = oneoffs.iter().map(|one| show_one_off(app, one, &release(one.release), None));

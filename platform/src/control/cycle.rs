@@ -17,6 +17,11 @@ pub(super) fn next(state: &AppState, facts: &Facts<'_>) -> (Option<Turn>, Option
     let Some(release) = state.current.as_ref().filter(|_| !facts.patience.cycle.is_zero()) else {
         return (None, None);
     };
+    // A restart is of a dyno of that name, whichever release it is of: it would begin the next
+    // one's probation anew, and age can wait.
+    if state.candidate.is_some() {
+        return (None, None);
+    }
     let mut oldest: Option<(u64, String)> = None;
     for place in wanted::places(state, release) {
         let seen = facts.observed.dynos.get(&place.slot());

@@ -1,6 +1,7 @@
 //! Why a release did not boot, in words for whoever pushed it.
 
 use super::verdict::Failure;
+use super::wanted::Lack;
 use crate::config::Patience;
 use lathe_dynos::checks::Finding;
 use lathe_dynos::spec::{End, EndCause};
@@ -15,6 +16,7 @@ pub(super) fn boot_failure(
     let end = match why {
         Failure::Ended(Some(end)) => end,
         Failure::Ended(None) => return format!("{dyno} did not start"),
+        Failure::Lacks(lack) => return lacks(dyno, lack),
         Failure::NotReady => return not_ready(dyno, patience),
         Failure::Ailing(finding) => {
             let Finding { times, why, .. } = finding;
@@ -29,6 +31,19 @@ pub(super) fn boot_failure(
         }
     }
     text
+}
+
+fn lacks(dyno: &str, lack: &Lack) -> String {
+    match lack {
+        Lack::Stack(digest) => format!(
+            "{dyno} cannot start: the stack that its release was compiled for is not on this machine\n\
+             It is {digest}: copy it from the old machine's stacks.dir, or push a new commit"
+        ),
+        Lack::Class(name) => format!(
+            "{dyno} cannot start: its dyno type {name} is not in the platform's settings any more\n\
+             Choose another one: heroku ps:type, then release again"
+        ),
+    }
 }
 
 fn not_ready(dyno: &str, patience: Patience) -> String {
@@ -113,6 +128,16 @@ mod tests {
         let finding = Finding { since_ms: 0, times: 3, why: "/up was answered with 500".into() };
         for (why, expected) in [
             (Failure::Ended(None), "web.1 did not start"),
+            (
+                Failure::Lacks(Lack::Stack("ab12".into())),
+                "web.1 cannot start: the stack that its release was compiled for is not on this \
+                 machine\nIt is ab12: copy it from the old machine's stacks.dir, or push a new commit",
+            ),
+            (
+                Failure::Lacks(Lack::Class("Large".into())),
+                "web.1 cannot start: its dyno type Large is not in the platform's settings any \
+                 more\nChoose another one: heroku ps:type, then release again",
+            ),
             (
                 Failure::Ailing(finding),
                 "web.1 failed its health check 3 times in a row: /up was answered with 500",

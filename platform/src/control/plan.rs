@@ -12,7 +12,7 @@ use super::wanted::{self, StackRoot};
 use super::{cycle, wake};
 use crate::config::Patience;
 use crate::state::care::Care;
-use crate::state::model::{Phase, Stage};
+use crate::state::model::{Phase, Release, Stage};
 use imbl::OrdMap;
 use lathe_dynos::class::Classes;
 use lathe_dynos::spec::{Desired, Observed, ObservedDyno, Slot, Wanted};
@@ -163,10 +163,8 @@ fn serve(
     let care = Care::of(&candidate.config).unwrap_or_default();
     // With nothing that serves beside it there is nothing to go back to.
     let length = if serves(state) { care.probation } else { Duration::ZERO };
-    let ready_within = facts.patience.boot_timeout;
-    let probation = Probation { length, ready_within, now_ms: facts.now_ms };
     let mut canary = None;
-    match verdict(&wanted::places(state, candidate), facts.observed, probation) {
+    match judge(state, candidate, wanted, length, facts) {
         Verdict::Waiting { until_ms } => {
             if let Some(due_ms) = until_ms {
                 wake(&mut plan.wake_ms, due_ms);
@@ -186,6 +184,22 @@ fn serve(
         }
     }
     routing::route(state, facts.observed, canary)
+}
+
+/// What has become of a release that boots. One whose dynos nobody can start is not waited for.
+fn judge(
+    state: &AppState,
+    candidate: &Release,
+    wanted: &OrdMap<Slot, Arc<Wanted>>,
+    length: Duration,
+    facts: &Facts<'_>,
+) -> Verdict {
+    if let Some((place, lack)) = wanted::lacking(state, candidate, wanted, facts.classes) {
+        return Verdict::Fails { dyno: place.dyno_name(), why: Failure::Lacks(lack) };
+    }
+    let ready_within = facts.patience.boot_timeout;
+    let probation = Probation { length, ready_within, now_ms: facts.now_ms };
+    verdict(&wanted::places(state, candidate), facts.observed, probation)
 }
 
 /// Whether requests are answered by a release now.

@@ -1,6 +1,7 @@
 //! Did the candidate boot, and did it stay? A pure reading of what the cell observed.
 
 use super::slots::Place;
+use super::wanted::Lack;
 use lathe_dynos::checks::Finding;
 use lathe_dynos::clock::millis;
 use lathe_dynos::spec::{DynoState, End, Observed};
@@ -21,6 +22,8 @@ pub(super) enum Verdict {
 /// What a web dyno has come to.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Failure {
+    /// There can be none.
+    Lacks(Lack),
     Ended(Option<End>),
     /// Up, but not ready in time.
     NotReady,

@@ -15,6 +15,15 @@ use std::sync::Arc;
 /// Where a stack's files are on this machine; none when it is not here.
 pub type StackRoot<'a> = &'a dyn Fn(&str) -> Option<PathBuf>;
 
+/// What a place lacks, so that no dyno can fill it.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Lack {
+    /// The stack with this digest, which its release was compiled for, is not on this machine.
+    Stack(String),
+    /// The settings have no class of this name any more.
+    Class(String),
+}
+
 /// The dynos of the serving release and, while it boots, of the next one.
 pub fn of_app(
     state: &AppState,
@@ -91,6 +100,23 @@ pub fn places(state: &AppState, release: &Release) -> Vec<Place> {
             })
         })
         .collect()
+}
+
+/// The first of a release's web dynos that is not among those wanted, and what it lacks.
+pub fn lacking(
+    state: &AppState,
+    release: &Release,
+    wanted: &OrdMap<Slot, Arc<Wanted>>,
+    classes: &Classes,
+) -> Option<(Place, Lack)> {
+    let mut web = places(state, release).into_iter().filter(Place::is_web);
+    let place = web.find(|place| !wanted.contains_key(&place.slot()))?;
+    let formation = state.formation.iter().find(|f| f.process_type == place.process_type)?;
+    let lack = match classes.named(&formation.size) {
+        None => Lack::Class(formation.size.clone()),
+        Some(_) => Lack::Stack(release.slug.as_ref()?.stack.clone()),
+    };
+    Some((place, lack))
 }
 
 /// One dyno of a release that runs `command`; none without a slug or without its stack.

@@ -258,6 +258,7 @@ async fn raise(
         logs,
         hub,
         stacks,
+        known_stacks: Arc::default(),
         observed,
         asleep,
         routed: Routed { published: routes.clone(), in_force: InForce::default() },

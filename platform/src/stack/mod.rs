@@ -9,10 +9,12 @@
 mod assemble;
 mod clean;
 mod jail;
+mod known;
 mod layer;
 mod recipe;
 mod shelf;
 
+pub use known::Known;
 pub use layer::{Layer, LayerError};
 pub use recipe::{BUILD, HEROKU_STACK, RUN, Recipe};
 pub use shelf::{Record, ShelfError};
@@ -111,10 +113,11 @@ pub fn is_building(config: &Config) -> bool {
     Shelf::at(&config.stacks.dir).is_locked()
 }
 
-/// The stack with this digest, if it is on this machine: what an app was compiled for.
+/// The stack with this digest, if it is on this machine: what an app was compiled for. An error says
+/// that it may be.
 pub fn find(config: &Config, digest: &str) -> Result<Option<Stack>, StackError> {
-    let shelved = Shelf::at(&config.stacks.dir).list()?;
-    Ok(shelved.into_iter().find(|stack| stack.record.digest == digest).map(Shelved::into_stack))
+    let found = Shelf::at(&config.stacks.dir).find(digest)?;
+    Ok(found.map(Shelved::into_stack))
 }
 
 /// All stacks on this machine, newest first.

@@ -70,6 +70,12 @@ pub enum ShelfError {
     },
 }
 
+impl ShelfError {
+    fn is_missing(&self) -> bool {
+        matches!(self, Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
 /// A finished stack and where it is.
 #[derive(Clone, Debug)]
 pub(super) struct Shelved {
@@ -102,21 +108,44 @@ impl Shelf {
 
     /// All finished stacks, newest first.
     pub(super) fn list(&self) -> Result<Vec<Shelved>, ShelfError> {
-        let mut found = Vec::new();
-        for name in folders(&self.dir)? {
-            if name.ends_with(BUILDING) {
-                continue;
-            }
-            for stack in folders(&name)? {
-                let path = stack.join(RECORD);
-                let bytes = fs::read(&path)
-                    .map_err(|source| ShelfError::Read { path: path.clone(), source })?;
-                let record = serde_json::from_slice(&bytes)
-                    .map_err(|source| ShelfError::Record { path, source })?;
-                found.push(Shelved { record, root: stack.join("root") });
+        let stacks = self.stacks()?;
+        let mut found =
+            stacks.iter().map(|stack| read(stack)).collect::<Result<Vec<Shelved>, _>>()?;
+        found.sort_by_key(|stack| std::cmp::Reverse(stack.record.built_at));
+        Ok(found)
+    }
+
+    /// The stack with this digest. What cannot be read of another one, which somebody may be about to
+    /// remove, is no reason not to find it.
+    pub(super) fn find(&self, digest: &str) -> Result<Option<Shelved>, ShelfError> {
+        let mut unclear = None;
+        for stack in self.stacks()? {
+            match read(&stack) {
+                Ok(found) if found.record.digest == digest => return Ok(Some(found)),
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "a stack is passed over"
+                    );
+                    // Its name says what its record cannot. Without a record it is no stack.
+                    if stack.ends_with(folder_of(digest)) && !error.is_missing() {
+                        unclear = Some(error);
+                    }
+                }
             }
         }
-        found.sort_by_key(|stack: &Shelved| std::cmp::Reverse(stack.record.built_at));
+        unclear.map_or(Ok(None), Err)
+    }
+
+    /// The folders of all finished stacks.
+    fn stacks(&self) -> Result<Vec<PathBuf>, ShelfError> {
+        let mut found = Vec::new();
+        for name in folders(&self.dir)? {
+            if !name.ends_with(BUILDING) {
+                found.extend(folders(&name)?);
+            }
+        }
         Ok(found)
     }
 
@@ -178,7 +207,7 @@ impl Lock {
     /// stack of the same content is there already, that one stays and counts as built now.
     pub(super) fn finish(&self, built: &Path, record: Record) -> Result<Shelved, ShelfError> {
         let folder = self.shelf.dir.join(&record.name);
-        let path = folder.join(&record.digest[..DIGEST_LETTERS]);
+        let path = folder.join(folder_of(&record.digest));
         let put = || -> io::Result<()> {
             let bytes = serde_json::to_vec_pretty(&record)?;
             fs::create_dir_all(&folder)?;
@@ -197,6 +226,20 @@ impl Lock {
     }
 }
 
+/// What the folder of the stack with this digest is called.
+fn folder_of(digest: &str) -> &str {
+    digest.get(..DIGEST_LETTERS).unwrap_or(digest)
+}
+
+fn read(stack: &Path) -> Result<Shelved, ShelfError> {
+    let path = stack.join(RECORD);
+    let bytes =
+        fs::read(&path).map_err(|source| ShelfError::Read { path: path.clone(), source })?;
+    let record =
+        serde_json::from_slice(&bytes).map_err(|source| ShelfError::Record { path, source })?;
+    Ok(Shelved { record, root: stack.join("root") })
+}
+
 /// The folders in a folder; none when it does not exist.
 fn folders(dir: &Path) -> Result<Vec<PathBuf>, ShelfError> {
     let failed = |source| ShelfError::Read { path: dir.to_path_buf(), source };
@@ -212,4 +255,42 @@ fn folders(dir: &Path) -> Result<Vec<PathBuf>, ShelfError> {
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(shelf: &Shelf, digest: &str) -> PathBuf {
+        let stack = shelf.dir.join("lathe-12").join(folder_of(digest));
+        fs::create_dir_all(stack.join("root")).unwrap();
+        let record = Record {
+            name: "lathe-12".into(),
+            digest: digest.into(),
+            recipe: "recipe".into(),
+            base: None,
+            suite: "bookworm".into(),
+            built_at: 0,
+            size_bytes: 1,
+            packages: BTreeSet::new(),
+        };
+        fs::write(stack.join(RECORD), serde_json::to_vec(&record).unwrap()).unwrap();
+        stack
+    }
+
+    #[test]
+    fn a_stack_is_found_beside_one_that_cannot_be_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let shelf = Shelf::at(dir.path());
+        let [one, other, third] = ["1", "2", "3"].map(|letter| letter.repeat(64));
+        let (kept, damaged) = (put(&shelf, &one), put(&shelf, &other));
+        fs::write(damaged.join(RECORD), "{").unwrap();
+        let root = shelf.find(&one).unwrap().map(|found| found.root);
+        assert_eq!(root, Some(kept.join("root")));
+        assert!(shelf.find(&other).is_err(), "it may be there");
+        assert!(shelf.find(&third).unwrap().is_none());
+        fs::remove_file(damaged.join(RECORD)).unwrap();
+        assert!(shelf.find(&other).unwrap().is_none(), "it is being removed");
+        assert!(shelf.find(&one).unwrap().is_some());
+    }
 }

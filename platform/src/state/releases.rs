@@ -5,6 +5,7 @@ use super::care::Care;
 use super::model::{Account, App, Config, Phase, Release, ReleaseStatus, Slug, Stage};
 use super::{StateError, Tx, apps, formation, ms, slugs, steps, system, time};
 use rusqlite::{OptionalExtension, Row, params};
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
 const RELEASES: &str = "SELECT r.id, r.app, r.version, r.slug, r.config, r.description, r.status, \
@@ -241,6 +242,13 @@ pub fn all(tx: &Tx<'_>, app: &str) -> Result<Vec<Release>, StateError> {
     let mut statement = tx.sql.prepare(&sql)?;
     let rows = statement.query_map([app], raw)?.collect::<Result<Vec<_>, _>>()?;
     rows.into_iter().map(|row| complete(tx, row)).collect()
+}
+
+/// The ids of all releases, by version: what it takes to name one, without opening any config.
+pub fn ids(tx: &Tx<'_>, app: &str) -> Result<BTreeMap<u32, String>, StateError> {
+    let mut statement = tx.sql.prepare("SELECT version, id FROM releases WHERE app = ?1")?;
+    let rows = statement.query_map([app], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 fn next_version(tx: &Tx<'_>, app: &str) -> Result<u32, StateError> {

@@ -112,7 +112,10 @@ async fn a_newer_release_overtakes_one_that_is_still_booting() {
             releases::promote(tx, &app.id, 1)?; // too late: it is not the candidate any more
             assert_eq!(apps::by_id(tx, &app.id)?.candidate, Some(2));
             assert_eq!(apps::by_id(tx, &app.id)?.current, None);
-            Ok(releases::all(tx, &app.id)?.iter().map(|r| r.status).collect::<Vec<_>>())
+            let all = releases::all(tx, &app.id)?;
+            let ids = releases::ids(tx, &app.id)?;
+            assert_eq!(ids, all.iter().map(|r| (r.version, r.id.clone())).collect());
+            Ok(all.iter().map(|r| r.status).collect::<Vec<_>>())
         })
         .await
         .unwrap();

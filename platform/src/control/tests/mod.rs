@@ -7,7 +7,7 @@ use super::replace::Replaced;
 use super::slots::Place;
 use super::snapshot::{AppState, Snapshot};
 use super::verdict::Failure;
-use super::wanted;
+use super::wanted::{self, Lack};
 use crate::config::Patience;
 use crate::state::model::{Account, App, Config, Formation, Phase, Release, ReleaseStatus, Slug};
 use jiff::Timestamp;
@@ -174,7 +174,7 @@ fn decide_at(
     waited_ms: u64,
     time: &Time,
 ) -> Plan {
-    let root = |_: &str| Some(PathBuf::from("/stack"));
+    let root = |stack: &str| (stack == "stack").then(|| PathBuf::from("/stack"));
     let previous = before
         .map(|before| wanted::of_app(before, Patience::HEROKU, &Classes::standard(), &root))
         .unwrap_or_default();
@@ -234,6 +234,31 @@ fn a_release_that_ends_instead_of_booting_fails_and_the_old_one_serves_on() {
     assert_eq!((dyno.as_str(), end.status), ("web.1", 1));
     assert_eq!(the_route(&plan).availability, Availability::Serving);
     assert_eq!(slots(&plan), ["app/v1/web.1/0.0", "app/v2/web.1/0.0"]);
+}
+
+#[test]
+fn a_release_whose_dynos_nobody_can_start_fails_at_once() {
+    let serving = AppState { current: Some(serving(1)), ..app() };
+    let judge = |state: &AppState| {
+        let up = observed(&[(place(1, 1, 0), DynoState::Up, 0)]);
+        decide(state, Some(state), &up, false, 0).turns
+    };
+    let fails = |lack| {
+        let why = Failure::Lacks(lack);
+        vec![Turn::Fail { app: "app".into(), version: 2, dyno: "web.1".into(), why }]
+    };
+    let mut elsewhere = booting(2);
+    elsewhere.slug.as_mut().unwrap().stack = "other".into();
+    let state = AppState { candidate: Some(elsewhere), ..serving.clone() };
+    assert_eq!(judge(&state), fails(Lack::Stack("other".into())));
+
+    let mut state = AppState { candidate: Some(booting(2)), ..serving };
+    assert_eq!(judge(&state), []);
+    state.formation[0].size = "Removed".into();
+    assert_eq!(judge(&state), fails(Lack::Class("Removed".into())));
+    state.formation[0].quantity = 0;
+    let promoted = [Turn::Promote { app: "app".into(), version: 2 }];
+    assert_eq!(judge(&state), promoted, "none is asked for");
 }
 
 #[test]
@@ -343,13 +368,14 @@ fn who_is_not_asked_for_sleeps_if_his_class_does() {
 fn dynos_are_cycled_one_at_a_time_and_only_when_asked() {
     let mut state = AppState { current: Some(serving(1)), ..app() };
     state.formation[0].quantity = 2;
-    let judge = |second, cycle_secs| {
+    let judge_of = |state: &AppState, second, cycle_secs| {
         let seen = observed(&[(place(1, 1, 0), DynoState::Up, 0), (place(1, 2, 0), second, 0)]);
         let cycle = std::time::Duration::from_secs(cycle_secs);
         let patience = Patience { cycle, ..Patience::HEROKU };
         let time = Time { patience, ..Time::default() };
-        decide_at(&state, None, &seen, false, 0, &time)
+        decide_at(state, None, &seen, false, 0, &time)
     };
+    let judge = |second, cycle_secs| judge_of(&state, second, cycle_secs);
     assert_eq!(judge(DynoState::Up, 0).turns, []);
     assert_eq!(judge(DynoState::Starting, 500).turns, []);
     let cycled = judge(DynoState::Up, 500).turns;
@@ -357,6 +383,9 @@ fn dynos_are_cycled_one_at_a_time_and_only_when_asked() {
     let later = judge(DynoState::Up, 2000);
     assert_eq!(later.turns, []);
     assert!((2_000_000..=2_300_000).contains(&later.wake_ms.unwrap()));
+    let next = AppState { candidate: Some(booting(2)), ..state.clone() };
+    let waits = judge_of(&next, DynoState::Up, 500);
+    assert_eq!((waits.turns, waits.wake_ms), (vec![], None), "a release is under way");
 }
 
 #[test]

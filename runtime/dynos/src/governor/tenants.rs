@@ -57,10 +57,13 @@ impl Tenants {
     }
 
     pub(super) fn keep_only(&mut self, running: &[DynoId], now_ms: u64, history: &mut History) {
-        if self.running.keys().eq(running) {
+        if self.remembered.is_empty() && self.running.keys().eq(running) {
             return;
         }
         let there: BTreeSet<&DynoId> = running.iter().collect();
+        // Nobody asks for the accounts of dynos that have ended while nobody looked. Those of a crowd
+        // are met a part at a time.
+        self.remembered.retain(|id, _| there.contains(id));
         let gone = self.running.extract_if(.., |id, _| !there.contains(id));
         gone.for_each(|(_, mut tenant)| tenant.note(now_ms, history));
     }
@@ -83,11 +86,6 @@ impl Tenants {
         let spell = Spell::default();
         self.running.insert(id, Tenant { governed, place, gauge, entry, agreed: None, spell });
         Ok(())
-    }
-
-    /// Nobody asks for the accounts of dynos that have ended while nobody looked.
-    pub(super) fn all_met(&mut self) {
-        self.remembered.clear();
     }
 
     /// Gives every dyno the treatment that its setting says.
@@ -161,9 +159,11 @@ impl Tenants {
         }
     }
 
+    /// Of all dynos, also of those that are not met yet: whoever comes next shall know of them too.
     pub(super) fn accounts(&self) -> BTreeMap<DynoId, Kept> {
         let entries = self.running.iter().filter_map(|(id, t)| Some((*id, t.entry.as_ref()?)));
-        entries.map(|(id, entry)| (id, entry.keep())).collect()
+        let met = entries.map(|(id, entry)| (id, entry.keep()));
+        self.remembered.iter().map(|(id, kept)| (*id, *kept)).chain(met).collect()
     }
 
     pub(super) fn credits(&self, app: Option<&AppId>) -> Vec<Credit> {
@@ -228,5 +228,53 @@ fn announcement(entry: &Entry) -> String {
             cpus(entry.safe_us() * 1_000_000 / super::ledger::PERIOD_US),
             entry.balance_secs()
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::class::Classes;
+    use crate::containers::CpuGroup;
+    use std::fs;
+    use uuid::Uuid;
+
+    const NOW: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn accounts_are_kept_until_their_dynos_are_met_or_have_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("cpu.max"), "").unwrap();
+        let meet = |tenants: &mut Tenants, id, used_secs: u64| {
+            let stat = format!("usage_usec {}\n", used_secs * 1_000_000);
+            fs::write(dir.path().join("cpu.stat"), stat).unwrap();
+            let governed = Governed {
+                app: AppId::new("app"),
+                name: "web.1".into(),
+                class: Classes::standard().named("Eco").unwrap(),
+                group: CpuGroup::V2(dir.path().to_owned()),
+                pressure: None,
+            };
+            tenants.meet(id, governed, Treatment::Observe, NOW).unwrap();
+        };
+        let [first, later, ended] = [1, 2, 3].map(|number| DynoId(Uuid::from_u128(number)));
+        let mut history = History::default();
+        let mut before = Tenants::default();
+        for id in [first, later, ended] {
+            meet(&mut before, id, 5);
+        }
+        let kept = before.accounts();
+
+        let mut tenants = Tenants::default();
+        tenants.remember(kept.clone());
+        assert_eq!(tenants.accounts(), kept, "the engine has not answered yet");
+        tenants.keep_only(&[first, later], 0, &mut history);
+        meet(&mut tenants, first, 7);
+        let both = BTreeMap::from([first, later].map(|id| (id, kept[&id])));
+        assert_eq!(tenants.accounts(), both, "one is gone, one is still to be met");
+        tenants.keep_only(&[first, later], 0, &mut history);
+        meet(&mut tenants, later, 7);
+        assert_eq!(tenants.accounts(), both);
+        assert_eq!(tenants.remembered, BTreeMap::new());
     }
 }

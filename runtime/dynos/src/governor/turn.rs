@@ -138,7 +138,6 @@ impl<C: Containers> Loop<C> {
         let mut saved = Ok(());
         if now.saturating_sub(self.saved) >= SAVE {
             self.saved = now;
-            state.tenants.all_met();
             saved = disk::save_accounts(dir, &state.tenants.accounts());
         }
         if now.saturating_sub(self.saved_history) >= SAVE_HISTORY {
