@@ -1,6 +1,7 @@
 //! `lathe token`: the operator gives people access, sees who has it, and ends it.
 
 use super::CliError;
+use super::ask::text;
 use super::client::{Client, ClientError};
 use super::env::Access;
 use super::runtime;
@@ -115,10 +116,6 @@ fn encoded(segment: &str) -> String {
         }
         text
     })
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
 }
 
 #[cfg(test)]
