@@ -13,11 +13,8 @@ pub(super) fn ask(
     path: &str,
     body: &Value,
 ) -> Result<Value, CliError> {
-    let Access { endpoints, token, authority } = Access::of(config)?;
-    let asked = async {
-        let client = Client::new(&endpoints, &token, &authority)?;
-        client.call(method, path, body).await
-    };
+    let access = Access::of(config)?;
+    let asked = async { Client::of(&access)?.call(method, path, body).await };
     Ok(runtime()?.block_on(asked)?)
 }
 

@@ -41,7 +41,7 @@ impl InputsError {
 
 pub(super) fn show(config: &Config, what: &ReleaseInputs) -> Result<(), CliError> {
     let access = Access::of(config)?;
-    let client = Client::new(&access.endpoints, &access.token, &access.authority);
+    let client = Client::of(&access);
     let release = runtime()?.block_on(async {
         let releases = format!("/apps/{}/releases", what.app);
         match &what.release {

@@ -88,7 +88,7 @@ fn compare(
     threads: &Runtime,
     what: &ReleaseDiff,
 ) -> Result<(), ReleaseDiffError> {
-    let client = Client::new(&access.endpoints, &access.token, &access.authority)?;
+    let client = Client::of(access)?;
     let (left, right) = threads.block_on(async {
         let left = release(&client, &what.app, &what.left).await?;
         Ok::<_, ReleaseDiffError>((left, release(&client, &what.app, &what.right).await?))

@@ -26,7 +26,7 @@ pub(super) struct ReleaseWatch {
 /// Tells each step until the release serves or does not: exit status 0 or 1.
 pub(super) fn watch(config: &Config, what: &ReleaseWatch) -> Result<ExitCode, CliError> {
     let access = Access::of(config)?;
-    let client = Client::new(&access.endpoints, &access.token, &access.authority)?;
+    let client = Client::of(&access)?;
     Ok(runtime()?.block_on(follow(&client, what))?)
 }
 

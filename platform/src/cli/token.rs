@@ -56,7 +56,7 @@ impl TokenError {
 /// Asks the running platform, as its owner: it is the only writer of its state.
 pub(super) fn token(config: &Config, what: &Token) -> Result<(), CliError> {
     let access = Access::of(config)?;
-    let client = Client::new(&access.endpoints, &access.token, &access.authority);
+    let client = Client::of(&access);
     let client = client.map_err(TokenError::from)?;
     let done = runtime()?.block_on(async {
         match what {
