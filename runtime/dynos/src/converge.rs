@@ -68,7 +68,7 @@ pub(crate) fn converge(slot: &Slot, desired: &Desired, tracked: &Tracked, now_ms
     }
     // Never two in one slot, not even while the first is on its way out.
     if known && wanted && !taken {
-        verdict.vacant_ms = place.map_or(Some(0), |place| start_due_ms(place));
+        verdict.vacant_ms = place.map_or(Some(0), start_due_ms);
     }
     verdict
 }
