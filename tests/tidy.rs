@@ -240,18 +240,23 @@ fn every_promise_names_a_command_that_exists() {
         if value.is_empty() {
             wrong.push(format!("{number} has no value; \"not yet shown\" is one"));
         }
-        let command = command.trim_matches('`');
-        let known = match command.strip_prefix("cargo test ") {
-            // Without either, cargo looks into the platform's package alone and runs nothing.
-            Some(what) if !what.starts_with("--workspace ") && !what.starts_with("-p ") => false,
-            Some(what) => tests.contains(what.rsplit([' ', ':']).next().unwrap()),
-            None => is_verb(command, &verbs),
-        };
-        if !known {
-            wrong.push(format!("{number} names `{command}`, which does not exist or runs no test"));
+        for command in command.split(", ").map(|command| command.trim_matches('`')) {
+            let known = match command.strip_prefix("cargo test ") {
+                Some(what) => runs_a_test(what, &tests),
+                None => is_verb(command, &verbs),
+            };
+            if !known {
+                wrong.push(format!("{number}: `{command}` does not exist or runs no test"));
+            }
         }
     }
     none("promises", &wrong);
+}
+
+/// With neither `--workspace` nor `-p`, cargo looks into the platform's package alone.
+fn runs_a_test(what: &str, tests: &BTreeSet<String>) -> bool {
+    let looks_further = what.starts_with("--workspace ") || what.starts_with("-p ");
+    looks_further && tests.contains(what.rsplit([' ', ':']).next().unwrap())
 }
 
 /// Every code that the sources can say has its row, and its row a test that names it.
