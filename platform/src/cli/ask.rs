@@ -13,11 +13,8 @@ pub(super) fn ask(
     path: &str,
     body: &Value,
 ) -> Result<Value, CliError> {
-    let Access { endpoints, token, authority } = Access::of(config)?;
-    let asked = async {
-        let client = Client::new(&endpoints, &token, &authority)?;
-        client.call(method, path, body).await
-    };
+    let access = Access::of(config)?;
+    let asked = async { Client::of(&access)?.call(method, path, body).await };
     Ok(runtime()?.block_on(asked)?)
 }
 
@@ -26,7 +23,33 @@ pub(super) fn rows(list: &Value) -> Vec<Value> {
     list.as_array().cloned().unwrap_or_default()
 }
 
-/// A string without its quotes.
+/// A string without its quotes, `-` for nothing. Apps, buildpacks and other accounts wrote it: what
+/// steers a terminal is left out.
 pub(super) fn text(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    let text = match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    text.chars().filter(|c| !c.is_control()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn nothing_that_is_shown_steers_a_terminal() {
+        for (value, shown) in [
+            (json!("CI \u{1b}[2J\u{9b}1A\r\n\u{7f}x"), "CI [2J1Ax"),
+            (json!(["\u{9b}"]), "[\"\"]"),
+            (json!(""), ""),
+            (json!(null), "-"),
+            (json!(2.5), "2.5"),
+            (json!(true), "true"),
+        ] {
+            assert_eq!(text(&value), shown);
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! A client of the Platform API on this machine, as small as our own verbs need it.
 
+use super::env::Access;
 use crate::endpoints::Endpoints;
 use bytes::Bytes;
 use http::{Method, Request, header};
@@ -64,6 +65,10 @@ pub(super) struct Client {
 }
 
 impl Client {
+    pub(super) fn of(access: &Access) -> Result<Self, ClientError> {
+        Self::new(&access.endpoints, &access.token, &access.authority)
+    }
+
     pub(super) fn new(
         endpoints: &Endpoints,
         token: &str,

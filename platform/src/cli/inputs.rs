@@ -1,5 +1,6 @@
 //! `lathe releases:inputs`: what a release was made from.
 
+use super::ask::text;
 use super::client::{Client, ClientError};
 use super::env::Access;
 use super::say::say;
@@ -40,7 +41,7 @@ impl InputsError {
 
 pub(super) fn show(config: &Config, what: &ReleaseInputs) -> Result<(), CliError> {
     let access = Access::of(config)?;
-    let client = Client::new(&access.endpoints, &access.token, &access.authority);
+    let client = Client::of(&access);
     let release = runtime()?.block_on(async {
         let releases = format!("/apps/{}/releases", what.app);
         match &what.release {
@@ -96,9 +97,4 @@ fn print(release: &Value, inputs: &Value) {
             say!("             {}: {}", text(&name.as_str().into()), text(value));
         }
     }
-}
-
-/// A buildpack wrote it: what steers a terminal is left out.
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or("-").chars().filter(|c| !c.is_control()).collect()
 }

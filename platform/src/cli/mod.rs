@@ -76,8 +76,17 @@ pub struct Cli {
     command: Command,
 }
 
+// No enum of verbs has a doc comment: clap would take it for the description of the program.
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Verb(Verb),
+    #[command(flatten)]
+    Part(Part),
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
     /// Run the platform; SIGTERM stops it and leaves its dynos serving, SIGQUIT ends them too
     Up(up::Up),
     /// See a push become a live app, here and now, with a sample
@@ -176,6 +185,17 @@ enum Command {
     /// Build both stacks anew from the Debian mirror
     #[command(name = "stacks:build")]
     StacksBuild,
+    /// Bring a state that no platform uses to the schema of this program, as the next platform would
+    #[command(hide = true, name = MIGRATE)]
+    Migrate,
+    /// What this program would do as the keeper; the keeper asks it
+    #[command(hide = true, name = HEIR)]
+    Heir,
+}
+
+// The platform has the configuration: what it starts reads none.
+#[derive(Debug, Subcommand)]
+enum Part {
     /// The helper that starts and holds dynos; the platform runs it
     #[command(hide = true)]
     Spawner {
@@ -191,12 +211,6 @@ enum Command {
     /// The router, in a dyno of the platform's own; the platform runs it
     #[command(hide = true)]
     Router(router::Router),
-    /// Bring a state that no platform uses to the schema of this program, as the next platform would
-    #[command(hide = true, name = MIGRATE)]
-    Migrate,
-    /// What this program would do as the keeper; the keeper asks it
-    #[command(hide = true, name = HEIR)]
-    Heir,
     /// The compiler in a build dyno; the platform runs it
     #[command(hide = true)]
     CompileWorker,
@@ -211,89 +225,74 @@ pub fn run_as_hook() -> Option<ExitCode> {
 
 /// Does what the command line says.
 pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
-    if is_started_by_the_platform(&cli.command) {
-        return part(cli.command);
-    }
     let flags = Flags { data: cli.data, config: cli.config, set: cli.set };
-    let config = Config::load(&flags)?;
-    if let Command::Bench(what) = cli.command {
-        bench::bench(config, &what)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    init_log(&config.log);
     match cli.command {
-        Command::Up(how) => up::up(config, &flags, &how)?,
-        Command::Demo(how) => return demo::demo(config, &how, flags.data.is_some()),
-        Command::Stop { stop_dynos } => {
+        Command::Part(what) => part(what),
+        Command::Verb(Verb::Bench(bench::Bench::Part(what))) => {
+            bench::part(&what)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Verb(verb) => perform(verb, &flags),
+    }
+}
+
+fn perform(verb: Verb, flags: &Flags) -> Result<ExitCode, CliError> {
+    let config = Config::load(flags)?;
+    // Measurements read the log themselves.
+    if !matches!(verb, Verb::Bench(_)) {
+        init_log(&config.log);
+    }
+    match verb {
+        Verb::Up(how) => up::up(config, flags, &how)?,
+        Verb::Demo(how) => return demo::demo(config, &how, flags.data.is_some()),
+        Verb::Stop { stop_dynos } => {
             stop::stop(&config, if stop_dynos { Dynos::End } else { Dynos::Stay })?;
         }
-        Command::Doctor { docker } => {
+        Verb::Doctor { docker } => {
             if docker {
                 dockerd::install(&mut |line| eprintln!("       {line}"))?;
             }
             return Ok(doctor::examine(&config));
         }
-        Command::Install(how) => install::install(&config, &flags, &how)?,
-        Command::Env { json } => env::print(&config, json)?,
-        Command::Token(what) => token::token(&config, &what)?,
-        Command::Connect { target, end: true, .. } => connect::end(&config, &target)?,
-        Command::Connect { target, command, .. } => connect::connect(&config, &target, &command)?,
-        Command::Compile(what) => return Ok(compile::compile(&config, &what)?),
-        Command::Test(what) => return Ok(test::test(&config, &what)?),
-        Command::Slug(what) => return Ok(slug::slug(&config, &what)?),
-        Command::ReleaseInputs(what) => inputs::show(&config, &what)?,
-        Command::ReleaseDiff(what) => release_diff::show(&config, &what)?,
-        Command::ReleaseWatch(what) => return release_watch::watch(&config, &what),
-        Command::Backup { file } => backup::backup(&config, &file)?,
-        Command::Restore { file } => backup::restore(&config, &file)?,
-        Command::Rescue { what } => return rescue::rescue(&config, what.as_ref()),
-        Command::Migrate => migrate(&config)?,
-        Command::Heir => say!("{}", hosting::account(&config)?),
-        Command::Verify(what) => return verify::verify(&config, &what),
-        Command::Bootstrap(what) => return bootstrap::bootstrap(&config, &flags, &what),
-        Command::Selftest(how) => return selftest::selftest(&config, &how),
-        Command::Slugs => slugs::list(&config)?,
-        Command::LogCounts(what) => logs::counts(&config, &what)?,
-        Command::Cpu(what) => cpu::show(&config, &what)?,
-        Command::CpuReport => cpu::report(&config)?,
-        Command::CpuSet(what) => cpu::set(&config, &what)?,
-        Command::Drill(what) => return drill::drill(config, &flags, &what),
-        Command::Settings => settings::list(&config),
-        Command::Stacks => stacks::list(&config)?,
-        Command::StacksBuild => stacks::build(&config)?,
-        Command::Spawner { .. }
-        | Command::Visitor { .. }
-        | Command::Router(_)
-        | Command::CompileWorker
-        | Command::Bench(_) => {}
+        Verb::Install(how) => install::install(&config, flags, &how)?,
+        Verb::Env { json } => env::print(&config, json)?,
+        Verb::Token(what) => token::token(&config, &what)?,
+        Verb::Connect { target, end: true, .. } => connect::end(&config, &target)?,
+        Verb::Connect { target, command, .. } => connect::connect(&config, &target, &command)?,
+        Verb::Compile(what) => return Ok(compile::compile(&config, &what)?),
+        Verb::Test(what) => return Ok(test::test(&config, &what)?),
+        Verb::Slug(what) => return Ok(slug::slug(&config, &what)?),
+        Verb::ReleaseInputs(what) => inputs::show(&config, &what)?,
+        Verb::ReleaseDiff(what) => release_diff::show(&config, &what)?,
+        Verb::ReleaseWatch(what) => return release_watch::watch(&config, &what),
+        Verb::Backup { file } => backup::backup(&config, &file)?,
+        Verb::Restore { file } => backup::restore(&config, &file)?,
+        Verb::Rescue { what } => return rescue::rescue(&config, what.as_ref()),
+        Verb::Migrate => migrate(&config)?,
+        Verb::Heir => say!("{}", hosting::account(&config)?),
+        Verb::Verify(what) => return verify::verify(&config, &what),
+        Verb::Bootstrap(what) => return bootstrap::bootstrap(&config, flags, &what),
+        Verb::Selftest(how) => return selftest::selftest(&config, &how),
+        Verb::Slugs => slugs::list(&config)?,
+        Verb::LogCounts(what) => logs::counts(&config, &what)?,
+        Verb::Cpu(what) => cpu::show(&config, &what)?,
+        Verb::CpuReport => cpu::report(&config)?,
+        Verb::CpuSet(what) => cpu::set(&config, &what)?,
+        Verb::Drill(what) => return drill::drill(config, flags, &what),
+        Verb::Settings => settings::list(&config),
+        Verb::Stacks => stacks::list(&config)?,
+        Verb::StacksBuild => stacks::build(&config)?,
+        Verb::Bench(what) => bench::bench(config, &what)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The platform has the configuration: what it starts reads none.
-fn is_started_by_the_platform(command: &Command) -> bool {
-    use bench::Bench::{Limit, Work};
-    matches!(
-        command,
-        Command::Spawner { .. }
-            | Command::Visitor { .. }
-            | Command::Router(_)
-            | Command::CompileWorker
-            | Command::Bench(Limit { .. } | Work(_))
-    )
-}
-
-fn part(command: Command) -> Result<ExitCode, CliError> {
-    match command {
-        Command::Spawner { dir } => spawner::run(&dir)?,
-        Command::Visitor { dir } => visitor::run(&dir).map_err(CliError::Visitor)?,
-        Command::Router(what) => router::route(what)?,
-        Command::CompileWorker => return Ok(ExitCode::from(build::worker::main())),
-        Command::Bench(bench::Bench::Limit { dir, own_network }) => {
-            bench::serve_limit(&dir, own_network)?;
-        }
-        Command::Bench(bench::Bench::Work(what)) => bench::work(&what)?,
-        _ => {}
+fn part(what: Part) -> Result<ExitCode, CliError> {
+    match what {
+        Part::Spawner { dir } => spawner::run(&dir)?,
+        Part::Visitor { dir } => visitor::run(&dir).map_err(CliError::Visitor)?,
+        Part::Router(what) => router::route(what)?,
+        Part::CompileWorker => return Ok(ExitCode::from(build::worker::main())),
     }
     Ok(ExitCode::SUCCESS)
 }

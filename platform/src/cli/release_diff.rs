@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
+use tokio::runtime::Runtime;
 use walkdir::WalkDir;
 
 /// Files named; of more only that there are more.
@@ -76,12 +77,18 @@ enum Change {
 }
 
 pub(super) fn show(config: &Config, what: &ReleaseDiff) -> Result<(), CliError> {
-    Ok(compare(config, &Access::of(config)?, what)?)
+    let access = Access::of(config)?;
+    let threads = runtime()?;
+    Ok(compare(config, &access, &threads, what)?)
 }
 
-fn compare(config: &Config, access: &Access, what: &ReleaseDiff) -> Result<(), ReleaseDiffError> {
-    let client = Client::new(&access.endpoints, &access.token, &access.authority)?;
-    let threads = runtime().map_err(|error| ReleaseDiffError::Room(io::Error::other(error)))?;
+fn compare(
+    config: &Config,
+    access: &Access,
+    threads: &Runtime,
+    what: &ReleaseDiff,
+) -> Result<(), ReleaseDiffError> {
+    let client = Client::of(access)?;
     let (left, right) = threads.block_on(async {
         let left = release(&client, &what.app, &what.left).await?;
         Ok::<_, ReleaseDiffError>((left, release(&client, &what.app, &what.right).await?))

@@ -1,5 +1,6 @@
 //! `lathe releases:watch`: the way of a release, told while it goes it.
 
+use super::ask::text;
 use super::client::{Client, ClientError};
 use super::env::Access;
 use super::say::say;
@@ -25,7 +26,7 @@ pub(super) struct ReleaseWatch {
 /// Tells each step until the release serves or does not: exit status 0 or 1.
 pub(super) fn watch(config: &Config, what: &ReleaseWatch) -> Result<ExitCode, CliError> {
     let access = Access::of(config)?;
-    let client = Client::new(&access.endpoints, &access.token, &access.authority)?;
+    let client = Client::of(&access)?;
     Ok(runtime()?.block_on(follow(&client, what))?)
 }
 
@@ -61,9 +62,4 @@ fn in_words(dynos: &Value) -> String {
     let dynos = dynos.as_array().map(Vec::as_slice).unwrap_or_default().iter();
     let words = dynos.map(|dyno| format!("{} {}", text(&dyno["name"]), text(&dyno["state"])));
     words.collect::<Vec<_>>().join(", ")
-}
-
-/// Apps' words are in it: what steers a terminal is left out.
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or("-").chars().filter(|c| !c.is_control()).collect()
 }

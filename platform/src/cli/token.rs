@@ -1,6 +1,7 @@
 //! `lathe token`: the operator gives people access, sees who has it, and ends it.
 
 use super::CliError;
+use super::ask::text;
 use super::client::{Client, ClientError};
 use super::env::Access;
 use super::runtime;
@@ -55,7 +56,7 @@ impl TokenError {
 /// Asks the running platform, as its owner: it is the only writer of its state.
 pub(super) fn token(config: &Config, what: &Token) -> Result<(), CliError> {
     let access = Access::of(config)?;
-    let client = Client::new(&access.endpoints, &access.token, &access.authority);
+    let client = Client::of(&access);
     let client = client.map_err(TokenError::from)?;
     let done = runtime()?.block_on(async {
         match what {
@@ -115,10 +116,6 @@ fn encoded(segment: &str) -> String {
         }
         text
     })
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
 }
 
 #[cfg(test)]

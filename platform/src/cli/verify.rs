@@ -61,7 +61,7 @@ async fn rebuild_and_compare(
     access: &Access,
     what: &Verify,
 ) -> Result<ExitCode, VerifyError> {
-    let client = Client::new(&access.endpoints, &access.token, &access.authority)?;
+    let client = Client::of(access)?;
     let app = &what.app;
     let release = if let Some(version) = &what.release {
         format!("v{}", version.trim_start_matches('v'))

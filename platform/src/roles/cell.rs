@@ -9,7 +9,6 @@ use lathe_dynos::cell;
 use lathe_dynos::cell::seal::Seal;
 use lathe_dynos::clock::Clock;
 use lathe_dynos::native::OpenSlug;
-use lathe_dynos::restart::Backoff;
 use lathe_dynos::spec::{Desired, Observed};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -49,12 +48,8 @@ pub(super) fn start(
     logs: &lathe_logs::Sender,
     wires: Wires,
 ) -> Result<Role, StateError> {
-    let config = cell::Config {
-        dir: engine_dir(platform),
-        seal: seal(platform)?,
-        backoff: Backoff::default(),
-        clock: Clock::default(),
-    };
+    let config =
+        cell::Config { dir: engine_dir(platform), seal: seal(platform)?, clock: Clock::default() };
     let (engine, logs) = (engine.clone(), logs.clone());
     let Wires { desired, observed, stop_dynos } = wires;
     Ok(Role::start("cell", |stop| async move {

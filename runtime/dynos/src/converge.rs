@@ -43,13 +43,7 @@ impl Verdict {
 /// that nothing is known yet about what is wanted: then nothing is started and nothing is stopped.
 ///
 /// No slot depends on another, but for the number of starts under way ([`STARTS_MAX`]).
-pub(crate) fn converge(
-    slot: &Slot,
-    desired: &Desired,
-    tracked: &Tracked,
-    backoff: Backoff,
-    now_ms: u64,
-) -> Verdict {
+pub(crate) fn converge(slot: &Slot, desired: &Desired, tracked: &Tracked, now_ms: u64) -> Verdict {
     let mut verdict = Verdict::default();
     let known = desired.generation > 0;
     let wanted = desired.dynos.contains_key(slot);
@@ -74,7 +68,7 @@ pub(crate) fn converge(
     }
     // Never two in one slot, not even while the first is on its way out.
     if known && wanted && !taken {
-        verdict.vacant_ms = place.map_or(Some(0), |place| start_due_ms(place, backoff));
+        verdict.vacant_ms = place.map_or(Some(0), start_due_ms);
     }
     verdict
 }
@@ -145,9 +139,9 @@ fn next(id: DynoId, container: &Container, wanted: bool, now_ms: u64) -> Option<
 }
 
 /// When the slot may be filled again; none = never.
-fn start_due_ms(place: &Place, backoff: Backoff) -> Option<u64> {
+fn start_due_ms(place: &Place) -> Option<u64> {
     let after_crash = match place.crashed_ms {
-        Some(crashed_ms) => crashed_ms.saturating_add(millis(backoff.wait(place.crashes)?)),
+        Some(crashed_ms) => crashed_ms.saturating_add(millis(Backoff::Diego.wait(place.crashes)?)),
         None => 0,
     };
     Some(after_crash.max(place.not_before_ms))

@@ -8,7 +8,6 @@
 use crate::alarms::Alarms;
 use crate::cell::observe::observe;
 use crate::converge::{STARTS_MAX, converge};
-use crate::restart::Backoff;
 use crate::spec::{Desired, DynoId, Observed, ObservedDyno, Slot, Wanted};
 use crate::tracked::{Action, Fact, Said, Tracked};
 use imbl::OrdMap;
@@ -26,7 +25,6 @@ pub(crate) struct Plan {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Mind {
-    backoff: Backoff,
     desired: Arc<Desired>,
     tracked: Tracked,
     /// When time alone gives a slot something to do.
@@ -43,9 +41,8 @@ pub(crate) struct Mind {
 }
 
 impl Mind {
-    pub(crate) fn new(desired: Arc<Desired>, backoff: Backoff) -> Self {
+    pub(crate) fn new(desired: Arc<Desired>) -> Self {
         let mut mind = Self {
-            backoff,
             desired: Arc::default(),
             tracked: Tracked::default(),
             alarms: Alarms::default(),
@@ -147,7 +144,7 @@ impl Mind {
         if self.desired.generation > 0 && self.wanted(slot).is_none() {
             self.tracked.sweep(slot);
         }
-        let verdict = converge(slot, &self.desired, &self.tracked, self.backoff, now_ms);
+        let verdict = converge(slot, &self.desired, &self.tracked, now_ms);
         self.alarms.set(slot, verdict.wake_ms);
         self.vacant.set(slot, verdict.vacant_ms);
         mark(&mut self.launching, slot, verdict.launching);

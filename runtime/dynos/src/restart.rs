@@ -1,6 +1,5 @@
 //! When a crashed dyno is started again: pure arithmetic over its crash count.
 
-use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// A dyno that was up for longer than this has proved itself: its next crash counts as the first.
@@ -8,31 +7,21 @@ use std::time::Duration;
 pub const RESET_AFTER: Duration = Duration::from_mins(5);
 
 /// How long to wait after the n-th crash in a row.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug)]
 pub enum Backoff {
     /// Cloud Foundry Diego's restart calculator: 0, 0, 30 s, doubled up to 16 min, and after the
     /// 200th crash never again.
-    #[default]
     Diego,
-    /// Heroku since 11 October 2013 (changelog 344): 0, 10 min, doubled up to 24 h, for ever.
-    Heroku,
 }
 
 impl Backoff {
     /// The wait between the `crashes`-th crash in a row (1 is the first) and the next start;
     /// none = do not start it again.
     pub fn wait(self, crashes: u32) -> Option<Duration> {
-        match self {
-            Self::Diego => match crashes {
-                0..=2 => Some(Duration::ZERO),
-                3..200 => Some(doubled(Duration::from_secs(30), crashes - 3, 16 * 60)),
-                _ => None,
-            },
-            Self::Heroku => match crashes {
-                0 | 1 => Some(Duration::ZERO),
-                _ => Some(doubled(Duration::from_mins(10), crashes - 2, 24 * 60 * 60)),
-            },
+        match crashes {
+            0..=2 => Some(Duration::ZERO),
+            3..200 => Some(doubled(Duration::from_secs(30), crashes - 3, Duration::from_mins(16))),
+            _ => None,
         }
     }
 }
@@ -46,35 +35,24 @@ pub fn crashed(crashes_before: u32, up_for: Option<Duration>) -> u32 {
     }
 }
 
-fn doubled(first: Duration, times: u32, max_secs: u64) -> Duration {
-    // 2^16 times any first wait is above every cap, and far below an overflow.
-    (first * (1 << times.min(16))).min(Duration::from_secs(max_secs))
+fn doubled(first: Duration, times: u32, max: Duration) -> Duration {
+    // 2^16 times the first wait is above the cap, and far below an overflow.
+    (first * (1 << times.min(16))).min(max)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn waits_secs(backoff: Backoff, crashes: impl Iterator<Item = u32>) -> Vec<u64> {
-        crashes.map_while(|n| backoff.wait(n)).map(|wait| wait.as_secs()).collect()
-    }
-
     #[test]
     fn diego_waits() {
-        let waits = waits_secs(Backoff::Diego, 1..1000);
+        let waits = (1..1000).map_while(|n| Backoff::Diego.wait(n));
+        let waits: Vec<u64> = waits.map(|wait| wait.as_secs()).collect();
         assert_eq!(waits[..9], [0, 0, 30, 60, 120, 240, 480, 960, 960]);
         // Crashes 1 to 199 are followed by a start; their waits sum to 2.14 days.
         assert_eq!((waits.len(), waits.iter().sum::<u64>()), (199, 185_250));
         assert_eq!(Backoff::Diego.wait(200), None);
         assert_eq!(Backoff::Diego.wait(u32::MAX), None);
-    }
-
-    #[test]
-    fn heroku_waits() {
-        let minutes: Vec<u64> =
-            waits_secs(Backoff::Heroku, 1..=11).iter().map(|secs| secs / 60).collect();
-        assert_eq!(minutes, [0, 10, 20, 40, 80, 160, 320, 640, 1280, 1440, 1440]);
-        assert_eq!(Backoff::Heroku.wait(u32::MAX), Some(Duration::from_hours(24)));
     }
 
     #[test]

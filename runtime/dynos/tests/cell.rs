@@ -12,7 +12,6 @@ use lathe_dynos::clock::Clock;
 use lathe_dynos::containers::Containers;
 use lathe_dynos::native::{NativeConfig, NativeEngine};
 use lathe_dynos::oneoff::{Attachment, OneOffs};
-use lathe_dynos::restart::Backoff;
 use lathe_dynos::spec::{Desired, DynoId, DynoSpec, DynoState, EndCause, Observed, Slot, Wanted};
 use lathe_logs::{AppId, Line};
 use std::collections::BTreeMap;
@@ -59,12 +58,7 @@ impl Cell {
         let (logs, lines) = lathe_logs::channel(10_000);
         let (stop, stopped) = oneshot::channel();
         let dir = machine.dir.path().to_owned();
-        let config = Config {
-            dir,
-            seal: Arc::new(Unsealed),
-            backoff: Backoff::Diego,
-            clock: Clock::system(),
-        };
+        let config = Config { dir, seal: Arc::new(Unsealed), clock: Clock::system() };
         let shutdown = async move { stopped.await.unwrap_or(Stop::LeaveDynos) };
         let task =
             tokio::spawn(run(config, machine.engine.clone(), wishes, reports, logs, shutdown));

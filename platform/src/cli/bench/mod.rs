@@ -40,7 +40,7 @@ use lathe_dynos::containers::{EngineError, StartError};
 use lathe_dynos::native::OpenError;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Bench {
@@ -67,12 +67,19 @@ pub(super) enum Bench {
     /// The measured process of `bench router`
     #[command(hide = true)]
     RouterOwn { backend: SocketAddr },
-    /// What the dynos of a measurement run
-    #[command(hide = true, subcommand)]
-    Work(work::Work),
     /// The measured process of `bench logs`
     #[command(hide = true)]
     LogsHub { drain: String },
+    #[command(flatten)]
+    Part(Part),
+}
+
+// What runs in a dyno has no configuration, and the limit forks: it runs before there is any thread.
+#[derive(Debug, Subcommand)]
+pub(super) enum Part {
+    /// What the dynos of a measurement run
+    #[command(hide = true, subcommand)]
+    Work(work::Work),
     /// The limit's own process; the measurement runs it
     #[command(hide = true)]
     Limit {
@@ -139,14 +146,11 @@ impl BenchError {
     }
 }
 
-/// The limit runs before there is any thread, since it forks.
-pub(super) fn serve_limit(dir: &Path, own_network: bool) -> Result<(), BenchError> {
-    limit::serve(dir, own_network)
-}
-
-/// What runs in a dyno has no configuration.
-pub(super) fn work(what: &work::Work) -> Result<(), BenchError> {
-    work::work(what)
+pub(super) fn part(what: &Part) -> Result<(), BenchError> {
+    match what {
+        Part::Work(what) => work::work(what),
+        Part::Limit { dir, own_network } => limit::serve(dir, *own_network),
+    }
 }
 
 /// Measures until that is done or a signal comes: whoever has started something ends it either way.
@@ -193,7 +197,7 @@ pub(super) fn bench(config: Config, what: &Bench) -> Result<(), CliError> {
             super::init_log(&config.log);
             super::runtime()?.block_on(variability::variability(&config, how))?;
         }
-        Bench::Limit { .. } | Bench::Work(_) => {}
+        Bench::Part(what) => part(what)?,
     }
     Ok(())
 }

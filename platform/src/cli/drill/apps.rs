@@ -39,7 +39,7 @@ impl Apps {
     pub(super) async fn make(access: &Access, room: &Path) -> Result<Self, DrillError> {
         let authority = room.join("authority.pem");
         fs::write(&authority, &access.authority).map_err(DrillError::at("write a file"))?;
-        let client = Client::new(&access.endpoints, &access.token, &access.authority)?;
+        let client = Client::of(access)?;
         let port = access.endpoints.api_tls.port();
         for app in NAMES {
             let room = room.join(app);

@@ -83,7 +83,7 @@ impl Tour {
         let authority = room.join("authority.pem");
         fs::write(&authority, &access.authority)
             .map_err(|source| TourError::Write { path: authority.clone(), source })?;
-        let client = Client::new(&access.endpoints, &access.token, &access.authority)?;
+        let client = Client::of(access)?;
         let app = format!("hello-{:06x}", uuid::Uuid::new_v4().as_u128() & 0xff_ffff);
         let port = access.endpoints.api_tls.port();
         let sample = Sample::make(room, &app, port, &access.token, &authority).await?;

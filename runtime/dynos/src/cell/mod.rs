@@ -19,7 +19,6 @@ use crate::containers::{Containers, Exited, Start, Stdio};
 use crate::mind::Mind;
 use crate::output::pump::Pumps;
 use crate::output::voice::Voice;
-use crate::restart::Backoff;
 use crate::spec::{Desired, DynoId, Observed, Slot};
 use crate::tracked::{Action, Fact, Said};
 use label::SlotLabels;
@@ -57,7 +56,6 @@ pub struct Config {
     pub dir: PathBuf,
     /// Config vars are in that record.
     pub seal: Arc<dyn Seal>,
-    pub backoff: Backoff,
     pub clock: Clock,
 }
 
@@ -140,7 +138,7 @@ impl<C: Containers> Cell<C> {
         Self {
             engine,
             clock: config.clock,
-            mind: Mind::new(last, config.backoff),
+            mind: Mind::new(last),
             observed,
             record,
             logs,

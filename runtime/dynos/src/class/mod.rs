@@ -14,7 +14,7 @@ pub const SHARES_OF_CPU: u32 = 1024;
 /// Fewest files of a writable layer.
 const FILES_MIN: u64 = 65_536;
 
-/// One dyno size. All limits are per dyno.
+/// One class of dynos. All limits are per dyno.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Class {
     /// Canonical capitalisation, as the Heroku CLI prints it: `Standard-1X`.

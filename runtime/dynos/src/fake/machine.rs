@@ -6,7 +6,6 @@ use crate::cell::label::SlotLabels;
 use crate::checks::Outcome;
 use crate::containers::{Ended, Known};
 use crate::mind::Mind;
-use crate::restart::Backoff;
 use crate::spec::{Desired, DynoId, Observed, Slot};
 use crate::tracked::{Action, Fact};
 use std::collections::{BTreeMap, BTreeSet};
@@ -81,7 +80,7 @@ impl Machine {
             weather: Weather::default(),
             bad_command: None,
             fault: None,
-            mind: Mind::new(Arc::default(), Backoff::Diego),
+            mind: Mind::new(Arc::default()),
             reported: None,
             containers: BTreeMap::new(),
             running: BTreeMap::new(),
@@ -195,7 +194,7 @@ impl Machine {
 
     /// The cell is killed and comes back: it has its last-good record, and nothing else.
     pub fn restart_cell(&mut self) {
-        self.mind = Mind::new(self.mind.desired().clone(), Backoff::Diego);
+        self.mind = Mind::new(self.mind.desired().clone());
         self.to_come.retain(|_, event| matches!(event, Event::End(..)));
         self.reported = None;
         self.wake_ms = Some(0);

@@ -8,7 +8,6 @@ use super::seal::Unsealed;
 use super::{Config, Stop, run};
 use crate::clock::Clock;
 use crate::fake::{Behaviour, Call, Fake, Fault, desired};
-use crate::restart::Backoff;
 use crate::spec::{Desired, DynoState, EndCause, Observed, Slot};
 
 use nix::time::{ClockId, clock_gettime};
@@ -27,7 +26,6 @@ struct Machine {
     fake: Fake,
     clock: Clock,
     dir: Arc<TempDir>,
-    backoff: Backoff,
 }
 
 /// A cell that runs on it.
@@ -45,7 +43,7 @@ impl Machine {
         let fake = Fake::new(clock, move |_| behaviour.clone());
         // In memory: each change of mind is an fsync.
         let dir = Arc::new(tempfile::tempdir_in("/dev/shm").unwrap());
-        Self { fake, clock, dir, backoff: Backoff::Diego }
+        Self { fake, clock, dir }
     }
 
     fn cell(&self, wish: Desired) -> Running {
@@ -53,12 +51,8 @@ impl Machine {
         let (reports, observed) = watch::channel(Arc::default());
         let (logs, lines) = lathe_logs::channel(10_000);
         let (stop, stopped) = oneshot::channel();
-        let config = Config {
-            dir: self.dir.path().to_owned(),
-            seal: Arc::new(Unsealed),
-            backoff: self.backoff,
-            clock: self.clock,
-        };
+        let config =
+            Config { dir: self.dir.path().to_owned(), seal: Arc::new(Unsealed), clock: self.clock };
         let shutdown = async move { stopped.await.unwrap_or(Stop::LeaveDynos) };
         let fake = Arc::new(self.fake.clone());
         let task = tokio::spawn(run(config, fake, wishes, reports, logs, shutdown));
@@ -128,27 +122,18 @@ async fn a_web_dyno_boots_and_says_so() {
 
 #[tokio::test(start_paused = true)]
 async fn crash_restarts_follow_the_curve() {
-    for (backoff, waits_s) in [
-        (Backoff::Diego, vec![0, 0, 30, 60, 120, 240, 480, 960, 960]),
-        (Backoff::Heroku, vec![0, 600, 1200, 2400, 4800, 9600, 19_200, 38_400, 76_800, 86_400]),
-    ] {
-        let at_once = Some((Duration::ZERO, 1));
-        let mut machine = Machine::new(Behaviour { ends_after: at_once, ..Behaviour::default() });
-        machine.backoff = backoff;
-        let cell = machine.cell(desired(1, ["worker.1"]));
-        sleep(Duration::from_secs(waits_s.iter().sum::<u64>() + 2)).await;
-        let starts = machine.fake.starts();
-        let seen_ms: Vec<u64> =
-            starts.windows(2).map(|pair| pair[1].at_ms - pair[0].at_ms).collect();
-        assert_eq!(seen_ms.len(), waits_s.len(), "{backoff:?}: {seen_ms:?}");
-        for (seen_ms, wait_s) in seen_ms.iter().zip(waits_s) {
-            assert!(
-                (wait_s * 1000..=wait_s * 1000 + 20).contains(seen_ms),
-                "{backoff:?} {seen_ms}"
-            );
-        }
-        cell.end(Stop::LeaveDynos).await;
+    let waits_s = [0, 0, 30, 60, 120, 240, 480, 960, 960];
+    let at_once = Some((Duration::ZERO, 1));
+    let machine = Machine::new(Behaviour { ends_after: at_once, ..Behaviour::default() });
+    let cell = machine.cell(desired(1, ["worker.1"]));
+    sleep(Duration::from_secs(waits_s.iter().sum::<u64>() + 2)).await;
+    let starts = machine.fake.starts();
+    let seen_ms: Vec<u64> = starts.windows(2).map(|pair| pair[1].at_ms - pair[0].at_ms).collect();
+    assert_eq!(seen_ms.len(), waits_s.len(), "{seen_ms:?}");
+    for (seen_ms, wait_s) in seen_ms.iter().zip(waits_s) {
+        assert!((wait_s * 1000..=wait_s * 1000 + 20).contains(seen_ms), "{seen_ms}");
     }
+    cell.end(Stop::LeaveDynos).await;
 }
 
 #[tokio::test(start_paused = true)]
