@@ -11,7 +11,7 @@ use super::snapshot::AppState;
 use super::wanted;
 use lathe_dynos::checks::Finding;
 use lathe_dynos::clock::millis;
-use lathe_dynos::restart::{self, Backoff};
+use lathe_dynos::restart;
 use lathe_dynos::spec::{DynoState, ObservedDyno};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -74,6 +74,6 @@ fn due(
     let before = replaced.times(&place.app, &place.dyno_name());
     let up_for = Duration::from_millis(finding.since_ms.saturating_sub(dyno.since_ms));
     let times = restart::crashed(before, Some(up_for));
-    let wait = Backoff::Diego.wait(times - 1)?;
+    let wait = restart::wait(times - 1)?;
     Some((finding.since_ms.saturating_add(millis(wait)), times))
 }

@@ -3,7 +3,7 @@
 
 use crate::checks::Vital;
 use crate::clock::millis;
-use crate::restart::Backoff;
+use crate::restart;
 use crate::spec::{Desired, DynoId, EndCause, Slot, Wanted};
 use crate::tracked::{Action, Container, Phase, Place, Probe, Tracked};
 
@@ -141,7 +141,7 @@ fn next(id: DynoId, container: &Container, wanted: bool, now_ms: u64) -> Option<
 /// When the slot may be filled again; none = never.
 fn start_due_ms(place: &Place) -> Option<u64> {
     let after_crash = match place.crashed_ms {
-        Some(crashed_ms) => crashed_ms.saturating_add(millis(Backoff::Diego.wait(place.crashes)?)),
+        Some(crashed_ms) => crashed_ms.saturating_add(millis(restart::wait(place.crashes)?)),
         None => 0,
     };
     Some(after_crash.max(place.not_before_ms))

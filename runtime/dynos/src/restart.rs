@@ -6,23 +6,14 @@ use std::time::Duration;
 /// Cloud Foundry Diego, `CrashResetTimeout`.
 pub const RESET_AFTER: Duration = Duration::from_mins(5);
 
-/// How long to wait after the n-th crash in a row.
-#[derive(Clone, Copy, Debug)]
-pub enum Backoff {
-    /// Cloud Foundry Diego's restart calculator: 0, 0, 30 s, doubled up to 16 min, and after the
-    /// 200th crash never again.
-    Diego,
-}
-
-impl Backoff {
-    /// The wait between the `crashes`-th crash in a row (1 is the first) and the next start;
-    /// none = do not start it again.
-    pub fn wait(self, crashes: u32) -> Option<Duration> {
-        match crashes {
-            0..=2 => Some(Duration::ZERO),
-            3..200 => Some(doubled(Duration::from_secs(30), crashes - 3, Duration::from_mins(16))),
-            _ => None,
-        }
+/// The wait between the `crashes`-th crash in a row (1 is the first) and the next start; none = do not
+/// start it again. Cloud Foundry Diego's restart calculator: 0, 0, 30 s, doubled up to 16 min, and
+/// after the 200th crash never again.
+pub fn wait(crashes: u32) -> Option<Duration> {
+    match crashes {
+        0..=2 => Some(Duration::ZERO),
+        3..200 => Some(doubled(Duration::from_secs(30), crashes - 3, Duration::from_mins(16))),
+        _ => None,
     }
 }
 
@@ -46,13 +37,13 @@ mod tests {
 
     #[test]
     fn diego_waits() {
-        let waits = (1..1000).map_while(|n| Backoff::Diego.wait(n));
+        let waits = (1..1000).map_while(wait);
         let waits: Vec<u64> = waits.map(|wait| wait.as_secs()).collect();
         assert_eq!(waits[..9], [0, 0, 30, 60, 120, 240, 480, 960, 960]);
         // Crashes 1 to 199 are followed by a start; their waits sum to 2.14 days.
         assert_eq!((waits.len(), waits.iter().sum::<u64>()), (199, 185_250));
-        assert_eq!(Backoff::Diego.wait(200), None);
-        assert_eq!(Backoff::Diego.wait(u32::MAX), None);
+        assert_eq!(wait(200), None);
+        assert_eq!(wait(u32::MAX), None);
     }
 
     #[test]
