@@ -1,5 +1,6 @@
 //! The power comes back: every app serves again, from nothing but the disk.
 
+use crate::hosting::{self, HASTY, good, serve, settled};
 use lathe_tests::{Platform, lathe, request, until};
 use serde_json::{Value, json};
 use std::fs;
@@ -36,6 +37,25 @@ fn release(platform: &Platform, app: &str, blob: &[u8]) {
     let put = request(platform.address("api_plain"), "PUT", "localhost", path, &[], blob).unwrap();
     assert_eq!(put.status, 200, "{}", put.body);
     post(&format!("/apps/{app}/releases"), &json!({"slug": slug["id"]}));
+}
+
+/// fault R15: whoever hosts itself is the version that was good once more, from what its keeper has written
+/// down, and serves.
+#[test]
+fn a_platform_that_hosts_itself_is_itself_again_after_a_cold_boot() {
+    let mut platform = Platform::start_self_hosted(&HASTY);
+    serve(&platform, "hosted");
+    let number = hosting::release(&platform, &good());
+    assert_eq!(settled(&platform, number)["status"], "succeeded");
+    platform.reboot();
+    platform.up();
+    until("the app serves", BOUND, || (platform.app("hosted", "/").status == 200).then_some(()));
+    let parts = || platform.api("GET", "/apps/lathe/dynos", &Value::Null).1;
+    until("every part is that version's", BOUND, || {
+        let parts = parts();
+        let all = parts.as_array()?;
+        all.iter().all(|part| part["release"]["version"] == number).then_some(())
+    });
 }
 
 /// fault R15: everything is killed at once, `run` is empty, mounts, networks and groups are gone; with the

@@ -41,7 +41,11 @@ fn a_version_whose_router_is_no_good_is_taken_back() {
     let holder = platform.holder();
     platform.stop();
     assert!(!Path::new(&format!("/proc/{holder}")).exists(), "its platform has ended before it");
+    // Without its state it serves, and says so: who waits for it would wait for ever.
+    platform.damage_state();
     platform.up();
+    let length = manager.recv(&mut heard).unwrap();
+    assert_eq!(&heard[..length], b"READY=1\n");
 }
 
 /// Which process of the platform is of which release, as `heroku ps` shows it.

@@ -53,6 +53,11 @@ fn versions_that_are_damaged_are_not_run_and_a_platform_can_be_rescued() {
     assert_eq!(runs(&platform), 1);
     platform.stop();
     assert!(rescue(&platform, &[]).1.contains("lathe rescue own"));
+    // Nobody can read what the keeper has written down: it is not guessed.
+    std::fs::write(seat.join("seat.json"), "nonsense").unwrap();
+    let (fine, said) = rescue(&platform, &[]);
+    assert!(!fine && said.contains("nothing is started until one is chosen"), "{said}");
+    assert!(said.contains("lathe rescue own"), "{said}");
     assert!(rescue(&platform, &["own"]).0);
     platform.up();
     assert_eq!(runs(&platform), 1);

@@ -108,8 +108,12 @@ impl Platform {
     pub fn reboot(&mut self) {
         let dynos = self.all_dynos();
         let spawner = self.spawner_pid();
+        // Where it hosts itself, the child is its keeper.
+        let holder = self.holder();
         self.kill();
-        signal(spawner, "KILL");
+        for process in [holder, spawner] {
+            signal(process, "KILL");
+        }
         for dyno in &dynos {
             signal(dyno.pid, "KILL");
         }

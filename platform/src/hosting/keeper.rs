@@ -38,6 +38,8 @@ pub enum KeeperError {
         #[source]
         source: io::Error,
     },
+    #[error("it cannot be read which version is to run")]
+    Seat(#[source] io::Error),
     #[error("it is kept already")]
     Locked(#[from] StateError),
     #[error("who runs now cannot be found")]
@@ -66,7 +68,7 @@ pub async fn keep(
         yields,
         tried: false,
         began: Instant::now(),
-        seat: seat::read(&config.data).map_err(failed)?,
+        seat: seat::read(&config.data).map_err(KeeperError::Seat)?,
         saved: true,
         owed: false,
         running: None,
@@ -255,6 +257,10 @@ impl Keeper<'_> {
             }
             (Err(how), before) => {
                 running.seen.sick = Some((before.map_or(now_ms, |(since_ms, _)| since_ms), how));
+                // One without a state says so, and serves: who waits for it would wait for ever.
+                if self.seat.trial.is_none() && probe::is_there(self.config).await {
+                    return self.announce();
+                }
                 Ok(())
             }
         }
@@ -461,6 +467,11 @@ impl KeeperError {
     pub fn remedy(&self) -> String {
         match self {
             Self::Locked(_) => "End the one that runs with `lathe stop`, or let it be.".into(),
+            Self::Seat(_) => {
+                "`lathe rescue` lists the versions that were good once: have one run with `lathe rescue \
+                 release N`, or this program with `lathe rescue own`."
+                    .into()
+            }
             Self::Directory { .. } => "Check the disk, and that you are root.".into(),
             _ => "`lathe doctor` checks the machine and says how to mend it.".into(),
         }

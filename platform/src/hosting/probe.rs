@@ -41,6 +41,12 @@ pub(super) async fn ask(config: &Config) -> Result<(), String> {
     }
 }
 
+/// Whether somebody answers at all, whatever it is.
+pub(super) async fn is_there(config: &Config) -> bool {
+    let Ok(at) = Place::of(config) else { return false };
+    get("the API", at.endpoints.api_plain, "/account", &at.bearer).await.is_ok()
+}
+
 /// Asks whether the router that serves is that of this release of the system app. One that is a part of
 /// the platform's process has been asked already.
 pub(super) async fn ask_router(config: &Config, version: u32) -> Result<(), String> {
