@@ -228,8 +228,12 @@ fn record_new(
     let name = oneoffs::create(tx, &app.id, &new, release.version)?.name;
     let root = |stack: &str| services.stack_root(stack);
     let spec = wanted::spec(&app, release, name.clone(), command.to_owned(), class, &root);
-    let prepared = |spec| Prepared { id, name, next: Next::Start(Box::new(spec)) };
-    Ok(spec.map(prepared).ok_or(NOT_HERE))
+    let Some(spec) = spec else {
+        // Those that come after it would wait for it to end.
+        oneoffs::withdraw(tx, &id.to_string())?;
+        return Ok(Err(NOT_HERE));
+    };
+    Ok(Ok(Prepared { id, name, next: Next::Start(Box::new(spec)) }))
 }
 
 fn new_one_off(id: DynoId, release: &Release, command: &str, class: &Class) -> NewOneOff {
