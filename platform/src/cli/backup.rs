@@ -30,6 +30,7 @@ pub(super) fn replace(config: &Config, from: &Path) -> Result<(), CliError> {
     let aside = config.data.join(format!("replaced-{now}"));
     let _nobody_comes = hosting::settle_for_good(&config.data)?;
     let restored = backup::restore(from, &config.data, Some(&aside))?;
+    hosting::forget_trials(&config.data)?;
     say!("What was there is in {}", aside.display());
     report(config, &restored)
 }

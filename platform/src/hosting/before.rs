@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 const KEPT: &str = "before-";
 const LEFT: &str = "left-";
+const HELD: &str = "not-put-back-";
 
 /// Why a version is not tried, or not all is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +33,7 @@ pub(super) enum BeforeError {
 }
 
 /// Of one trial: what another has kept is never put back.
-pub(super) fn kept(data: &Path, version: &Version) -> PathBuf {
+fn kept(data: &Path, version: &Version) -> PathBuf {
     dir(data).join(format!("{KEPT}{}", version.release))
 }
 
@@ -103,6 +104,17 @@ pub(super) fn put_back(data: &Path, version: &Version) -> Result<Vec<String>, Be
         drop(remove_all(data, |name| name.starts_with(LEFT) && !aside.ends_with(name)));
     }
     Ok(changed)
+}
+
+/// It could not be put back: it is all there is of it, and stays until somebody has seen to that. Says
+/// where.
+pub(super) fn hold(data: &Path, version: &Version) -> PathBuf {
+    let (kept, held) = (kept(data, version), dir(data).join(format!("{HELD}{}", version.release)));
+    // To where it was held before: that was the same.
+    match remove(&held).and_then(|()| lathe_slug::fs::publish(&kept, &held)) {
+        Ok(()) => held,
+        Err(_) => kept,
+    }
 }
 
 /// Nobody needs it any more.
@@ -232,6 +244,19 @@ mod tests {
         assert_eq!(put_back(data.path(), &sample(2)).unwrap(), ["state.db"]);
         forget(data.path()).unwrap();
         assert!(!kept(data.path(), &sample(2)).exists());
+    }
+
+    #[test]
+    fn what_cannot_be_put_back_is_held_and_nobody_forgets_it() {
+        let data = data();
+        let tls = data.path().join(TLS);
+        keep(data.path(), &sample(2)).unwrap();
+        fs::remove_dir_all(&tls).unwrap();
+        fs::write(&tls, "no folder").unwrap();
+        assert!(put_back(data.path(), &sample(2)).is_err());
+        let held = hold(data.path(), &sample(2));
+        forget(data.path()).unwrap();
+        assert_eq!(fs::read_to_string(held.join("tls/ca.pem")).unwrap(), "authority");
     }
 
     /// Fault B5: without room for the copies nothing is tried; to put back what is there takes none.

@@ -70,7 +70,6 @@ pub async fn keep(
         began: Instant::now(),
         seat: seat::read(&config.data).map_err(KeeperError::Seat)?,
         saved: true,
-        owed: false,
         running: None,
         announced: false,
     };
@@ -123,8 +122,6 @@ struct Keeper<'a> {
     seat: Seat,
     /// It is on disk as it is here.
     saved: bool,
-    /// What was kept for a trial could not be put back: it is all there is of it.
-    owed: bool,
     running: Option<Running>,
     /// Whoever started us has heard that a platform is ready.
     announced: bool,
@@ -258,7 +255,7 @@ impl Keeper<'_> {
             (Err(how), before) => {
                 running.seen.sick = Some((before.map_or(now_ms, |(since_ms, _)| since_ms), how));
                 // One without a state says so, and serves: who waits for it would wait for ever.
-                if self.seat.trial.is_none() && probe::is_there(self.config).await {
+                if self.seat.trial.is_none() && probe::is_hindered(self.config).await {
                     return self.announce();
                 }
                 Ok(())
@@ -351,7 +348,6 @@ impl Keeper<'_> {
 
     fn keep_it(&mut self) {
         let before = self.seat.good.clone();
-        self.owed = false;
         self.sit(self.seat.clone().kept());
         let kept: Vec<&Version> = self.seat.good.iter().chain(&before).collect();
         if let Err(error) = program::remove_others(&self.config.data, &kept) {
@@ -373,8 +369,7 @@ impl Keeper<'_> {
                     );
                 }
                 Err(error) => {
-                    self.owed = true;
-                    let kept = before::kept(&self.config.data, version);
+                    let kept = before::hold(&self.config.data, version);
                     why = format!(
                         "{why}\nNot all is as it was before: {}; what was is in {}",
                         causes(&error),
@@ -413,7 +408,6 @@ impl Keeper<'_> {
         self.saved = true;
         // Not before: the next keeper, who finds a trial, puts back what was kept for it.
         if self.seat.trial.is_none()
-            && !self.owed
             && let Err(error) = before::forget(&self.config.data)
         {
             tracing::warn!(%error, "what was kept for a trial could not be removed");

@@ -27,7 +27,7 @@ pub use parts::{Anew, Part, Parts};
 pub use process::OWN;
 pub use program::{ProgramError, of_router};
 pub use rehearsal::MIGRATE;
-pub use rescue::{RescueError, be_own, choose, known, settle_for_good};
+pub use rescue::{RescueError, be_own, choose, forget_trials, known, settle_for_good};
 pub use seat::{Seat, Verdict, read as seat};
 pub use succession::{AccountError, VERB as HEIR, account, hear};
 pub use upgrade::run;

@@ -41,10 +41,11 @@ pub(super) async fn ask(config: &Config) -> Result<(), String> {
     }
 }
 
-/// Whether somebody answers at all, whatever it is.
-pub(super) async fn is_there(config: &Config) -> bool {
+/// Whether the API answers that it cannot do what it should, as one without its state does.
+pub(super) async fn is_hindered(config: &Config) -> bool {
     let Ok(at) = Place::of(config) else { return false };
-    get("the API", at.endpoints.api_plain, "/account", &at.bearer).await.is_ok()
+    let answer = get("the API", at.endpoints.api_plain, "/account", &at.bearer).await;
+    answer.is_ok_and(|answer| answer.status != 200)
 }
 
 /// Asks whether the router that serves is that of this release of the system app. One that is a part of

@@ -102,7 +102,7 @@ pub fn be_own(data: &Path) -> Result<(), RescueError> {
     if let Health::Newer { found, known } = examine(&data.join(STATE)) {
         return Err(RescueError::Newer { found, known });
     }
-    seat.given_to(None).save(data).map_err(RescueError::Seat)
+    give(data, &seat.given_to(None))
 }
 
 /// Has the next keeper run that version as the good one, whichever was.
@@ -120,7 +120,11 @@ pub async fn choose(config: &Config, number: u32) -> Result<(), RescueError> {
     }
     program::lay_out(data, &version, &slugs, &config.archives)
         .map_err(|source| RescueError::Program { number, source })?;
-    seat.given_to(Some(version)).save(data).map_err(RescueError::Seat)
+    give(data, &seat.given_to(Some(version)))
+}
+
+fn give(data: &Path, seat: &Seat) -> Result<(), RescueError> {
+    seat::unwish(data).and_then(|()| seat.save(data)).map_err(RescueError::Seat)
 }
 
 /// Before files of the platform are replaced: a trial that was interrupted ends for good, or its end
@@ -134,8 +138,17 @@ pub fn settle_for_good(data: &Path) -> Result<Option<DataLock>, RescueError> {
     if seat::read(data).is_ok_and(|seat| seat.trial.is_some()) {
         settled(data).save(data).map_err(RescueError::Seat)?;
     }
-    before::forget(data).map_err(RescueError::Seat)?;
+    // Its release may not be one of the platform that comes.
+    seat::unwish(data).map_err(RescueError::Seat)?;
     Ok(Some(lock))
+}
+
+/// After they were replaced: nobody goes back behind that.
+pub fn forget_trials(data: &Path) -> Result<(), RescueError> {
+    if !dir(data).exists() {
+        return Ok(());
+    }
+    before::forget(data).map_err(RescueError::Seat)
 }
 
 /// With no keeper and no platform, and none to come meanwhile.
@@ -154,8 +167,9 @@ fn settled(data: &Path) -> Seat {
     if let Some(version) = &seat.trial
         && let Err(error) = before::put_back(data, version)
     {
+        let kept = before::hold(data, version);
         let error = &error as &dyn std::error::Error;
-        tracing::warn!(error, "not all is as it was before the trial");
+        tracing::warn!(error, kept = %kept.display(), "not all is as it was before the trial");
     }
     seat.taken_back("The platform was rescued meanwhile".into())
 }

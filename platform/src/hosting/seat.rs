@@ -117,6 +117,14 @@ pub(super) fn wish(data: &Path, version: &Version) -> io::Result<()> {
     write(&wish_file(data), version)
 }
 
+/// Nothing is wished for any more: who chooses by hand does not want what was wished for before.
+pub(super) fn unwish(data: &Path) -> io::Result<()> {
+    match std::fs::remove_file(wish_file(data)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// What was wished for last.
 pub(super) fn wished(data: &Path) -> io::Result<Option<Version>> {
     load(&wish_file(data))
