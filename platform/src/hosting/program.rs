@@ -45,14 +45,17 @@ pub(super) fn lay_out(
     if let Ok(program) = whole(data, version) {
         return Ok(program);
     }
-    // None, or not as it was any more.
-    clear(data, version).map_err(ProgramError::Place)?;
     // Whatever one that was killed here has left goes with its folder.
     let room = dir(data).join("unpacking");
     let temp = room.join("slug");
     remove(&room).and_then(|()| fs::create_dir_all(&room)).map_err(ProgramError::Place)?;
     lathe_slug::unpack(slugs.open_slug(&version.slug)?, &temp, Layout::Slug, limits, None)?;
-    seal(&temp, version).and_then(|()| sync(&temp)).map_err(ProgramError::Place)?;
+    // Another version of the same slug may run other programs of it.
+    let others = seals(&place).unwrap_or_default().unwrap_or_default();
+    let programs = version.programs().chain(others.keys().map(PathBuf::as_path));
+    seal(&temp, programs).and_then(|()| sync(&temp)).map_err(ProgramError::Place)?;
+    // What is there is not as it was any more.
+    remove(&place).map_err(ProgramError::Place)?;
     lathe_slug::fs::publish(&temp, &place).map_err(ProgramError::Place)?;
     remove(&room).map_err(ProgramError::Place)?;
     whole(data, version)
@@ -82,20 +85,25 @@ pub(super) fn find(data: &Path, version: &Version, program: &Path) -> Option<Pat
     if !fs::symlink_metadata(&path).ok()?.is_file() {
         return None;
     }
-    match fs::read(tree.join(SEALS)) {
-        Ok(seals) => {
-            let seals: Seals = serde_json::from_slice(&seals).ok()?;
-            (*seals.get(program)? == digest(&path).ok()?).then_some(path)
-        }
+    match seals(&tree).ok()? {
+        Some(seals) => (*seals.get(program)? == digest(&path).ok()?).then_some(path),
         // An older version has laid it out.
-        Err(error) => (error.kind() == io::ErrorKind::NotFound).then_some(path),
+        None => Some(path),
+    }
+}
+
+fn seals(tree: &Path) -> io::Result<Option<Seals>> {
+    match fs::read(tree.join(SEALS)) {
+        Ok(seals) => Ok(Some(serde_json::from_slice(&seals)?)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
 /// Writes down what each program is, as long as it is just that.
-fn seal(tree: &Path, version: &Version) -> io::Result<()> {
+fn seal<'a>(tree: &Path, programs: impl Iterator<Item = &'a Path>) -> io::Result<()> {
     let mut seals = Seals::new();
-    for program in version.programs() {
+    for program in programs {
         let path = tree.join(APP).join(program);
         if fs::symlink_metadata(&path).is_ok_and(|about| about.is_file()) {
             seals.insert(program.to_owned(), digest(&path)?);
