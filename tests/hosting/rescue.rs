@@ -1,7 +1,7 @@
 //! What is damaged is not run; and a data directory from which a platform is brought back by hand.
 
 use super::{BOUND, BRIEF, answers, good, release, releases, settled};
-use lathe_tests::{Platform, until};
+use lathe_tests::{Platform, lathe, until};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::{Command, Output};
@@ -57,7 +57,7 @@ fn versions_that_are_damaged_are_not_run_and_a_platform_can_be_rescued() {
     std::fs::write(seat.join("seat.json"), "nonsense").unwrap();
     let (fine, said) = rescue(&platform, &[]);
     assert!(!fine && said.contains("nothing is started until one is chosen"), "{said}");
-    assert!(said.contains("lathe rescue own"), "{said}");
+    assert!(said.contains("lathe rescue own") && !said.contains("starts everything"), "{said}");
     assert!(rescue(&platform, &["own"]).0);
     platform.up();
     assert_eq!(runs(&platform), 1);
@@ -86,7 +86,7 @@ fn a_restore_ends_a_trial_for_good() {
     assert!(!done && said.contains("lathe stop"), "while it is kept: {said}");
     platform.stop();
     let (done, said) = rescue(&platform, &["restore", file.to_str().unwrap()]);
-    assert!(done && said.contains("Start it with `lathe up`"), "{said}");
+    assert!(done && said.contains("Start it with `lathe up --self-hosted`"), "{said}");
     let seat = platform.data().join("seat");
     let left = std::fs::read_dir(&seat).unwrap().flatten().map(|entry| entry.file_name());
     let left: Vec<_> = left.filter(|name| name.to_string_lossy().starts_with("before-")).collect();
@@ -158,6 +158,27 @@ fn choose(platform: &mut Platform, earlier: u64, later: u64) {
     assert_eq!(back["status"], "succeeded", "a rollback like that of any app: {back}");
     assert_eq!(back["current"], true);
     assert_eq!(runs(platform), made);
+    restored_elsewhere(platform, made);
+}
+
+/// On an empty machine it is said which version it was, and that one can be chosen.
+fn restored_elsewhere(platform: &Platform, good: u64) {
+    let room = tempfile::tempdir().unwrap();
+    let (file, data) = (room.path().join("backup.tar"), room.path().join("data"));
+    assert!(platform.command().arg("backup").arg(&file).status().unwrap().success());
+    let run = |words: &[&str]| {
+        let mut lathe = Command::new(lathe());
+        let Output { status, stdout, stderr } =
+            lathe.arg("--data").arg(&data).args(words).output().unwrap();
+        let said = String::from_utf8_lossy(&[stdout, stderr].concat()).into_owned();
+        assert!(status.success(), "{words:?}: {said}");
+        said
+    };
+    let said = run(&["restore", file.to_str().unwrap()]);
+    assert!(said.contains(&format!("`lathe rescue release v{good}`")), "{said}");
+    run(&["rescue", "release", &format!("v{good}")]);
+    let said = run(&["rescue"]);
+    assert!(said.contains(&format!("good: v{good}: can start")), "{said}");
 }
 
 /// Flips a byte of the stored slug of that digest.

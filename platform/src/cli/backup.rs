@@ -46,7 +46,16 @@ fn report(config: &Config, restored: &Restored) -> Result<(), CliError> {
             config.stacks.dir.display()
         );
     }
-    // What hosted itself goes on with a version of its own, or with the program at hand.
+    say_how_to_start(config)
+}
+
+/// What hosted itself goes on with the version that its keeper knows, with one of its own, or with the
+/// program at hand.
+fn say_how_to_start(config: &Config) -> Result<(), CliError> {
+    if hosting::dir(&config.data).exists() {
+        say!("Start it with `lathe up --self-hosted`; `lathe rescue` says which version that is.");
+        return Ok(());
+    }
     let (versions, _) = runtime()?.block_on(hosting::known(config));
     match versions.last() {
         None => say!("Start it with `lathe up`."),

@@ -66,11 +66,12 @@ fn examine(config: &Config) -> Result<ExitCode, CliError> {
     let startable = show_record(config);
     let seated = show_seat(config, &health)?;
     say!("=== what to do");
-    let runs = instance::holder(&config.data)?.is_some();
+    // A keeper that cannot read which version is to run starts none.
+    let to_be_started = seated && instance::holder(&config.data)?.is_none();
     // Its own program may be more recent than this one.
     let good = hosting::seat(&config.data).ok().and_then(|seat| seat.good);
     let program = good.and_then(|good| good.program(&config.data));
-    for (command, does) in advice(config, &health, runs, program.as_deref()) {
+    for (command, does) in advice(config, &health, to_be_started, program.as_deref()) {
         say!("{command:<27} {does}");
     }
     let sound = match health {
@@ -104,12 +105,12 @@ fn show_state(config: &Config) -> Health {
 fn advice(
     config: &Config,
     health: &Health,
-    runs: bool,
+    to_be_started: bool,
     program: Option<&Path>,
 ) -> Vec<(String, &'static str)> {
     let up =
         if hosting::dir(&config.data).exists() { "lathe up --self-hosted" } else { "lathe up" };
-    let start = (!runs).then(|| (up.to_owned(), "starts everything"));
+    let start = to_be_started.then(|| (up.to_owned(), "starts everything"));
     match health {
         Health::Sound { .. } => start.into_iter().collect(),
         Health::Newer { .. } => {

@@ -18,6 +18,7 @@ use clap::Args;
 use http::Method;
 use lathe_bootstrap::{Origin, SourceError, Stop, check_out};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::fs;
 use std::io;
@@ -234,25 +235,28 @@ impl Api<'_> {
         Ok(self.client()?.call(Method::GET, &path(rest), &Value::Null).await?)
     }
 
-    /// Newest first, as soon as it answers.
-    async fn releases(&self) -> Vec<Release> {
+    /// What it answers, as soon as it does. Whoever waits is told now and then what for.
+    async fn answer<T: DeserializeOwned>(&self, rest: &str) -> T {
         let mut told = Instant::now();
         loop {
-            let why = match self.get("releases").await.map(serde_json::from_value::<Vec<Release>>) {
-                Ok(Ok(mut all)) => {
-                    all.sort_by_key(|release| std::cmp::Reverse(release.version));
-                    return all;
-                }
+            let why = match self.get(rest).await.map(serde_json::from_value) {
+                Ok(Ok(answer)) => return answer,
                 Ok(Err(error)) => causes(&error),
                 Err(error) => causes(&error),
             };
-            // Whoever waits wants to know what for.
             if told.elapsed() >= TELL_EVERY {
                 told = Instant::now();
                 say!("       The platform does not answer as it has to, and is asked on: {why}");
             }
             tokio::time::sleep(PAUSE).await;
         }
+    }
+
+    /// Newest first.
+    async fn releases(&self) -> Vec<Release> {
+        let mut all: Vec<Release> = self.answer("releases").await;
+        all.sort_by_key(|release| std::cmp::Reverse(release.version));
+        all
     }
 
     /// The release of that commit which runs or is to run, or else the last one that did not.
@@ -272,26 +276,19 @@ impl Api<'_> {
         Ok(last)
     }
 
-    /// Whether the platform is a process of that release, as soon as it answers.
+    /// Whether the platform is a process of that release.
     async fn runs(&self, version: u32) -> bool {
-        let is_it = |dyno: &Value| {
-            dyno["type"] == system::PLATFORM && dyno["release"]["version"] == version
-        };
-        loop {
-            if let Ok(Value::Array(dynos)) = self.get("dynos").await {
-                return dynos.iter().any(is_it);
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
+        let dynos: Vec<Value> = self.answer("dynos").await;
+        dynos
+            .iter()
+            .any(|dyno| dyno["type"] == system::PLATFORM && dyno["release"]["version"] == version)
     }
 
     /// Waits for what a command that was killed has had compiled.
     async fn nothing_is_built(&self) {
-        let is_pending = |build: &Value| build["status"] == "pending";
         loop {
-            if let Ok(Value::Array(builds)) = self.get("builds").await
-                && !builds.iter().any(is_pending)
-            {
+            let builds: Vec<Value> = self.answer("builds").await;
+            if !builds.iter().any(|build| build["status"] == "pending") {
                 return;
             }
             tokio::time::sleep(PAUSE).await;
