@@ -181,8 +181,14 @@ impl Files {
     }
 }
 
+/// Two clocks that are read one after the other never agree to the millisecond: only what is more
+/// than that is a clock that was set. So a start is the same whenever one asks, and whoever asks.
+const CLOCKS_AGREE_MS: u64 = 1000;
+
 fn began(noted_ms: u64, passed_ms: Option<u64>, now_ms: u64) -> u64 {
-    passed_ms.map_or(noted_ms.min(now_ms), |passed_ms| now_ms.saturating_sub(passed_ms))
+    let counted_ms = passed_ms.map(|passed_ms| now_ms.saturating_sub(passed_ms));
+    let set_ms = counted_ms.filter(|counted| counted.abs_diff(noted_ms) >= CLOCKS_AGREE_MS);
+    set_ms.unwrap_or(noted_ms.min(now_ms))
 }
 
 /// Whether it has ended, and field 22 of `/proc/<pid>/stat`: clock ticks from the machine's boot to
@@ -205,9 +211,16 @@ mod tests {
         for noted_ms in [1_000_000, 1_000_000 + 10 * 365 * 24 * 60 * minute, 0] {
             assert_eq!(began(noted_ms, Some(minute), 1_000_000 + minute), 1_000_000);
         }
-        assert_eq!(began(7, Some(minute), 6), 0);
+        assert_eq!(began(7000, Some(minute), 6000), 0);
         // As an earlier version has written it down.
         assert_eq!(began(1_000_000, None, 1_060_000), 1_000_000);
         assert_eq!(began(1_000_000, None, 900_000), 900_000);
+    }
+
+    #[test]
+    fn a_start_is_the_same_whenever_one_asks() {
+        for (passed_ms, now_ms) in [(59_999, 1_060_000), (60_000, 1_059_999), (60_001, 1_060_000)] {
+            assert_eq!(began(1_000_000, Some(passed_ms), now_ms), 1_000_000);
+        }
     }
 }
