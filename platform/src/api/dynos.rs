@@ -10,9 +10,9 @@ use crate::attach::{self, Detached};
 use crate::control::running::{self, Dyno};
 use crate::control::{room, wanted};
 use crate::hosting::Anew;
-use crate::state::formation::Restart;
 use crate::state::model::{App, OneOff, Release};
 use crate::state::oneoffs::{self, NewOneOff};
+use crate::state::restarts::{self, Restart};
 use crate::state::{self, StateError, Tx, formation, releases};
 use axum::Json;
 use axum::extract::State;
@@ -78,7 +78,7 @@ pub(super) async fn restart_all(
     if access.app.system {
         return begin_anew(&context, &access, Anew::All);
     }
-    mark(&context, &access, |tx, app| formation::restart(tx, app, Restart::All)).await
+    mark(&context, &access, |tx, app| restarts::restart(tx, app, Restart::All)).await
 }
 
 pub(super) async fn restart_type(
@@ -92,7 +92,7 @@ pub(super) async fn restart_type(
     }
     mark(&context, &access, move |tx, app| {
         formation::of_type(tx, app, &name)?.ok_or(StateError::NotFound("process type"))?;
-        formation::restart(tx, app, Restart::Type(&name))
+        restarts::restart(tx, app, Restart::Type(&name))
     })
     .await
 }
@@ -126,10 +126,8 @@ pub(super) async fn restart(
                 let anew = Anew::named(&name).ok_or_else(keeper_stays)?;
                 return begin_anew(&context, &access, anew);
             }
-            mark(&context, &access, move |tx, app| {
-                formation::restart(tx, app, Restart::Dyno(&name))
-            })
-            .await
+            mark(&context, &access, move |tx, app| restarts::restart(tx, app, Restart::Dyno(&name)))
+                .await
         }
         Err(other) => Err(other.into()),
     }

@@ -4,6 +4,7 @@
 //! the same time. Here one dyno of an app goes at a time, and not while another is not up.
 
 use super::plan::{Facts, Turn};
+use super::slots::Place;
 use super::snapshot::AppState;
 use super::wanted;
 use lathe_dynos::spec::{DynoId, DynoState};
@@ -17,12 +18,11 @@ pub(super) fn next(state: &AppState, facts: &Facts<'_>) -> (Option<Turn>, Option
     let Some(release) = state.current.as_ref().filter(|_| !facts.patience.cycle.is_zero()) else {
         return (None, None);
     };
-    // A restart is of a dyno of that name, whichever release it is of: it would begin the next
-    // one's probation anew, and age can wait.
+    // Age can wait until the next release serves, and then nothing is old.
     if state.candidate.is_some() {
         return (None, None);
     }
-    let mut oldest: Option<(u64, String)> = None;
+    let mut oldest: Option<(u64, Place)> = None;
     for place in wanted::places(state, release) {
         let seen = facts.observed.dynos.get(&place.slot());
         let Some((dyno, id)) = seen.and_then(|dyno| Some((dyno, dyno.id?))) else {
@@ -33,13 +33,11 @@ pub(super) fn next(state: &AppState, facts: &Facts<'_>) -> (Option<Turn>, Option
         }
         let due_ms = dyno.since_ms.saturating_add(age_ms(facts.patience.cycle, id));
         if oldest.as_ref().is_none_or(|(other_ms, _)| due_ms < *other_ms) {
-            oldest = Some((due_ms, place.dyno_name()));
+            oldest = Some((due_ms, place));
         }
     }
     match oldest {
-        Some((due_ms, dyno)) if due_ms <= facts.now_ms => {
-            (Some(Turn::Cycle { app: state.app.id.clone(), dyno }), None)
-        }
+        Some((due_ms, place)) if due_ms <= facts.now_ms => (Some(Turn::Cycle { place }), None),
         oldest => (None, oldest.map(|(due_ms, _)| due_ms)),
     }
 }

@@ -27,8 +27,8 @@ mod verdict;
 pub mod wanted;
 
 use crate::services::Services;
-use crate::state::formation::{self, Restart};
 use crate::state::model::{Phase, Release, ReleaseStatus};
+use crate::state::restarts::{self, Restart};
 use crate::state::{StateError, Tx, releases};
 use crate::steps;
 use lathe_dynos::spec::Desired;
@@ -275,21 +275,21 @@ impl Control {
                 self.services.store.write(move |tx| releases::promote(tx, &app, version)).await
             }
             Turn::Fail { app, version, dyno, why } => self.fail(app, version, &dyno, &why).await,
-            Turn::Cycle { app, dyno } => {
-                self.services.say(&app, Source::Heroku, &dyno, "Cycling");
-                self.restart(app, dyno).await
-            }
-            Turn::Replace { app, dyno, times } => {
+            Turn::Cycle { place } => self.restart(place, "Cycling").await,
+            Turn::Replace { place, times } => {
+                self.replaced.note(place.identity(), times, steady_ms());
                 let text = "Starting another dyno in its place, because its health check fails";
-                self.services.say(&app, Source::Heroku, &dyno, text);
-                self.replaced.note(&app, &dyno, times, steady_ms());
-                self.restart(app, dyno).await
+                self.restart(place, text).await
             }
         }
     }
 
-    async fn restart(&self, app: String, dyno: String) -> Result<(), StateError> {
-        let restart = move |tx: &Tx<'_>| formation::restart(tx, &app, Restart::Dyno(&dyno));
+    async fn restart(&self, place: Place, why: &str) -> Result<(), StateError> {
+        let dyno = place.dyno_name();
+        self.services.say(&place.app, Source::Heroku, &dyno, why);
+        let restart = move |tx: &Tx<'_>| {
+            restarts::restart(tx, &place.app, Restart::OfRelease(place.release, &dyno))
+        };
         self.services.store.write(restart).await
     }
 

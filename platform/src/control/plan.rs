@@ -74,9 +74,9 @@ pub enum Turn {
     /// It did not boot: it will not serve.
     Fail { app: String, version: u32, dyno: String, why: Failure },
     /// It has reached the age at which a dyno is replaced.
-    Cycle { app: String, dyno: String },
+    Cycle { place: Place },
     /// Its health check fails: another one is to take its place, the n-th time in a row.
-    Replace { app: String, dyno: String, times: u32 },
+    Replace { place: Place, times: u32 },
 }
 
 impl Plan {

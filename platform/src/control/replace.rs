@@ -19,9 +19,9 @@ use std::time::Duration;
 /// An entry that is older decides nothing any more: the longest wait of the curve is shorter.
 const KEPT_MS: u64 = 3_600_000;
 
-/// What was replaced lately, by app and dyno name.
+/// What was replaced lately, by what stays the same meanwhile.
 #[derive(Clone, Debug, Default)]
-pub struct Replaced(BTreeMap<(String, String), Replacement>);
+pub struct Replaced(BTreeMap<String, Replacement>);
 
 #[derive(Clone, Copy, Debug)]
 struct Replacement {
@@ -31,14 +31,13 @@ struct Replacement {
 }
 
 impl Replaced {
-    pub(super) fn note(&mut self, app: &str, dyno: &str, times: u32, now_ms: u64) {
+    pub(super) fn note(&mut self, identity: String, times: u32, now_ms: u64) {
         self.0.retain(|_, replacement| now_ms < replacement.at_ms.saturating_add(KEPT_MS));
-        self.0.insert((app.to_owned(), dyno.to_owned()), Replacement { times, at_ms: now_ms });
+        self.0.insert(identity, Replacement { times, at_ms: now_ms });
     }
 
-    fn times(&self, app: &str, dyno: &str) -> u32 {
-        let key = (app.to_owned(), dyno.to_owned());
-        self.0.get(&key).map_or(0, |replacement| replacement.times)
+    fn times(&self, identity: &str) -> u32 {
+        self.0.get(identity).map_or(0, |replacement| replacement.times)
     }
 }
 
@@ -54,8 +53,7 @@ pub(super) fn next(state: &AppState, facts: &Facts<'_>) -> (Option<Turn>, Option
         let Some(finding) = &dyno.ailing else { continue };
         let Some((due_ms, times)) = due(&place, dyno, finding, facts.replaced) else { continue };
         if first.as_ref().is_none_or(|(other_ms, _)| due_ms < *other_ms) {
-            let (app, dyno) = (state.app.id.clone(), place.dyno_name());
-            first = Some((due_ms, Turn::Replace { app, dyno, times }));
+            first = Some((due_ms, Turn::Replace { place, times }));
         }
     }
     match first {
@@ -71,7 +69,7 @@ fn due(
     finding: &Finding,
     replaced: &Replaced,
 ) -> Option<(u64, u32)> {
-    let before = replaced.times(&place.app, &place.dyno_name());
+    let before = replaced.times(&place.identity());
     let up_for = Duration::from_millis(finding.since_ms.saturating_sub(dyno.since_ms));
     let times = restart::crashed(before, Some(up_for));
     let wait = restart::wait(times - 1)?;

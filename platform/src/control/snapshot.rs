@@ -1,6 +1,7 @@
 //! Everything the control loop decides from, read in one transaction.
 
 use crate::state::model::{App, Domain, Formation, Release, ReleaseStatus};
+use crate::state::restarts::{self, DynoRestarts};
 use crate::state::{StateError, Tx, apps, domains, features, formation, releases};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,8 +20,7 @@ pub struct AppState {
     /// The release that serves next, if it boots.
     pub candidate: Option<Release>,
     pub formation: Vec<Formation>,
-    /// By dyno name.
-    pub dyno_restarts: BTreeMap<String, u32>,
+    pub dyno_restarts: DynoRestarts,
     pub domains: Vec<Domain>,
     /// What its dynos use is told in its log.
     pub metrics: bool,
@@ -54,7 +54,7 @@ impl AppState {
             candidate: release(app.candidate)?
                 .filter(|release| release.status == ReleaseStatus::Pending),
             formation: formation::all(tx, &app.id)?,
-            dyno_restarts: formation::dyno_restarts(tx, &app.id)?,
+            dyno_restarts: restarts::of_app(tx, &app.id)?,
             domains: domains::of_app(tx, &app.id)?,
             metrics: features::named(tx, &app.id, features::LOG_RUNTIME_METRICS)?
                 .enabled_at

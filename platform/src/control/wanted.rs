@@ -92,10 +92,7 @@ pub fn places(state: &AppState, release: &Release) -> Vec<Place> {
                     release: release.version,
                     process_type: formation.process_type.clone(),
                     index,
-                    restarts: (
-                        formation.restarts,
-                        state.dyno_restarts.get(&name).copied().unwrap_or(0),
-                    ),
+                    restarts: (formation.restarts, state.dyno_restarts.of(release.version, &name)),
                 }
             })
         })

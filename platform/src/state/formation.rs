@@ -3,7 +3,6 @@
 use super::model::{Formation, Slug};
 use super::{StateError, Tx, ms, time};
 use rusqlite::{OptionalExtension, Row, params};
-use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// Heroku's default limit on dynos of one app.
@@ -88,35 +87,6 @@ pub fn scale(
         params![app, process_type, quantity, size, ms(tx.now)],
     )?;
     Ok(())
-}
-
-/// Marks dynos for replacement: all, those of a type, or the one of that name.
-pub fn restart(tx: &Tx<'_>, app: &str, which: Restart<'_>) -> Result<(), StateError> {
-    let by_type = "UPDATE formation SET restarts = restarts + 1 WHERE app = ?1";
-    match which {
-        Restart::All => tx.sql.execute(by_type, [app])?,
-        Restart::Type(name) => tx.sql.execute(&format!("{by_type} AND type = ?2"), [app, name])?,
-        Restart::Dyno(name) => tx.sql.execute(
-            "INSERT INTO restarts VALUES (?1, ?2, 1) \
-             ON CONFLICT (app, dyno) DO UPDATE SET count = count + 1",
-            [app, name],
-        )?,
-    };
-    Ok(())
-}
-
-#[derive(Clone, Copy, Debug)]
-pub enum Restart<'a> {
-    All,
-    Type(&'a str),
-    Dyno(&'a str),
-}
-
-/// How often each dyno was restarted by name.
-pub fn dyno_restarts(tx: &Tx<'_>, app: &str) -> Result<BTreeMap<String, u32>, StateError> {
-    let mut statement = tx.sql.prepare("SELECT dyno, count FROM restarts WHERE app = ?1")?;
-    let rows = statement.query_map([app], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 pub fn of_type(

@@ -20,6 +20,7 @@ pub mod lock;
 pub mod model;
 pub mod oneoffs;
 pub mod releases;
+pub mod restarts;
 mod schema;
 pub mod secrets;
 pub mod slugs;

@@ -2,9 +2,11 @@
 
 use super::model::{Account, App, Config, Phase, ReleaseStatus};
 use super::releases::Change;
+use super::restarts::Restart;
 use super::slugs::NewSlug;
 use super::{
-    StateError, Store, Tx, accounts, apps, builds, drains, formation, oneoffs, releases, slugs,
+    StateError, Store, Tx, accounts, apps, builds, drains, formation, oneoffs, releases, restarts,
+    slugs,
 };
 use lathe_slug::SlugId;
 
@@ -320,6 +322,28 @@ async fn what_was_overtaken_and_then_failed_is_nobody_s_base() {
     });
     for (base, expected) in bases.await.unwrap() {
         assert_eq!(base, expected);
+    }
+}
+
+#[tokio::test]
+async fn who_names_a_dyno_restarts_it_in_each_release_and_the_platform_in_one() {
+    let fixture = Fixture::new();
+    let steps = [
+        (Restart::Dyno("web.1"), [1, 1, 0]),
+        (Restart::OfRelease(2, "web.1"), [2, 1, 0]),
+        (Restart::OfRelease(2, "web.1"), [3, 1, 0]),
+        (Restart::OfRelease(2, "web.2"), [3, 1, 1]),
+        // What was counted of a release before it is of no use any more.
+        (Restart::OfRelease(3, "web.1"), [1, 2, 0]),
+    ];
+    for (which, counts) in steps {
+        let restarts = fixture.in_app(move |tx, app, _| {
+            restarts::restart(tx, &app.id, which)?;
+            restarts::of_app(tx, &app.id)
+        });
+        let restarts = restarts.await.unwrap();
+        let seen = [(2, "web.1"), (3, "web.1"), (2, "web.2")];
+        assert_eq!(seen.map(|(version, dyno)| restarts.of(version, dyno)), counts, "{which:?}");
     }
 }
 

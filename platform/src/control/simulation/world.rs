@@ -317,9 +317,10 @@ fn turned(snapshot: &mut Snapshot, turn: &Turn) {
     let (Turn::RunReleasePhase { app, .. }
     | Turn::BeginProbation { app, .. }
     | Turn::Promote { app, .. }
-    | Turn::Fail { app, .. }
-    | Turn::Cycle { app, .. }
-    | Turn::Replace { app, .. }) = turn;
+    | Turn::Fail { app, .. }) = turn
+    else {
+        return;
+    };
     let Some(state) = snapshot.apps.iter_mut().find(|state| state.app.id == *app) else { return };
     let state = Arc::make_mut(state);
     let Some(mut candidate) = state.candidate.take() else { return };

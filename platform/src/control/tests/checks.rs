@@ -26,8 +26,7 @@ fn a_dyno_that_is_not_well_is_replaced_alone_and_gets_no_requests_while_others_a
     let judge = |seen: &Observed, replaced: Replaced| {
         decide_at(&state, None, seen, false, 0, &Time { replaced, ..Time::default() })
     };
-    let replace =
-        |dyno: &str, times| vec![Turn::Replace { app: "app".into(), dyno: dyno.to_owned(), times }];
+    let replace = |times| vec![Turn::Replace { place: places[1].clone(), times }];
     let mut seen = all_up();
     ails(&mut seen, &places[1], NOW_MS - 10);
     let plan = judge(&seen, Replaced::default());
@@ -37,21 +36,21 @@ fn a_dyno_that_is_not_well_is_replaced_alone_and_gets_no_requests_while_others_a
     };
     assert_eq!(
         (plan.turns.clone(), names(&plan)),
-        (replace("web.2", 1), vec!["web.1".to_owned(), "web.3".into()])
+        (replace(1), vec!["web.1".to_owned(), "web.3".into()])
     );
 
     // The one that has failed for longest goes first, and no second one while another starts.
     // With nobody well, requests go on going to whoever is there.
     places.iter().zip([5, 20, 10]).for_each(|(place, ms)| ails(&mut seen, place, NOW_MS - ms));
     let plan = judge(&seen, Replaced::default());
-    assert_eq!((plan.turns.clone(), names(&plan).len()), (replace("web.2", 1), 3));
+    assert_eq!((plan.turns.clone(), names(&plan).len()), (replace(1), 3));
     seen.dynos.get_mut(&places[0].slot()).unwrap().state = DynoState::Starting;
     assert_eq!(judge(&seen, Replaced::default()).turns, []);
 
     // Whoever comes to nothing again and again is given more time each time, and is not ended for it.
     let after = |times| {
         let mut replaced = Replaced::default();
-        replaced.note("app", "web.2", times, NOW_MS - 60_000);
+        replaced.note(places[1].identity(), times, NOW_MS - 60_000);
         let mut seen = all_up();
         for place in &places {
             seen.dynos.get_mut(&place.slot()).unwrap().since_ms = NOW_MS - 50_000;
@@ -60,7 +59,7 @@ fn a_dyno_that_is_not_well_is_replaced_alone_and_gets_no_requests_while_others_a
         let plan = judge(&seen, replaced);
         (plan.turns, plan.wake_ms.map(|due_ms| due_ms - NOW_MS))
     };
-    assert_eq!(after(2), (replace("web.2", 3), None));
+    assert_eq!(after(2), (replace(3), None));
     assert_eq!(after(3), (vec![], Some(20_000)));
     assert_eq!(after(4), (vec![], Some(50_000)));
     assert_eq!(after(200), (vec![], None));

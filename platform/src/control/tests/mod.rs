@@ -10,6 +10,7 @@ use super::verdict::Failure;
 use super::wanted::{self, Lack};
 use crate::config::Patience;
 use crate::state::model::{Account, App, Config, Formation, Phase, Release, ReleaseStatus, Slug};
+use crate::state::restarts::DynoRestarts;
 use jiff::Timestamp;
 use lathe_dynos::class::Classes;
 use lathe_dynos::spec::{Desired, DynoId, DynoState, End, EndCause, Observed, ObservedDyno};
@@ -17,7 +18,7 @@ use lathe_logs::AppId;
 use lathe_router::{AppRoute, Availability};
 use lathe_slug::SlugId;
 use proptest::prelude::*;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -93,7 +94,7 @@ pub(super) fn app() -> AppState {
             restarts: 0,
             updated_at: Timestamp::UNIX_EPOCH,
         }],
-        dyno_restarts: BTreeMap::new(),
+        dyno_restarts: DynoRestarts::default(),
         domains: Vec::new(),
         metrics: false,
     }
@@ -379,7 +380,7 @@ fn dynos_are_cycled_one_at_a_time_and_only_when_asked() {
     assert_eq!(judge(DynoState::Up, 0).turns, []);
     assert_eq!(judge(DynoState::Starting, 500).turns, []);
     let cycled = judge(DynoState::Up, 500).turns;
-    assert_eq!(cycled, [Turn::Cycle { app: "app".into(), dyno: "web.1".into() }]);
+    assert_eq!(cycled, [Turn::Cycle { place: place(1, 1, 0) }]);
     let later = judge(DynoState::Up, 2000);
     assert_eq!(later.turns, []);
     assert!((2_000_000..=2_300_000).contains(&later.wake_ms.unwrap()));
