@@ -116,6 +116,32 @@ fn bootstrap_hands_over_to_a_release_of_the_source_and_goes_on_where_it_was_cut_
     assert_eq!(command.end(), Some(0));
 }
 
+/// What the first start has made of an empty directory when it is killed, in the order in which it comes.
+const FIRST_FILES: [&str; 6] = [
+    "seat/lock",
+    "state.key",
+    "state.db",
+    "owner-token",
+    "cell/spawner.sock",
+    "run/endpoints.json",
+];
+
+/// Fault B4: killed in the midst of the very first start, whatever that has left half made.
+#[test]
+fn a_first_start_that_was_cut_off_is_gone_on_with() {
+    let source = source();
+    for file in FIRST_FILES {
+        let platform = Platform::on_a_bare_machine(&HASTY);
+        let command = Bootstrap::begin(&platform, source.path());
+        until(file, BOUND, || platform.data().join(file).exists().then_some(()));
+        command.kill();
+        let command = Bootstrap::begin(&platform, source.path());
+        until("its source is fetched", BOUND, || command.has_said("> Source:").then_some(()));
+        until("a platform answers", BOUND, || answers(&platform).then_some(()));
+        assert_eq!(command.end(), Some(0), "after {file}");
+    }
+}
+
 /// Fault B4: killed in the very moment between one version and the next. Nothing runs until the command
 /// is given again, and whoever asks meanwhile waits for that.
 #[test]

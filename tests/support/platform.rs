@@ -82,6 +82,12 @@ impl Platform {
         Self::begin_within(environment, dir.path().to_owned(), Some(dir), settings, true)
     }
 
+    /// Not started: an empty data directory, and the commands for it.
+    pub fn on_a_bare_machine(settings: &[&str]) -> Self {
+        let dir = tempfile::Builder::new().prefix("lathe-it-").tempdir().unwrap();
+        Self::prepare(&[], dir.path().to_owned(), Some(dir), settings, true)
+    }
+
     /// On a data directory that another platform has left, as after a reboot.
     pub fn revive(data: &Path, settings: &[&str]) -> Self {
         Self::revived(data, settings, false)
@@ -108,8 +114,20 @@ impl Platform {
         settings: &[&str],
         self_hosted: bool,
     ) -> Self {
+        let mut platform = Self::prepare(environment, data, dir, settings, self_hosted);
+        platform.up();
+        platform
+    }
+
+    fn prepare(
+        environment: &[(String, String)],
+        data: PathBuf,
+        dir: Option<TempDir>,
+        settings: &[&str],
+        self_hosted: bool,
+    ) -> Self {
         host::needs(host::PLATFORM);
-        let mut platform = Self {
+        Self {
             child: None,
             data,
             _dir: dir,
@@ -118,9 +136,7 @@ impl Platform {
             environment: environment.to_vec(),
             program: lathe(),
             self_hosted,
-        };
-        platform.up();
-        platform
+        }
     }
 
     /// Starts `lathe up` on the same data and waits until it says where it listens.
