@@ -97,7 +97,7 @@ impl Daemon {
     }
 
     pub(super) async fn info(&self) -> Result<SystemInfo, Trouble> {
-        within(CALL_TIMEOUT, self.client.info()).await
+        within(WORK_TIMEOUT, self.client.info()).await
     }
 
     /// Ours, running and ended.
@@ -155,13 +155,13 @@ impl Daemon {
             working_dir: Some("/app".to_owned()),
             ..CreateExecOptions::default()
         };
-        let id = within(CALL_TIMEOUT, self.client.create_exec(name, options)).await?.id;
-        let output = within(CALL_TIMEOUT, self.client.start_exec(&id, None)).await?;
+        let id = within(WORK_TIMEOUT, self.client.create_exec(name, options)).await?.id;
+        let output = within(WORK_TIMEOUT, self.client.start_exec(&id, None)).await?;
         Ok((id, output))
     }
 
     pub(super) async fn inspect_exec(&self, id: &str) -> Result<ExecInspectResponse, Trouble> {
-        within(CALL_TIMEOUT, self.client.inspect_exec(id)).await
+        within(WORK_TIMEOUT, self.client.inspect_exec(id)).await
     }
 
     /// What it has said since that second, with the time of each line, until it ends.
@@ -219,7 +219,7 @@ impl Daemon {
     }
 
     pub(super) async fn ensure_network(&self, wanted: NetworkCreateRequest) -> Result<(), Trouble> {
-        match within(CALL_TIMEOUT, self.client.inspect_network(&wanted.name, None)).await {
+        match within(WORK_TIMEOUT, self.client.inspect_network(&wanted.name, None)).await {
             Ok(_) => Ok(()),
             Err(Trouble::Missing) => {
                 within(WORK_TIMEOUT, self.client.create_network(wanted)).await.map(drop)

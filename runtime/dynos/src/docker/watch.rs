@@ -2,7 +2,7 @@
 
 use super::body::{self, DYNO};
 use super::daemon::Trouble;
-use super::engine::{Dyno, Shared};
+use super::engine::{Dyno, Shared, is_first};
 use super::layer;
 use super::open::remove_parents;
 use super::output;
@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 /// While the daemon does not answer.
@@ -23,6 +23,13 @@ const RETRY: Duration = Duration::from_millis(250);
 /// From the moment events are asked for to a look at what was before, and between two looks.
 const FIRST_LOOK: Duration = Duration::from_millis(100);
 const LOOK: Duration = Duration::from_secs(10);
+
+/// How long the daemon may still learn why a dyno has ended.
+const REASON: Duration = Duration::from_secs(1);
+/// Between two questions after it.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+/// A limit counts as reached from here on: memory is charged in pages, and some at a time.
+const MARGIN_BYTES: u64 = 1 << 20;
 
 /// Status of a container of which nobody knows how it ended.
 const UNKNOWN: u8 = 128 + 9;
@@ -60,15 +67,42 @@ async fn heard(shared: &Shared, event: EventMessage) {
     let id = attributes.get(DYNO).and_then(|id| id.parse().ok()).map(DynoId);
     let Some(id) = id else { return };
     let container = shared.dynos().get(&id).map(|dyno| dyno.container.clone());
-    let seen = match container {
-        Some(container) => shared.daemon.inspect(&container).await.ok(),
+    let state = match container {
+        Some(container) => end_of(shared, id, &container).await.ok().flatten(),
         None => return,
     };
-    let state = seen.and_then(|seen| seen.state);
     // It may have been removed in the same moment: the event knows its status, too.
     let status = attributes.get("exitCode").and_then(|code| code.parse().ok());
     let state = state.unwrap_or(ContainerState { exit_code: status, ..ContainerState::default() });
     settle(shared, id, &state);
+}
+
+/// How it has ended. The daemon hears of an end and of memory that has run out by two messages, and
+/// they come in either order.
+async fn end_of(
+    shared: &Shared,
+    id: DynoId,
+    container: &str,
+) -> Result<Option<ContainerState>, Trouble> {
+    let since = Instant::now();
+    loop {
+        let state = shared.daemon.inspect(container).await?.state;
+        let unexplained = state.as_ref().is_some_and(|state| lacks_reason(shared, id, state));
+        if !unexplained || since.elapsed() >= REASON {
+            return Ok(state);
+        }
+        sleep(ASK_AGAIN).await;
+    }
+}
+
+/// Killed at its limit, and nobody says by whom.
+fn lacks_reason(shared: &Shared, id: DynoId, state: &ContainerState) -> bool {
+    let limit = shared.dynos().get(&id).map_or(0, |dyno| dyno.known.spec.class.memory_bytes);
+    let met = shared.limits(id).met();
+    state.exit_code == Some(i64::from(UNKNOWN))
+        && state.oom_killed != Some(true)
+        && met.oom_kills == 0
+        && met.memory_peak_bytes.saturating_add(MARGIN_BYTES) >= limit
 }
 
 /// Compares what the daemon has with what is known, and puts that right.
@@ -86,8 +120,13 @@ pub(super) async fn look(shared: &Shared) -> Result<(), Trouble> {
             Some(dyno) if dyno.starting || dyno.known.ended.is_some() => {}
             Some(_) => {
                 let running = container.state.is_some_and(|state| state.to_string() == "running");
-                if !running && let Some(state) = shared.daemon.inspect(&name).await?.state {
-                    settle(shared, id, &state);
+                if !running {
+                    match end_of(shared, id, &name).await {
+                        Ok(state) => settle(shared, id, &state.unwrap_or_default()),
+                        // Removed since it was listed.
+                        Err(Trouble::Missing) => missed(shared, id),
+                        Err(trouble) => return Err(trouble),
+                    }
                 }
             }
             None => adopt(shared, &name).await?,
@@ -224,7 +263,8 @@ pub(super) fn address(seen: &ContainerInspectResponse) -> Option<Ipv4Addr> {
 
 /// The container's first process, as this machine counts them; the daemon may count its own.
 pub(super) fn first_process(group: &Group) -> u32 {
-    group.processes().first().and_then(|pid| u32::try_from(*pid).ok()).unwrap_or(0)
+    let first = group.processes().into_iter().find(|pid| is_first(*pid));
+    first.and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0)
 }
 
 pub(super) fn runs(seen: &ContainerInspectResponse) -> bool {
