@@ -6,6 +6,7 @@ use super::cgroup::Membership;
 use super::engine::Shared;
 use super::network::{self, Plan};
 use super::open::NativeConfig;
+use super::record::Record;
 use super::wire::{Answer, Failure, Order};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -13,12 +14,17 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
 /// As many as a small app starts at once; each takes about a megabyte of memory, most of it the
 /// kernel's.
 const READY_MAX: usize = 4;
+
+/// After one that could not be made ahead.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_mins(1);
 
 /// The name of a berth, and of its control groups. Never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -39,11 +45,13 @@ pub(super) struct Berth {
     pub(super) made: Option<Made>,
 }
 
-/// What a berth consists of, beside its first process.
+/// What a berth consists of.
 #[derive(Debug)]
 pub(super) struct Made {
     network: OwnedFd,
     groups: Membership,
+    /// A first process waits in it, or has.
+    pub(super) manned: bool,
 }
 
 /// Addresses, and berths that have theirs already.
@@ -124,6 +132,13 @@ impl State {
 }
 
 impl Berth {
+    /// Has a dyno start here.
+    pub(super) fn house(&self, record: &mut Record) {
+        record.berth = Some(self.id);
+        record.address = self.plan.address;
+        record.link.clone_from(&self.plan.link);
+    }
+
     fn at(plan: Plan) -> Self {
         Self { id: BerthId(Uuid::new_v4()), plan, made: None }
     }
@@ -140,34 +155,40 @@ impl Berth {
             .create()
             .map_err(Failure::at(format!("make control groups {}", self.id)))?;
         groups.v1.extend(shared.cpusets.shared());
-        self.made = Some(Made { network, groups });
+        self.made = Some(Made { network, groups, manned: false });
         Ok(())
     }
 }
 
 impl Made {
     /// Has the spawner put a first process into the berth.
-    pub(super) async fn man(&self, shared: &Shared, berth: BerthId) -> Result<(), Failure> {
+    pub(super) async fn man(&mut self, shared: &Shared, berth: BerthId) -> Result<(), Failure> {
         let order = Order::Prepare(berth, self.groups.clone());
         let link = shared.link().await.map_err(|_| super::link::gone())?;
-        match link.ask(order, std::slice::from_ref(&self.network)).await? {
-            (Answer::Failed(failure), _) => Err(failure),
-            _ => Ok(()),
+        let (answer, _) = link.ask(order, std::slice::from_ref(&self.network)).await?;
+        if let Answer::Failed(failure) = answer {
+            return Err(failure);
         }
+        self.manned = true;
+        Ok(())
     }
 }
 
 /// Keeps berths ready until it is aborted.
 pub(super) async fn keep_ready(shared: Arc<Shared>) {
+    let mut pause = PAUSE_MIN;
     loop {
         match make_ready(&shared).await {
-            Ok(true) => {}
+            Ok(true) => pause = PAUSE_MIN,
             Ok(false) => shared.berths.wanted.notified().await,
+            // Another platform's, since it was chosen: the next one is another.
+            Err(failure) if failure.errno == libc::EEXIST && pause == PAUSE_MIN => pause *= 2,
             Err(failure) => {
                 // A start makes its own, and says it to whoever wants it.
                 let error = failure.error();
                 tracing::warn!(%error, step = failure.step, "no berth could be made ahead");
-                shared.berths.wanted.notified().await;
+                drop(tokio::time::timeout(pause, shared.berths.wanted.notified()).await);
+                pause = PAUSE_MAX.min(pause * 2);
             }
         }
     }
@@ -196,8 +217,8 @@ async fn make_ready(shared: &Arc<Shared>) -> Result<bool, Failure> {
     Ok(true)
 }
 
-async fn man_ready(shared: &Arc<Shared>, berth: Berth) -> Result<Berth, Failure> {
-    let manned = match &berth.made {
+async fn man_ready(shared: &Arc<Shared>, mut berth: Berth) -> Result<Berth, Failure> {
+    let manned = match &mut berth.made {
         Some(made) => made.man(shared, berth.id).await,
         None => Ok(()),
     };

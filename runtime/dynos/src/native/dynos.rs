@@ -80,6 +80,15 @@ impl Dynos {
         self.enter(id);
     }
 
+    /// It starts in another berth than the one it was given first.
+    pub(super) fn relocate(&mut self, record: &Record) {
+        if let Some(dyno) = self.all.get_mut(&record.id) {
+            self.addresses.remove(&dyno.record.address);
+            self.addresses.insert(record.address);
+            dyno.record = record.clone();
+        }
+    }
+
     pub(super) fn remove(&mut self, id: DynoId) {
         self.depart(id);
         if let Some(dyno) = self.all.remove(&id) {

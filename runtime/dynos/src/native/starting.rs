@@ -16,6 +16,9 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
+/// Addresses that others may take before us in one start.
+const ADDRESSES_TRIED: usize = 8;
+
 /// The whole start; runs to its end even when the caller has stopped waiting.
 pub(super) async fn start(
     shared: Arc<Shared>,
@@ -65,16 +68,15 @@ async fn launch(
     berth: Berth,
     stdio: Vec<OwnedFd>,
 ) -> Result<Started, StartError> {
-    let (id, address) = (record.id, record.address);
-    let logged = record.streams == Streams::Logged;
-    let boarding =
-        Boarding { dyno: id, berth: berth.id, streams: record.streams, uid: record.spec.uid };
-    let manned = berth.made.is_some();
+    let (id, streams, uid) = (record.id, record.streams, record.spec.uid);
+    let logged = streams == Streams::Logged;
     let preparing = Arc::clone(shared);
-    let berth = tokio::task::spawn_blocking(move || preparing.prepare(record, berth))
+    let mut berth = tokio::task::spawn_blocking(move || preparing.prepare(record, berth))
         .await
         .unwrap_or_else(|_| Err(refused("prepare", libc::EIO)))?;
-    let (pid, mut fds) = board(shared, boarding, &berth, manned, &stdio).await?;
+    let boarding = Boarding { dyno: id, berth: berth.id, streams, uid };
+    let address = berth.plan.address;
+    let (pid, mut fds) = board(shared, boarding, &mut berth, &stdio).await?;
     let terminal = fds.pop();
     let copy = terminal.as_ref().map(OwnedFd::try_clone).transpose();
     let copy = copy.map_err(step("keep the terminal"))?;
@@ -95,19 +97,18 @@ async fn launch(
 async fn board(
     shared: &Arc<Shared>,
     boarding: Boarding,
-    berth: &Berth,
-    mut manned: bool,
+    berth: &mut Berth,
     stdio: &[OwnedFd],
 ) -> Result<(u32, Vec<OwnedFd>), StartError> {
     let link = shared.link().await?;
     for _ in 0..2 {
-        if !manned && let Some(made) = &berth.made {
+        if let Some(made) = berth.made.as_mut().filter(|made| !made.manned) {
             made.man(shared, berth.id).await.map_err(failed)?;
         }
         match link.ask(Order::Start(boarding), stdio).await.map_err(failed)? {
             (Answer::Started { pid }, fds) => return Ok((pid, fds)),
             (Answer::Failed(failure), _) => return Err(failed(failure)),
-            (Answer::Unknown, _) => manned = false,
+            (Answer::Unknown, _) => berth.made.iter_mut().for_each(|made| made.manned = false),
             (Answer::Output { .. } | Answer::Kept(_) | Answer::Done, _) => {
                 return Err(refused("understand the spawner", libc::EPROTO));
             }
@@ -127,9 +128,7 @@ impl Shared {
         let Some(berth) = self.berths.take(dynos.addresses(), &self.config) else {
             return Err(refused("take an address", libc::EADDRNOTAVAIL));
         };
-        record.berth = Some(berth.id);
-        record.address = berth.plan.address;
-        record.link.clone_from(&berth.plan.link);
+        berth.house(&mut record);
         let dyno = Dyno {
             record: record.clone(),
             pid: 0,
@@ -144,7 +143,7 @@ impl Shared {
 
     /// Everything that is made outside of the container: on the disk, in the control groups, and
     /// what the berth is still without.
-    fn prepare(&self, mut record: Record, mut berth: Berth) -> Result<Berth, StartError> {
+    fn prepare(&self, mut record: Record, berth: Berth) -> Result<Berth, StartError> {
         if let Some(slug) = record.spec.slug {
             record.slug = Some(self.slugs.take((slug, record.spec.uid))?);
             // At once, so that it is given back whatever happens next.
@@ -156,7 +155,7 @@ impl Shared {
                     .map_err(step(format!("make image {}", path.display())))?;
             }
         }
-        berth.make(self).map_err(failed)?;
+        let berth = self.make(&mut record, berth)?;
         let group = self.cgroups.of(berth.id);
         group.limit(&record.spec.class).map_err(step("limit control groups"))?;
         let taken = self.dynos().cpus_taken();
@@ -168,6 +167,24 @@ impl Shared {
         Files::of(&self.config.dir, record.id).create(&record).map_err(step("write record"))?;
         self.replace(&record);
         Ok(berth)
+    }
+
+    /// Makes what the berth is still without. Where another platform of this machine has taken its
+    /// address since it was chosen, it is another berth.
+    fn make(&self, record: &mut Record, mut berth: Berth) -> Result<Berth, StartError> {
+        for _ in 0..ADDRESSES_TRIED {
+            match berth.make(self) {
+                Ok(()) => return Ok(berth),
+                Err(failure) if failure.errno == libc::EEXIST => {}
+                Err(failure) => return Err(failed(failure)),
+            }
+            let mut dynos = self.dynos();
+            let another = self.berths.take(dynos.addresses(), &self.config);
+            berth = another.ok_or_else(|| refused("take an address", libc::EADDRNOTAVAIL))?;
+            berth.house(record);
+            dynos.relocate(record);
+        }
+        Err(refused("take an address", libc::EADDRINUSE))
     }
 
     fn replace(&self, record: &Record) {
