@@ -17,7 +17,7 @@ use tokio::process::{Child, Command};
 /// Between two attempts to reach a spawner.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// A spawner that was started has this many attempts to open its socket.
+/// Spawners that were started have this many attempts to open their socket.
 const PATIENCE: u32 = 500;
 
 /// Where the spawner says why it could not begin.
@@ -130,10 +130,14 @@ async fn reach(shared: &Shared) -> io::Result<Arc<Link>> {
             tokio::spawn(async move { drop(child.wait().await) });
             return Ok(link);
         }
-        if let Some(status) = child.try_wait()?
-            && !status.success()
-        {
-            return Err(io::Error::other(format!("the spawner ended with {status}")));
+        match child.try_wait()? {
+            None => {}
+            // Somebody has its lock: another spawner that has not opened its socket yet, or one that
+            // has just ended, in a child of its that does not run its own program yet.
+            Some(status) if status.success() => child = launch(shared)?,
+            Some(status) => {
+                return Err(io::Error::other(format!("the spawner ended with {status}")));
+            }
         }
     }
     Err(io::ErrorKind::TimedOut.into())

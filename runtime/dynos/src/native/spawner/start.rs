@@ -29,8 +29,11 @@ impl Spawner {
             Ok(None) => return self.reply(number, Answer::Unknown),
             Err(failure) => Err(failure),
         };
-        if let Err(failure) = started {
-            self.reply(number, Answer::Failed(failure));
+        match started {
+            Ok(()) => {}
+            // Who waited has been killed, and that was not heard yet.
+            Err(failure) if failure.errno == libc::EPIPE => self.reply(number, Answer::Unknown),
+            Err(failure) => self.reply(number, Answer::Failed(failure)),
         }
     }
 
