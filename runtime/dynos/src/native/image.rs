@@ -10,8 +10,9 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-/// How long a new dyno waits for the last one's disk to be given back by the kernel.
-const WAIT: Duration = Duration::from_secs(10);
+/// How long a new dyno waits for the last one's disk to be given back by the kernel, which may have much
+/// to write first; shorter than a start may take.
+const WAIT: Duration = Duration::from_secs(25);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// A loop device that lives as long as it is open or mounted.
