@@ -13,6 +13,8 @@ use tempfile::TempDir;
 const WITHOUT: &str = "LATHE_TESTS_WITHOUT_DOCKER";
 
 const BOUND: Duration = Duration::from_mins(3);
+/// How often it is started before it counts as broken.
+const LAUNCHES: u32 = 4;
 /// Both ends of the cable of every such daemon are in here.
 const CABLES: &str = "169.254.77.0/24";
 /// Of their numbers; each has networks of its own.
@@ -120,13 +122,28 @@ impl Dockerd {
 
     /// Starts it, also again, and waits until it answers.
     pub fn revive(&self) {
+        *self.daemon() = Some(self.launch());
+        let mut launches = 1;
+        until(&format!("the Docker daemon answers; {WITHOUT}=1 does without"), BOUND, || {
+            let ended = self.daemon().as_mut().unwrap().try_wait().unwrap();
+            if ended.is_some() {
+                // On a slow disk its containerd takes longer than it waits for it.
+                assert!(launches < LAUNCHES, "no daemon came up; it said:\n{}", self.log());
+                *self.daemon() = Some(self.launch());
+                launches += 1;
+            }
+            self.docker(&["version"]).output().unwrap().status.success().then_some(())
+        });
+    }
+
+    fn launch(&self) -> Child {
         let dir = self.dir.path();
         let log = fs::File::options().create(true).append(true).open(dir.join("log")).unwrap();
         let path = |name: &str| dir.join(name).to_str().unwrap().to_owned();
         // Not the machine's.
         fs::write(path("config.json"), "{}").unwrap();
         let first = self.first().to_string();
-        let daemon = Command::new("nsenter")
+        Command::new("nsenter")
             .args(["--mount", "--net", "--pid", "--target", &first, "dockerd"])
             .args(["--host", &format!("unix://{}", path("docker.sock"))])
             .args(["--data-root", &path("data"), "--exec-root", &path("exec")])
@@ -138,13 +155,7 @@ impl Dockerd {
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
-            .unwrap();
-        *self.daemon() = Some(daemon);
-        until(&format!("the Docker daemon answers; {WITHOUT}=1 does without"), BOUND, || {
-            let ended = self.daemon().as_mut().unwrap().try_wait().unwrap();
-            assert!(ended.is_none(), "no daemon came up; it said:\n{}", self.log());
-            self.docker(&["version"]).output().unwrap().status.success().then_some(())
-        });
+            .unwrap()
     }
 
     fn daemon(&self) -> std::sync::MutexGuard<'_, Option<Child>> {

@@ -74,6 +74,8 @@ fn is_there((check, _): &Need) -> bool {
 
 fn apt() -> Command {
     let mut command = Command::new("apt-get");
+    // A new machine may be at its own first update.
+    command.args(["-o", "DPkg::Lock::Timeout=120", "-o", "Acquire::Retries=3"]);
     command.env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null());
     command
 }

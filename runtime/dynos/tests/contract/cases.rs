@@ -128,7 +128,7 @@ pub(crate) async fn a_listening_dyno_takes_connections<S: Subject>() {
     let (id, started) = start(&subject, &Script { listens: true, ..Script::default() }).await;
     let engine = subject.engine();
     wait_for("a port", async || engine.listening(id).await.unwrap() == [5000]).await;
-    assert!(engine.connects(id, started.address, 5000).await);
+    wait_for("a connection", async || engine.connects(id, started.address, 5000).await).await;
     assert!(!engine.connects(id, started.address, 5001).await);
     assert!(engine.listening(quiet).await.unwrap().is_empty());
     clear(engine).await;

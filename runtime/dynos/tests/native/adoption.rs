@@ -75,7 +75,7 @@ async fn an_end_while_no_engine_runs_is_known_afterwards() {
     let (id, started) = world.start("sleep 0.3; echo said; exit 7").await;
     let World { engine, config, stack, dir, .. } = world;
     drop(engine);
-    wait_for("the end", || !fs::exists(format!("/proc/{}/ns/pid", started.pid)).unwrap()).await;
+    wait_for("the end", || !fs::exists(format!("/proc/{}", started.pid)).unwrap()).await;
     let engine = open(&config).await;
     let world = World::of(engine, config, stack, dir);
     assert_eq!(world.end(id).await.status, 7);
