@@ -114,12 +114,17 @@ fn nodes() -> impl Strategy<Value = Description> {
     prop::collection::btree_map(path, node, 0..12).prop_map(possible)
 }
 
-/// Drops what lies below a file or link, and links each hard link to some file before it.
+/// Drops what lies below a file or link, and what no slug has or may have; links each hard link to
+/// some file before it.
 fn possible(drawn: Description) -> Description {
     let mut tree = Description::new();
     let mut last_file: Option<String> = None;
     for (path, mut node) in drawn {
         let below = |other: &String| path.starts_with(&format!("{other}/"));
+        let left_out = path.split('/').next().is_some_and(|top| matches!(top, "log" | "tmp"));
+        if left_out || path.split('/').any(|name| name.starts_with(".wh.")) {
+            continue;
+        }
         if tree.iter().any(|(other, node)| *node != Node::Folder && below(other)) {
             continue;
         }
