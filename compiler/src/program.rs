@@ -259,7 +259,7 @@ mod tests {
         let cases = [
             ("echo out; echo err >&2; exit 3", Ending::Exited(3), "out\n", "err\n"),
             ("kill -9 $$", Ending::Signaled(9), "", ""),
-            ("echo late > >(sleep 0.3; cat)", Ending::Exited(0), "late\n", ""),
+            ("echo late > >(sleep 0.05; cat)", Ending::Exited(0), "late\n", ""),
             ("echo ${HOME-none} ${LANG-none}", Ending::Exited(0), "none none\n", ""),
         ];
         for (script, ending, stdout, stderr) in cases {
@@ -296,11 +296,12 @@ mod tests {
         let env = BTreeMap::new();
         let started = Instant::now();
         let seen = shell("trap '' TERM; sleep 600 & echo $!; wait; sleep 600", &env)
-            .capture(&watch(Duration::from_millis(300)), 100)
+            .capture(&watch(Duration::from_secs(3)), 100)
             .unwrap();
         assert_eq!(seen.ending, Ending::TimedOut);
         assert!(started.elapsed() < Duration::from_mins(1));
         let pid = String::from_utf8(seen.stdout).unwrap();
+        assert!(!pid.trim().is_empty(), "it was ended before it had said a word");
         assert!(gone(pid.trim()), "{pid} still runs");
     }
 
@@ -320,7 +321,7 @@ mod tests {
     fn what_a_program_waited_for_is_known() {
         let env = BTreeMap::new();
         let ended = shell("sleep 61.7 & (sleep 61.8; true)", &env)
-            .stream(&watch(Duration::from_secs(3)), |_| {})
+            .stream(&watch(Duration::from_secs(6)), |_| {})
             .unwrap();
         assert_eq!(ended.ending, Ending::TimedOut);
         let mut at_work = ended.at_work;
@@ -341,9 +342,11 @@ mod tests {
     fn a_daemon_holding_the_output_does_not_hold_the_build() {
         let env = BTreeMap::new();
         let started = Instant::now();
-        let seen = shell("setsid sleep 600 & echo $!", &env)
-            .capture(&watch(Duration::from_mins(5)), 100)
-            .unwrap();
+        // Until it has a session of its own it would be ended with the group.
+        let script = "setsid sleep 600 & session=\n\
+                      until [ \"$session\" = $! ]; do read -r _ _ _ _ _ session _ < /proc/$!/stat; done\n\
+                      echo $!";
+        let seen = shell(script, &env).capture(&watch(Duration::from_mins(5)), 100).unwrap();
         let daemon = String::from_utf8(seen.stdout).unwrap();
         let ended = Command::new("kill").arg(daemon.trim()).status().unwrap();
         assert!(ended.success(), "{daemon} does not run");
