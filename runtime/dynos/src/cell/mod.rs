@@ -15,7 +15,7 @@ pub use record::{Record, RecordError};
 use crate::PACE;
 use crate::checks::Checks;
 use crate::clock::Clock;
-use crate::containers::{Containers, Exited, Start, Stdio};
+use crate::containers::{Containers, Exited, Known, Start, Stdio};
 use crate::mind::Mind;
 use crate::output::pump::Pumps;
 use crate::output::voice::Voice;
@@ -237,7 +237,25 @@ impl<C: Containers> Cell<C> {
         }
     }
 
-    fn learn(&mut self, fact: Fact) {
+    /// What the list says of an end is told after the last line, too; once more teaches nothing.
+    fn ended_by_list(&mut self, known: &mut [Known]) {
+        for container in known {
+            let id = container.id;
+            let tracked = self.mind.tracked().containers.get(&id);
+            let lives = tracked.is_some_and(|tracked| !tracked.ended());
+            if lives
+                && self.pumps.knows(id)
+                && let Some(ended) = container.ended.take()
+            {
+                self.ended(Exited { id, ended });
+            }
+        }
+    }
+
+    fn learn(&mut self, mut fact: Fact) {
+        if let Fact::Listed { known } = &mut fact {
+            self.ended_by_list(known);
+        }
         let (forgotten, listed) = match &fact {
             Fact::Forgotten { id } => (Some(*id), false),
             Fact::Listed { .. } => (None, true),

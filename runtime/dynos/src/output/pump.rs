@@ -44,7 +44,7 @@ impl PumpEnd {
         let Self(Some((mut end, lines))) = self else { return Vec::new() };
         // An error is a pump that is gone: it will read no more.
         drop(tokio::time::timeout(at_most, end.wait_for(|ended| *ended)).await);
-        lines.take()
+        lines.shown()
     }
 }
 
@@ -67,12 +67,12 @@ impl LastLines {
     }
 
     /// Without control characters: they are shown to people.
-    fn take(&self) -> Vec<String> {
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    fn shown(&self) -> Vec<String> {
+        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let shown = |c: char| if c.is_control() && c != '\t' { ' ' } else { c };
         let text =
             |line: &Vec<u8>| String::from_utf8_lossy(line).trim_end().chars().map(shown).collect();
-        std::mem::take(&mut *lines).iter().map(text).collect()
+        lines.iter().map(text).collect()
     }
 }
 

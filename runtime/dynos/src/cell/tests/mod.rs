@@ -277,6 +277,24 @@ async fn an_end_while_no_cell_watched_is_known_and_counts() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_end_that_only_the_list_tells_comes_after_the_last_line() {
+    let words = b"the last word".to_vec();
+    let machine = Machine::new(Behaviour { says: words, ..Behaviour::default() });
+    let names: Vec<String> = (1..=100).map(|n| format!("worker.{n}")).collect();
+    let mut cell = machine.cell(desired(1, names.iter().map(String::as_str)));
+    cell.until_all(DynoState::Up, 100).await;
+    // More at one moment than the engine keeps events of: the first of them are lost.
+    for launch in machine.fake.starts() {
+        machine.fake.end(launch.id, 3, false);
+    }
+    cell.until("all ended", |o| o.dynos.values().all(|dyno| dyno.last_end.is_some())).await;
+    for dyno in cell.observed.borrow().dynos.values() {
+        assert_eq!(dyno.last_end.as_ref().unwrap().last_lines, ["the last word"]);
+    }
+    cell.end(Stop::LeaveDynos).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_container_that_vanished_is_replaced() {
     let machine = Machine::new(Behaviour::default());
     let mut cell = machine.cell(desired(1, ["worker.1"]));
