@@ -172,7 +172,8 @@ fn a_buildpack_out_of_reach_is_named_with_its_limit_and_the_old_release_stays() 
     let silent = format!("https://127.1.2.3:{port}/buildpack.git");
     for (url, reasons) in [
         ("https://nowhere.invalid/b.git", ["nowhere.invalid", "build.registry"]),
-        ("https://me:hunter2@nowhere.invalid/b.tgz", ["nowhere.invalid/b.tgz", "curl said"]),
+        // Refused at once, whoever answers names.
+        ("https://me:hunter2@localhost:1/b.tgz", ["localhost:1/b.tgz", "curl said"]),
         (&silent, ["could not fetch buildpack https://127.1.2.3", "push"]),
         ("file:///tmp/build/missing", ["could not fetch buildpack", "/tmp/build/missing"]),
         ("heroku/python", ["app not compatible with buildpack: heroku/python", "buildpacks"]),
