@@ -67,12 +67,12 @@ fn a_build_ends_at_its_limits_and_takes_everything_along() {
 
     // Last, for the others are not to come to that limit on a slow machine.
     platform.stop();
-    platform.set("build.timeout=6");
+    platform.set("build.timeout=20");
     platform.up();
     checkout.repoint(&platform);
     let began = Instant::now();
     push(&format!("sleep {} & exec sleep {}", nap(1), nap(2)))
-        .rejected(&["did not finish within 6 seconds"]);
+        .rejected(&["did not finish within 20 seconds"]);
     eprintln!("a build was ended {:?} after its push", began.elapsed());
     assert!(running(&nap(1)).is_empty() && running(&nap(2)).is_empty());
     assert_eq!(versions(&platform, "limits"), [1, 2, 3]);

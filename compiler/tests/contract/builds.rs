@@ -150,12 +150,12 @@ fn a_build_that_hangs_is_ended_with_all_its_children() {
     let bench = Bench::new();
     let pack = bench.buildpack("pack", "trap '' TERM; sleep 600 & echo started; wait; sleep 600");
     let started = Instant::now();
-    let job = Job { timeout: Duration::from_secs(5), ..bench.job(&[pack]) };
+    let job = Job { timeout: Duration::from_secs(10), ..bench.job(&[pack]) };
     let built = bench.build(&job);
     assert!(matches!(built.error(), CompileError::TimedOut { .. }));
     built.says(&[
         "started\n",
-        " !     compiling the Fake app did not finish within 5 seconds (build.timeout)\n",
+        " !     compiling the Fake app did not finish within 10 seconds (build.timeout)\n",
         " !     It was still at: sleep 600\n",
         " !     Push rejected, failed to compile Fake app.\n",
     ]);

@@ -183,7 +183,7 @@ fn what_cannot_be_tested_is_no_success() {
     assert!(matches!(run.result, Err(CompileError::Compile { .. })), "{}", run.transcript);
 
     let endless = testpack(&bench, "endless", "true", "sleep 600.25");
-    let job = Job { timeout: Duration::from_secs(5), ..bench.job(&[endless]) };
+    let job = Job { timeout: Duration::from_secs(10), ..bench.job(&[endless]) };
     let run = Run::of(&bench, &job);
     assert!(matches!(run.result, Err(CompileError::TestsTimedOut { .. })), "{}", run.transcript);
     run.says(&["sleep 600.25"]);
