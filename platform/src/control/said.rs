@@ -19,6 +19,8 @@ pub(super) async fn by(
         after: None,
     };
     let mut lines = Vec::new();
+    // What it printed last may only just have been handed over.
+    services.hub.settled().await;
     if let Ok(mut tail) = services.hub.tail(&AppId::new(&release.app), filter, false) {
         while let Some(entry) = tail.next().await {
             if entry.line.time >= release.created_at {

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use tokio::sync::watch;
 
 #[derive(Debug)]
 pub(crate) struct Board {
@@ -23,6 +24,8 @@ pub(crate) struct Board {
     rows: Option<Rows>,
     /// Apps that have had a line since then.
     touched: HashSet<AppId>,
+    /// Lines that came in at the door since the start.
+    taken: watch::Sender<u64>,
     /// Nothing comes any more, so there is nothing to follow.
     stopped: bool,
 }
@@ -43,6 +46,7 @@ impl Board {
             drains: Routes::new(),
             rows: journaled.then(Rows::default),
             touched: HashSet::new(),
+            taken: watch::Sender::new(0),
             stopped: false,
         }
     }
@@ -51,6 +55,12 @@ impl Board {
     pub(crate) fn take(&mut self, block: Block, now: Timestamp) {
         let taken = block.lines() as u64;
         self.post(block, taken, now);
+        self.taken.send_modify(|sum| *sum += taken);
+    }
+
+    /// How many lines have come in at the door.
+    pub(crate) fn taken(&self) -> watch::Receiver<u64> {
+        self.taken.subscribe()
     }
 
     /// Takes a line of the hub's own in.

@@ -5,6 +5,7 @@ use crate::board::Board;
 use crate::clock::steady;
 use crate::drain::{Crew, DrainTable};
 use crate::journal::{self, Journal, Kept, Rows};
+use crate::sender::Door;
 use crate::{AppId, Counts, Filter, JournalError, Ledger, Line, Policy, Receiver, Tail};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -18,10 +19,14 @@ const BATCH_LINES: usize = 512;
 
 const TICK: Duration = Duration::from_secs(10);
 
+/// How long lines on their way in are waited for: a hub that stands still holds nobody for good.
+const SETTLE_MAX: Duration = Duration::from_secs(2);
+
 /// A cheap handle to the hub.
 #[derive(Clone, Debug)]
 pub struct Hub {
     board: Arc<Mutex<Board>>,
+    door: Arc<Door>,
     ledger: Option<Arc<Ledger>>,
 }
 
@@ -67,11 +72,20 @@ impl Hub {
         let (crew, notices) = Crew::new(policy.drain.clone(), kept.left(), Arc::clone(&moves));
         let mut board = Board::new(policy, journal.is_some());
         board.restore(kept);
-        let hub = Self { board: Arc::new(Mutex::new(board)), ledger: lines.ledger() };
+        let (door, ledger) = (lines.door(), lines.ledger());
+        let hub = Self { board: Arc::new(Mutex::new(board)), door, ledger };
         let inputs = Inputs { lines, notices, drains, moves };
         let scribe = Scribe { journal: journal.map(Journal::new), rows: Rows::default() };
         let run = hub.clone().run(inputs, crew, scribe, shutdown);
         (hub, run)
+    }
+
+    /// Waits for what is on its way in, of whatever app: what was handed over before this can then
+    /// be read, unless that takes very long.
+    pub async fn settled(&self) {
+        let handed = self.door.handed();
+        let mut taken = self.lock().taken();
+        drop(tokio::time::timeout(SETTLE_MAX, taken.wait_for(|taken| *taken >= handed)).await);
     }
 
     /// A reader of the app's log: the newest lines that match, and with `follow` all that come.

@@ -33,10 +33,12 @@ pub struct Receiver {
 
 /// What both ends know of the queue between them.
 #[derive(Debug)]
-struct Door {
+pub(crate) struct Door {
     bound: usize,
     /// Lines in the queue: the queue itself counts blocks, which may hold any number of them.
     queued: AtomicUsize,
+    /// Lines let in since the start.
+    handed: AtomicU64,
     dropped: AtomicU64,
     /// By app; touched only when a line is dropped.
     losses: Mutex<BTreeMap<AppId, Loss>>,
@@ -55,8 +57,8 @@ pub fn counted_channel(bound: usize, ledger: Ledger) -> (Sender, Receiver) {
 fn open(bound: usize, ledger: Option<Arc<Ledger>>) -> (Sender, Receiver) {
     // Every block has a line at least: there is always room for one that is let in.
     let (sender, receiver) = mpsc::channel(bound);
-    let (queued, dropped, losses) = (AtomicUsize::new(0), AtomicU64::new(0), Mutex::default());
-    let door = Arc::new(Door { bound, queued, dropped, losses });
+    let (queued, handed, dropped) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let door = Arc::new(Door { bound, queued, handed, dropped, losses: Mutex::default() });
     let (blocks, open) = (receiver, Shelf::default());
     let receiver = Receiver { blocks, open, door: Arc::clone(&door), ledger: ledger.clone() };
     (Sender { blocks: sender, door, ledger }, receiver)
@@ -109,6 +111,7 @@ impl Sender {
         }
         if let Err(Full(block) | Closed(block)) = self.blocks.try_send(block) {
             self.door.leave(block.lines());
+            self.door.handed.fetch_sub(block.lines() as u64, Ordering::AcqRel);
             self.door.turn_away(&block);
         }
     }
@@ -192,6 +195,10 @@ impl Receiver {
         self.ledger.clone()
     }
 
+    pub(crate) fn door(&self) -> Arc<Door> {
+        Arc::clone(&self.door)
+    }
+
     /// Lines lost since the last call, by app, and since when.
     pub fn losses(&self) -> Vec<(AppId, u64, Timestamp)> {
         let losses = self.take_losses().into_iter();
@@ -205,12 +212,20 @@ impl Receiver {
 }
 
 impl Door {
+    /// How many lines have been let in: when as many have come out, all of them have.
+    pub(crate) fn handed(&self) -> u64 {
+        self.handed.load(Ordering::Acquire)
+    }
+
     /// Makes room for up to `lines`; for how many there was some.
     fn enter(&self, lines: usize) -> usize {
         let room = |queued: usize| lines.min(self.bound.saturating_sub(queued));
         let add = |queued| Some(queued + room(queued));
         let (order, look) = (Ordering::AcqRel, Ordering::Acquire);
-        self.queued.fetch_update(order, look, add).map_or(0, room)
+        let entered = self.queued.fetch_update(order, look, add).map_or(0, room);
+        // Before they are in the queue: whoever is in front of a line is counted when it is.
+        self.handed.fetch_add(entered as u64, order);
+        entered
     }
 
     fn leave(&self, lines: usize) {

@@ -29,6 +29,18 @@ async fn backlog_then_what_comes_without_gap_or_repeat() {
 }
 
 #[tokio::test]
+async fn what_was_handed_over_can_be_waited_for() {
+    let (running, app) = (start(None, Policy::default()), AppId::new("a"));
+    for n in 0..100 {
+        running.lines.send(line(&AppId::new("other"), &n));
+        running.lines.send(line(&app, &n));
+        running.hub.settled().await;
+        assert_eq!(running.hub.counts(&app).stored, n + 1);
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_restart_keeps_lines_and_cursors_go_on() {
     let dir = tempfile::tempdir().unwrap();
     let journal = dir.path().join("journal");
