@@ -102,6 +102,8 @@ impl Git<'_> {
     /// What it answers.
     fn run(&self, dir: Option<&Path>, arguments: &[&str]) -> Result<String, SourceError> {
         let mut command = Command::new("git");
+        // What git tidies up behind our back, a clone may come upon half gone.
+        command.args(["-c", "maintenance.auto=false", "-c", "gc.auto=0"]);
         command.args(dir.iter().flat_map(|dir| ["-C".as_ref(), dir.as_os_str()]));
         command.args(arguments).env("GIT_TERMINAL_PROMPT", "0");
         command.envs(["GIT_AUTHOR_DATE", "GIT_COMMITTER_DATE"].map(|date| (date, COMMITTED_AT)));
