@@ -124,7 +124,10 @@ fn one_platform_at_a_time_and_only_on_sound_state() {
 
     let ups = || platform.log().matches("Lathe is up").count();
     let before = ups();
-    fs::write(&path, &whole).unwrap();
+    // In one step, as a restore does it.
+    let beside = path.with_extension("whole");
+    fs::write(&beside, &whole).unwrap();
+    fs::rename(&beside, &path).unwrap();
     until("a whole platform takes over", BOUND, || (ups() > before).then_some(()));
     assert_eq!(platform.api("GET", "/apps", &Value::Null).0, 200);
     assert_eq!(platform.dynos(), dynos);

@@ -175,7 +175,8 @@ async fn sound(path: PathBuf) {
         seen = now;
         let file = path.clone();
         let health = tokio::task::spawn_blocking(move || state::examine(&file)).await;
-        if matches!(health, Ok(Health::Sound { .. })) {
+        // One without a schema is just being written: the next platform would make it a new one.
+        if matches!(health, Ok(Health::Sound { schema: 1.. })) {
             return;
         }
     }
