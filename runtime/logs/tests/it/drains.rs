@@ -15,6 +15,7 @@ pub(crate) fn policy() -> Policy {
     let drain = drain::Policy {
         reach: Reach { allowed: vec!["127.0.0.0/8".parse().unwrap()], refused: Vec::new() },
         burst: 0,
+        connect_timeout: PATIENCE,
         request_timeout: PATIENCE,
         write_timeout: PATIENCE,
         reconnect: (millis(10), millis(40)),

@@ -1,6 +1,6 @@
 //! HTTPS as clients see it: which certificate they get, and that every limit holds as by HTTP.
 
-use crate::world::{Dyno, GET, OK, PATIENCE, World, patient};
+use crate::world::{Dyno, GET, OK, PATIENCE, TRIES, World, patient};
 use lathe_router::{Keyring, LastFile, Pair, RouterConfig};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::crypto::ring::default_provider;
@@ -171,7 +171,16 @@ async fn handshakes_have_a_time_and_a_number() {
     let mut slow = TcpStream::connect(world.tls_address).await.unwrap();
     slow.write_all(&[22, 3, 1]).await.unwrap();
     // Both places are taken: others wait until those have lost theirs, by whichever door they come.
-    let mut stream = shake(&world, Trust::Own(&keyring), "app.test").await.unwrap();
+    // One that had a place and no time to say anything tries again.
+    let shaken = async {
+        loop {
+            if let Ok(stream) = shake(&world, Trust::Own(&keyring), "app.test").await {
+                break stream;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let mut stream = tokio::time::timeout(PATIENCE, shaken).await.unwrap();
     stream.write_all(GET.as_bytes()).await.unwrap();
     assert!(rest(&mut stream).await.ends_with("ok"));
     assert!(world.exchange(GET).await.ends_with("ok"));
@@ -203,10 +212,16 @@ async fn who_dawdles_by_tls_is_cut_off() {
         assert_eq!(rest(&mut stream).await, "", "{said:?}");
     }
     let (mut world, keyring) = world(idle, &[&endless]).await;
-    let mut stream = shake(&world, Trust::Own(&keyring), "app.test").await.unwrap();
-    stream.write_all(GET.as_bytes()).await.unwrap();
-    let line = world.line().await;
-    assert!(line.contains("code=H28 "), "{line}");
+    for _ in 0..TRIES {
+        let mut stream = shake(&world, Trust::Own(&keyring), "app.test").await.unwrap();
+        stream.write_all(GET.as_bytes()).await.unwrap();
+        let line = world.line().await;
+        if line.contains("code=H28 ") {
+            return;
+        }
+        assert!(line.contains("code=H15 "), "{line}");
+    }
+    panic!("the client was never to blame");
 }
 
 #[tokio::test]

@@ -15,6 +15,8 @@ use tokio::task::{JoinHandle, JoinSet};
 
 /// Longest any test waits for anything: a bound for what hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+/// A machine that stood still for as long as a limit is proves nothing: so often is tried.
+pub(crate) const TRIES: usize = 5;
 /// The smallest whole response.
 pub(crate) const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 pub(crate) const GET: &str = "GET / HTTP/1.1\r\nHost: app.test\r\nConnection: close\r\n\r\n";
