@@ -175,6 +175,8 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
+        // Who reads the line finds the dyno and the backlog free of it.
+        drop((self.place.take(), self.visit.take()));
         self.router.logs.send(self.line(Instant::now()));
     }
 }
