@@ -5,7 +5,6 @@ use crate::backend::Backend;
 use crate::connection::Connection;
 use crate::exchange::Exchange;
 use crate::fault::Fault;
-use crate::in_flight::{InFlight, Visit};
 use crate::index::App;
 use crate::pick::{self, Attempts, Limits, Step};
 use crate::proxy::Router;
@@ -26,11 +25,6 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    /// Counts a request at the dyno at the other end.
-    pub(crate) fn enter(&self, in_flight: &InFlight) -> Visit {
-        self.backend.enter(in_flight)
-    }
-
     /// Keeps the connection for the next request, if the dyno does.
     pub(crate) fn give_back(self) {
         self.backend.put_idle(self.connection, Instant::now(), self.max_idle);
@@ -154,6 +148,8 @@ async fn open(
         backend: Arc::clone(backend),
         max_idle: router.config.max_idle_per_dyno,
     };
+    // Before there is a connection: whoever stops this dyno now is to wait for what comes of it.
+    exchange.enter(backend.enter(&router.config.in_flight));
     if may_reuse && let Some(connection) = backend.take_idle(start, router.config.dyno_keep_alive) {
         exchange.tried(backend, Duration::ZERO);
         return Ok(lease(connection, true));
@@ -166,6 +162,7 @@ async fn open(
             Ok(lease(connection, false))
         }
         Err(error) => {
+            exchange.leave();
             let (fault, blamed) = judge(&error);
             if blamed {
                 backend.quarantine(Instant::now() + router.config.quarantine);

@@ -89,9 +89,17 @@ impl Exchange {
         self.connect = Some(connect);
     }
 
-    /// A dyno has the request; it is busy with it until the end.
-    pub(crate) fn handed_over(&mut self, visit: Visit, now: Instant) {
+    /// A dyno is to have the request; it is busy with it until the end, or until it is left.
+    pub(crate) fn enter(&mut self, visit: Visit) {
         self.visit = Some(visit);
+    }
+
+    /// The dyno cannot be reached.
+    pub(crate) fn leave(&mut self) {
+        self.visit = None;
+    }
+
+    pub(crate) fn handed_over(&mut self, now: Instant) {
         self.handed = Some(now);
     }
 

@@ -63,7 +63,7 @@ pub(crate) async fn relay(
         head.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     let lease = dial(router, app, exchange, repeatable).await?;
-    exchange.handed_over(lease.enter(&router.config.in_flight), Instant::now());
+    exchange.handed_over(Instant::now());
     let upload = has_body.then(|| Progress::start(Instant::now()));
     let outgoing = match &upload {
         Some(progress) => Upload::Streaming { body, progress: Arc::clone(progress) },
@@ -74,7 +74,7 @@ pub(crate) async fn relay(
     let answer = match (ask(router, lease, request, upload, exchange).await, spare) {
         (Err(Fault::ClosedWithoutResponse), Some(head)) => {
             let lease = dial(router, app, exchange, false).await?;
-            exchange.handed_over(lease.enter(&router.config.in_flight), Instant::now());
+            exchange.handed_over(Instant::now());
             let request = Request::from_parts(head, Upload::Empty);
             ask(router, lease, request, None, exchange).await?
         }
