@@ -28,7 +28,9 @@ pub(super) struct Worker {
     client: Client,
     /// Where the app is told what is wrong with its drain.
     notices: mpsc::Sender<Line>,
+    /// When the operator was told last, and when the app.
     reported: Option<Instant>,
+    told: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -64,7 +66,7 @@ impl Worker {
         } else {
             Client::Syslog(syslog::Client::new(target, Arc::clone(&connector)))
         };
-        Self { drain, shown, queue, connector, client, notices, reported: None }
+        Self { drain, shown, queue, connector, client, notices, reported: None, told: None }
     }
 
     /// Never returns; the crew drops it.
@@ -105,15 +107,19 @@ impl Worker {
     /// Tells the operator that a drain fails, and the app if its owner can mend it; not each time,
     /// because what the app is told goes to its drains again.
     fn report(&mut self, error: &SendError, outcome: Outcome) {
-        if self.reported.is_some_and(|at| at.elapsed() < REPORT_EVERY) {
-            return;
+        let due = |at: Option<Instant>| at.is_none_or(|at| at.elapsed() >= REPORT_EVERY);
+        if due(self.reported) {
+            self.reported = Some(Instant::now());
+            tracing::warn!(
+                drain.id = %self.drain.id, drain.url = %self.shown, ?outcome,
+                error = error as &dyn Error, "drain fails"
+            );
         }
-        self.reported = Some(Instant::now());
-        tracing::warn!(
-            drain.id = %self.drain.id, drain.url = %self.shown, ?outcome,
-            error = error as &dyn Error, "drain fails"
-        );
-        if let Some(text) = error.connect().and_then(|error| notice(error, &self.shown)) {
+        // A failure of another kind before it says nothing of what its owner can mend.
+        if due(self.told)
+            && let Some(text) = error.connect().and_then(|error| notice(error, &self.shown))
+        {
+            self.told = Some(Instant::now());
             // When nobody takes notices, the warning above is all there is.
             drop(self.notices.try_send(line(&self.drain, text)));
         }
