@@ -2,8 +2,8 @@
 //!
 //! Whoever names a URL makes this host connect to it, and the host reaches more than its users may:
 //! its own loopback, dynos, the provider's metadata. So every address is checked before it is
-//! connected to, and curl is told to connect to that address whatever it reads in the URL and
-//! whatever the name leads to a moment later (`--connect-to`). Redirects are followed here, each by
+//! connected to, and curl is told to connect to one of those whatever it reads in the URL and whatever
+//! the name leads to a moment later (`--connect-to`, `--resolve`). Redirects are followed here, each by
 //! the same rules. No proxy is used: it would connect where nobody has checked.
 
 use super::error::ApiError;
@@ -12,7 +12,7 @@ use axum::body::Body;
 use axum::http::Uri;
 use lathe_logs::drain::Reach;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -27,6 +27,8 @@ const REDIRECTS_MAX: usize = 5;
 /// What curl says at the end: an error, and where it is sent on to.
 const REPORT_BYTES_MAX: u64 = 8 * 1024;
 const REASON_CHARS_MAX: usize = 300;
+/// Has the addresses that were checked, for curl alone: nobody else knows a name like this (RFC 2606).
+const STAND_IN: &str = "source.invalid";
 
 /// What may be fetched.
 #[derive(Debug)]
@@ -48,10 +50,11 @@ pub(super) async fn fetch(limits: &Limits<'_>, url: &str, to: &Path) -> Result<(
 async fn follow(limits: &Limits<'_>, url: &str, to: &Path) -> Result<(), ApiError> {
     let mut place = Place::of(url)?;
     for _ in 0..=REDIRECTS_MAX {
-        let address = place.resolve(&limits.reach).await?;
+        let addresses = place.resolve(&limits.reach).await?;
         let mut curl =
-            curl(limits, &place, address).spawn().map_err(|error| ApiError::internal(&error))?;
-        match transfer(&mut curl, limits, to).await? {
+            curl(limits, &place, &addresses).spawn().map_err(|error| ApiError::internal(&error))?;
+        let next = transfer(&mut curl, limits, &place, to).await?;
+        match next {
             None => return Ok(()),
             Some(next) => place = Place::of(&next)?,
         }
@@ -59,13 +62,19 @@ async fn follow(limits: &Limits<'_>, url: &str, to: &Path) -> Result<(), ApiErro
     Err(refused(&format!("it is redirected more than {REDIRECTS_MAX} times")))
 }
 
-/// One request to one address.
-fn curl(limits: &Limits<'_>, place: &Place, address: SocketAddr) -> Command {
+/// One request to the first of the addresses that takes a connection.
+fn curl(limits: &Limits<'_>, place: &Place, addresses: &[IpAddr]) -> Command {
+    let written = addresses.iter().map(|address| match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
+    });
+    let (port, addresses) = (place.port, written.collect::<Vec<_>>().join(","));
     let mut curl = Command::new("curl");
     // First, or a `.curlrc` of the host counts.
     curl.args(["--disable", "--silent", "--show-error", "--fail", "--globoff"])
         .args(["--proto", "=https", "--noproxy", "*"])
-        .args(["--connect-to", &format!("::{address}")])
+        .args(["--connect-to", &format!("::{STAND_IN}:{port}")])
+        .args(["--resolve", &format!("{STAND_IN}:{port}:{addresses}")])
         .args(["--write-out", "%{stderr}\n%{redirect_url}"])
         .args(limits.roots.iter().flat_map(|roots| [Path::new("--cacert"), roots]))
         .args(["--", &place.to_string()])
@@ -80,6 +89,7 @@ fn curl(limits: &Limits<'_>, place: &Place, address: SocketAddr) -> Command {
 async fn transfer(
     curl: &mut Child,
     limits: &Limits<'_>,
+    place: &Place,
     to: &Path,
 ) -> Result<Option<String>, ApiError> {
     let failed = |error: std::io::Error| ApiError::internal(&error);
@@ -95,7 +105,7 @@ async fn transfer(
     let status = curl.wait().await.map_err(failed)?;
     let (said, next) = report.rsplit_once('\n').unwrap_or((&report, ""));
     if !status.success() {
-        return Err(refused(said.trim()));
+        return Err(refused(&said.trim().replace(STAND_IN, &place.host)));
     }
     Ok((!next.is_empty()).then(|| next.to_owned()))
 }
@@ -134,16 +144,20 @@ impl Place {
         Ok(Self { host: host.to_owned(), port, path: path.to_owned() })
     }
 
-    /// The address to connect to. One address inside refuses the whole name: who mixes them hopes
-    /// for the other one.
-    async fn resolve(&self, reach: &Reach) -> Result<SocketAddr, ApiError> {
+    /// The addresses to connect to, one at least. One address inside refuses the whole name: who
+    /// mixes them hopes for the other one.
+    async fn resolve(&self, reach: &Reach) -> Result<Vec<IpAddr>, ApiError> {
         let host = self.host.trim_matches(['[', ']']);
         let found = tokio::net::lookup_host((host, self.port)).await;
-        let found: Vec<_> = found.map_err(|_| refused("its host is not known"))?.collect();
-        if let Some(reason) = found.iter().find_map(|address| reach.refusal(address.ip())) {
+        let found = found.map_err(|_| refused("its host is not known"))?;
+        let found: Vec<IpAddr> = found.map(|address| address.ip()).collect();
+        if let Some(reason) = found.iter().find_map(|address| reach.refusal(*address)) {
             return Err(refused(&format!("its host is {reason}, and only public ones are asked")));
         }
-        found.first().copied().ok_or_else(|| refused("its host has no address"))
+        if found.is_empty() {
+            return Err(refused("its host has no address"));
+        }
+        Ok(found)
     }
 }
 
