@@ -278,7 +278,7 @@ async fn an_end_while_no_cell_watched_is_known_and_counts() {
 
 #[tokio::test(start_paused = true)]
 async fn an_end_that_only_the_list_tells_comes_after_the_last_line() {
-    let words = b"the last word".to_vec();
+    let words = b"the last word\n".to_vec();
     let machine = Machine::new(Behaviour { says: words, ..Behaviour::default() });
     let names: Vec<String> = (1..=100).map(|n| format!("worker.{n}")).collect();
     let mut cell = machine.cell(desired(1, names.iter().map(String::as_str)));
