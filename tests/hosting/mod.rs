@@ -364,10 +364,11 @@ fn a_power_cut_in_an_upgrade_is_the_end_of_the_upgrade_alone() {
     let platform = Platform::start_self_hosted_in(&disk.path(), &settings);
     let before = platform.holder();
     let number = release(&platform, &good());
-    let seat = platform.data().join("seat/seat.json");
     let mut cuts = Vec::new();
+    // The one before is told to stop once the seat is on the disk; its name is seen sooner.
     until("v2 is put on trial", BOUND, || {
-        std::fs::read_to_string(&seat).ok().filter(|text| text.contains("\"trial\": {"))
+        let is_stopping = platform.log().contains("Stopping; the dynos go on");
+        (is_stopping && bootstrap::is_on_trial(&platform)).then_some(())
     });
     cuts.push(disk.after_power_cut());
     until("v2 answers", BOUND, || {
