@@ -13,6 +13,8 @@ use tempfile::TempDir;
 const UP_BOUND: Duration = Duration::from_mins(15);
 const STOP_BOUND: Duration = Duration::from_mins(1);
 const END_BOUND: Duration = Duration::from_mins(1);
+/// A keeper that hangs is ended by its own timer, as late as a start and a probation may take.
+const KEEPER_BOUND: Duration = Duration::from_mins(4);
 
 /// The `lathe` executable that this test run has built.
 pub fn lathe() -> PathBuf {
@@ -274,7 +276,7 @@ impl Platform {
     /// goes on meanwhile.
     pub fn another_keeper(&mut self) {
         let mut child = self.child.take().expect("it is up");
-        until("the keeper ends", STOP_BOUND, || child.try_wait().unwrap());
+        until("the keeper ends", KEEPER_BOUND, || child.try_wait().unwrap());
         self.up();
     }
 
