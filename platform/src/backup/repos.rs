@@ -2,14 +2,22 @@
 //! need. Git makes and takes the packs, so that what is restored has been checked object by object.
 
 use super::error::{BackupError, file};
+use crate::git::quarantines;
 use crate::plumbing;
 use git2::{ErrorCode, Oid, Repository};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{Seek, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// For git to move to its place what a push has sent: some files are renamed.
+const MOVE_TIMEOUT: Duration = Duration::from_secs(5);
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// What one repository's names point to.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -61,19 +69,11 @@ pub(super) fn pack(
     commits: &BTreeSet<Oid>,
     into: &File,
 ) -> Result<bool, BackupError> {
-    let failed = |source| BackupError::Repository { step: "read", path: repo.into(), source };
-    let repository = Repository::open_bare(repo).map_err(failed)?;
-    let objects = repository.odb().map_err(failed)?;
+    // A release is written down while git still keeps apart what its push has sent. Of a repository that
+    // is gone the next look tells.
+    let apart = quarantines(repo).unwrap_or_default();
     let mut wanted: BTreeSet<Oid> = refs.refs.values().copied().collect();
-    for commit in commits {
-        // What it says is read by git.
-        match objects.read_header(*commit) {
-            Ok(_) => drop(wanted.insert(*commit)),
-            // It was pushed over long ago.
-            Err(error) if error.code() == ErrorCode::NotFound => {}
-            Err(error) => return Err(failed(error)),
-        }
-    }
+    wanted.extend(found(repo, commits, &apart)?);
     if wanted.is_empty() {
         return Ok(false);
     }
@@ -83,8 +83,42 @@ pub(super) fn pack(
     rewound.map_err(file("write", &std::env::temp_dir()))?;
     let out = into.try_clone().map_err(file("write", repo))?;
     let arguments = ["pack-objects", "--revs", "--stdout", "--delta-base-offset", "-q"];
-    git("pack", repo, &arguments, lines, Stdio::from(out))?;
+    git("pack", repo, &apart, &arguments, lines, Stdio::from(out))?;
     Ok(true)
+}
+
+/// Those of the commits that are there, in the repository or in what is kept apart; the others were
+/// pushed over long ago, and what they said is gone with them.
+fn found(repo: &Path, commits: &BTreeSet<Oid>, apart: &[PathBuf]) -> Result<Vec<Oid>, BackupError> {
+    let began = Instant::now();
+    loop {
+        // What is just being moved is for a moment in neither place.
+        let is_still = apart.iter().all(|path| !path.exists()) || began.elapsed() > MOVE_TIMEOUT;
+        let found = look(repo, commits, apart)?;
+        if is_still || found.len() == commits.len() {
+            return Ok(found);
+        }
+        sleep(AGAIN);
+    }
+}
+
+fn look(repo: &Path, commits: &BTreeSet<Oid>, apart: &[PathBuf]) -> Result<Vec<Oid>, BackupError> {
+    let failed = |source| BackupError::Repository { step: "read", path: repo.into(), source };
+    let repository = Repository::open_bare(repo).map_err(failed)?;
+    let objects = repository.odb().map_err(failed)?;
+    for path in apart.iter().filter_map(|path| path.to_str()) {
+        objects.add_disk_alternate(path).map_err(failed)?;
+    }
+    let mut found = Vec::new();
+    for commit in commits {
+        // What it says is read by git.
+        match objects.read_header(*commit) {
+            Ok(_) => found.push(*commit),
+            Err(error) if error.code() == ErrorCode::NotFound => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Ok(found)
 }
 
 /// Makes a repository of what was packed.
@@ -95,7 +129,8 @@ pub(super) fn unpack(repo: &Path, refs: &Refs, pack: Option<&Path>) -> Result<()
     let repository = Repository::init_opts(repo, &options).map_err(failed)?;
     if let Some(pack) = pack {
         let pack = File::open(pack).map_err(file("read", pack))?;
-        git("take the pack of", repo, &["index-pack", "--stdin", "--strict"], pack, Stdio::null())?;
+        let arguments = ["index-pack", "--stdin", "--strict"];
+        git("take the pack of", repo, &[], &arguments, pack, Stdio::null())?;
     }
     for (name, target) in &refs.refs {
         repository.reference(name, *target, true, "restored").map_err(failed)?;
@@ -103,15 +138,19 @@ pub(super) fn unpack(repo: &Path, refs: &Refs, pack: Option<&Path>) -> Result<()
     repository.set_head(&refs.head).map_err(failed)
 }
 
+/// Where objects are kept `apart`, git looks for them, too.
 fn git(
     step: &'static str,
     repo: &Path,
+    apart: &[PathBuf],
     arguments: &[&str],
     input: File,
     output: Stdio,
 ) -> Result<(), BackupError> {
     let mut command = plumbing::git(repo);
     command.args(arguments).env("GIT_DIR", repo);
+    let apart: Vec<&OsStr> = apart.iter().map(|path| path.as_os_str()).collect();
+    command.env("GIT_ALTERNATE_OBJECT_DIRECTORIES", apart.join(OsStr::new(":")));
     command.stdin(input).stdout(output).stderr(Stdio::piped());
     let ended = command.spawn().and_then(std::process::Child::wait_with_output);
     let ended = ended.map_err(file("run git in", repo))?;
@@ -138,5 +177,21 @@ mod tests {
         assert_eq!(Refs::parse(&refs.to_text()), Some(refs));
         assert_eq!(Refs::parse(""), None);
         assert_eq!(Refs::parse("refs/heads/main\nnonsense\n"), None);
+    }
+
+    #[test]
+    fn what_a_push_has_sent_is_packed_from_where_git_keeps_it_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let repo = dir.path().join("a.git");
+        let sent = Repository::init_bare(&repo).unwrap().blob(b"sent").unwrap();
+        let (objects, name) = (repo.join("objects"), sent.to_string());
+        let apart = objects.join("tmp_objdir-incoming-x");
+        std::fs::create_dir(&apart).unwrap();
+        std::fs::rename(objects.join(&name[..2]), apart.join(&name[..2])).unwrap();
+        let commits = BTreeSet::from([sent]);
+        assert!(found(&repo, &commits, &[]).unwrap().is_empty());
+        let into = tempfile::tempfile().unwrap();
+        assert!(pack(&repo, &Refs::default(), &commits, &into).unwrap());
+        assert!(into.metadata().unwrap().len() > 0);
     }
 }

@@ -21,6 +21,7 @@ mod repo;
 mod upload;
 mod wire;
 
+pub(crate) use repo::quarantines;
 pub use repo::{RepoError, path_of};
 
 use crate::build::Builder;

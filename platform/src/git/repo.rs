@@ -130,7 +130,7 @@ pub(super) fn wants_repack(repo: &Path) -> bool {
 pub(super) const REPACK_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// Where git keeps what pushes send until it accepts them.
-pub(super) fn quarantines(repo: &Path) -> io::Result<Vec<PathBuf>> {
+pub(crate) fn quarantines(repo: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(repo.join("objects"))? {
         let entry = entry?;
