@@ -171,14 +171,14 @@ async fn hand_over(config: &Config, source: &str) -> Result<(), HandOverError> {
     let mut is_new = false;
     loop {
         api.nothing_is_built().await;
-        let release = match api.release_of(&commit).await? {
+        let release = match api.release_of(&commit).await {
             Some(release) if release.status == "pending" => release,
             // It may be recorded and yet not run: after a rescue, say.
             Some(release) if release.current && api.runs(release.version).await => release,
             before => {
                 is_new = true;
                 api.release(room.path(), &commit, before).await?;
-                api.release_of(&commit).await?.ok_or(HandOverError::Stopped)?
+                api.release_of(&commit).await.ok_or(HandOverError::Stopped)?
             }
         };
         let version = release.version;
@@ -220,6 +220,25 @@ fn path(rest: &str) -> String {
     format!("/apps/{}/{rest}", system::NAME)
 }
 
+/// A platform that does not answer: whoever waits for it is told now and then why.
+struct Awaited {
+    told: Instant,
+}
+
+impl Awaited {
+    fn now() -> Self {
+        Self { told: Instant::now() }
+    }
+
+    async fn on(&mut self, why: &str) {
+        if self.told.elapsed() >= TELL_EVERY {
+            self.told = Instant::now();
+            say!("       The platform does not answer as it has to, and is asked on: {why}");
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
 /// The API of the platform of a data directory, whichever version it is at the moment.
 struct Api<'a> {
     config: &'a Config,
@@ -228,27 +247,47 @@ struct Api<'a> {
 impl Api<'_> {
     fn client(&self) -> Result<Client, HandOverError> {
         let access = Access::of(self.config).map_err(|_| HandOverError::Stopped)?;
-        Ok(Client::new(&access.endpoints, &access.token, &access.authority)?)
+        Ok(Client::of(&access)?)
+    }
+
+    /// As soon as there is a platform: while one version comes after another there is none.
+    async fn access(&self) -> Access {
+        let mut awaited = Awaited::now();
+        loop {
+            match Access::of(self.config) {
+                Ok(access) => return access,
+                Err(error) => awaited.on(&causes(&error)).await,
+            }
+        }
     }
 
     async fn get(&self, rest: &str) -> Result<Value, HandOverError> {
         Ok(self.client()?.call(Method::GET, &path(rest), &Value::Null).await?)
     }
 
-    /// What it answers, as soon as it does. Whoever waits is told now and then what for.
+    /// Asks for something, once: what may have been heard is not asked for again.
+    async fn post(&self, rest: &str, body: &Value) -> Result<(), HandOverError> {
+        let mut awaited = Awaited::now();
+        loop {
+            let client = Client::of(&self.access().await)?;
+            match client.post(&path(rest), body).await {
+                Ok(_) => return Ok(()),
+                Err(error @ ClientError::Connect { .. }) => awaited.on(&causes(&error)).await,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// What it answers, as soon as it does.
     async fn answer<T: DeserializeOwned>(&self, rest: &str) -> T {
-        let mut told = Instant::now();
+        let mut awaited = Awaited::now();
         loop {
             let why = match self.get(rest).await.map(serde_json::from_value) {
                 Ok(Ok(answer)) => return answer,
                 Ok(Err(error)) => causes(&error),
                 Err(error) => causes(&error),
             };
-            if told.elapsed() >= TELL_EVERY {
-                told = Instant::now();
-                say!("       The platform does not answer as it has to, and is asked on: {why}");
-            }
-            tokio::time::sleep(PAUSE).await;
+            awaited.on(&why).await;
         }
     }
 
@@ -260,20 +299,20 @@ impl Api<'_> {
     }
 
     /// The release of that commit which runs or is to run, or else the last one that did not.
-    async fn release_of(&self, commit: &str) -> Result<Option<Release>, HandOverError> {
+    async fn release_of(&self, commit: &str) -> Option<Release> {
         let mut last = None;
         for release in self.releases().await {
             let Some(slug) = &release.slug else { continue };
-            let described = self.get(&format!("slugs/{}", slug.id)).await?;
+            let described: Value = self.answer(&format!("slugs/{}", slug.id)).await;
             if described["commit"] != commit {
                 continue;
             }
             if release.is_underway() {
-                return Ok(Some(release));
+                return Some(release);
             }
             last = last.or(Some(release));
         }
-        Ok(last)
+        last
     }
 
     /// Whether the platform is a process of that release.
@@ -305,22 +344,21 @@ impl Api<'_> {
         if let Some(slug) = before.and_then(|release| release.slug) {
             say!("-----> Slug: there is one of {commit}");
             let body = json!({"slug": slug.id, "description": "Bootstrap"});
-            self.client()?.post(&path("releases"), &body).await?;
-            return Ok(());
+            return self.post("releases", &body).await;
         }
         say!("-----> Slug: pushing {commit}");
         let pushed = self.push(room).await;
         // It may be cut off by the very upgrade that it asks for, or be refused for the sake of a push by
         // a command that was killed: the releases tell.
         self.nothing_is_built().await;
-        match self.release_of(commit).await? {
+        match self.release_of(commit).await {
             Some(_) => Ok(()),
             None => pushed,
         }
     }
 
     async fn push(&self, room: &Path) -> Result<(), HandOverError> {
-        let access = Access::of(self.config).map_err(|_| HandOverError::Stopped)?;
+        let access = self.access().await;
         let authority = self.config.ca_certificate();
         let port = access.endpoints.api_tls.port();
         let home = room.join("home");
