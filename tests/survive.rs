@@ -208,7 +208,7 @@ fn said(platform: &Platform, app: &str, text: &str) -> usize {
 /// fault R1, R2, R3, R5, R12: whatever a dyno does, or is done to it, is told and bounded.
 #[test]
 fn dynos_that_misbehave_are_ended_replaced_and_told_of() {
-    let settings = ["dynos.boot_timeout=10", "dynos.stop_grace=2"];
+    let settings = ["dynos.boot_timeout=10", "dynos.stop_grace=5"];
     let platform = Platform::start_with(&settings);
     let procfile = "web: python3 web.py\nplain: sleep 1000\nstubborn: bash stubborn.sh\n\
                     crash: exit 3\n";
@@ -232,7 +232,7 @@ fn dynos_that_misbehave_are_ended_replaced_and_told_of() {
     scale(&platform, "faulty", "stubborn", 0);
     until("it is killed", BOUND, || {
         let logs = platform.logs("faulty");
-        let told = logs.contains("Error R12 (Exit timeout) -> Process failed to exit within 2 s");
+        let told = logs.contains("Error R12 (Exit timeout) -> Process failed to exit within 5 s");
         (told && logs.contains("heroku[stubborn.1]: Process exited with status 137")).then_some(())
     });
 
