@@ -85,7 +85,7 @@ pub async fn keep(
         keeper.look().await?;
         match keeper.decide() {
             Step::Wait => {}
-            Step::Start => keeper.start(),
+            Step::Start => keeper.start().await?,
             Step::Try(version) => keeper.try_out(version).await?,
             Step::HandOver => {
                 if let Some(dynos) = keeper.hand_over(told.as_mut()).await? {
@@ -96,7 +96,7 @@ pub async fn keep(
             Step::Keep => keeper.keep_it(),
             Step::TakeBack(why) => {
                 keeper.take_back(why).await?;
-                keeper.start();
+                keeper.start().await?;
             }
         }
     }
@@ -182,9 +182,29 @@ impl Keeper<'_> {
         Running { process: Some(process), seen }
     }
 
-    /// Starts what the seat says. One that cannot even be run has ended, for the next decision; but in
-    /// the place of a good one this program serves, which always can.
-    fn start(&mut self) {
+    /// Starts what the seat says, unless it runs: one that was started by a keeper that was killed at
+    /// once is found only when it holds its data. Another one would keep out whatever is started.
+    async fn start(&mut self) -> Result<(), KeeperError> {
+        let (data, began) = (&self.config.data, Instant::now());
+        while let Some((process, release)) = Process::find(data)? {
+            if release == self.seat.heir() {
+                self.running = Some(self.watched(process));
+                return Ok(());
+            }
+            // What is no platform has its reasons, and ends by itself.
+            if release.is_empty() || began.elapsed() > TAKE_BACK_TIMEOUT {
+                break;
+            }
+            process.signal(Signal::SIGKILL);
+            sleep(END_TICK).await;
+        }
+        self.begin();
+        Ok(())
+    }
+
+    /// One that cannot even be run has ended, for the next decision; but in the place of a good one
+    /// this program serves, which always can.
+    fn begin(&mut self) {
         let version = self.seat.version();
         let started = match version.map(|version| self.command(version).and_then(run)) {
             None => self.own(),
@@ -287,8 +307,7 @@ impl Keeper<'_> {
         if let Err(error) = before::keep(&self.config.data, &version) {
             self.take_back(format!("It was not tried: {}", causes(&error))).await?;
         }
-        self.start();
-        Ok(())
+        self.start().await
     }
 
     /// Becomes the program of what is to run. There is something to be done here only when it does not.
@@ -303,7 +322,7 @@ impl Keeper<'_> {
         };
         if self.seat.trial.is_some() {
             self.take_back(format!("It is no keeper: {}", causes(&error))).await?;
-            self.start();
+            self.start().await?;
         } else {
             let error = &error as &dyn std::error::Error;
             tracing::error!(error, release = heir, "its program is not made the keeper");
