@@ -196,7 +196,13 @@ fn routes(platform: &Platform, number: u64) -> bool {
 /// an upgrade and between; what runs is adopted, and what was interrupted goes on or back.
 #[test]
 fn keeper_and_platform_may_be_killed_at_any_time() {
-    let mut platform = Platform::start_self_hosted(&HASTY);
+    // Long enough to be killed in.
+    let mut platform = Platform::start_self_hosted(&[
+        "upgrade.rehearsal=0",
+        "upgrade.start=60",
+        "upgrade.probation=10",
+        "upgrade.silence=60",
+    ]);
     serve(&platform, "kept");
     let dynos = platform.dynos();
 
@@ -227,7 +233,13 @@ fn keeper_and_platform_may_be_killed_at_any_time() {
     let number = release(&platform, &good().replace("exec", "true; exec"));
     until("v3 runs", BOUND, || (platform.holder() != on_trial).then_some(()));
     platform.kill_keeper();
-    signal(platform.holder(), "KILL");
+    let killed = platform.holder();
+    signal(killed, "KILL");
+    // The next keeper would adopt one that is still ending.
+    let line = format!("/proc/{killed}/cmdline");
+    until("it has ended", BOUND, || {
+        std::fs::read(&line).unwrap_or_default().is_empty().then_some(())
+    });
     platform.up();
     let back = settled(&platform, number);
     assert_eq!(back["status"], "failed", "{back}");
