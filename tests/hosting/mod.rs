@@ -352,7 +352,9 @@ fn a_version_is_rehearsed_on_a_scratch_platform_before_anything_is_touched() {
     let failed = settled(&platform, number);
     let failure = failed["failure"].as_str().unwrap_or_default();
     assert!(failure.contains("its `migrate` did not end within 30 s"), "{failure}");
-    assert!(!runs_anywhere(b"sleep\x0098765\0"), "what it has started goes on");
+    until("what it has started ends", BOUND, || {
+        (!runs_anywhere(b"sleep\x0098765\0")).then_some(())
+    });
     assert_eq!(platform.holder(), before);
     let seat = || {
         let all = std::fs::read_dir(platform.data().join("seat")).unwrap();
