@@ -21,7 +21,7 @@ fn migrates(sql: &str) -> String {
 /// shuts the older version out is not held against it.
 #[test]
 fn migrations_are_rehearsed_on_a_copy() {
-    let platform = Platform::start_self_hosted(&["upgrade.probation=1"]);
+    let platform = Platform::start_self_hosted(&["upgrade.probation=1", "upgrade.silence=60"]);
     let before = platform.holder();
     let cases = [
         ("nonsense;", "it cannot use the state of this platform", "nonsense"),

@@ -318,7 +318,8 @@ fn what_would_end_the_platform_is_refused_with_the_reason() {
 /// Fault B2: the rehearsal finds what is no good before this platform is touched, and passes what is.
 #[test]
 fn a_version_is_rehearsed_on_a_scratch_platform_before_anything_is_touched() {
-    let platform = Platform::start_self_hosted(&["upgrade.probation=1", "upgrade.start=30"]);
+    let settings = ["upgrade.probation=1", "upgrade.start=30", "upgrade.silence=60"];
+    let platform = Platform::start_self_hosted(&settings);
     let before = platform.holder();
     let bad = "#!/bin/sh\necho no such library >&2\nexit 7\n";
     let number = release(&platform, bad);
@@ -376,7 +377,8 @@ fn a_version_is_rehearsed_on_a_scratch_platform_before_anything_is_touched() {
 fn a_power_cut_in_an_upgrade_is_the_end_of_the_upgrade_alone() {
     let floor = Disk::xfs(1 << 30);
     let disk = floor.ext4_within(512 << 20);
-    let settings = ["upgrade.rehearsal=0", "upgrade.probation=600", "free_disk_floor=1"];
+    let settings =
+        ["upgrade.rehearsal=0", "upgrade.probation=600", "upgrade.silence=60", "free_disk_floor=1"];
     let platform = Platform::start_self_hosted_in(&disk.path(), &settings);
     let before = platform.holder();
     let number = release(&platform, &good());
