@@ -122,7 +122,7 @@ fn a_version_that_is_no_good_is_taken_back_and_a_good_one_stays() {
     let real = lathe().display().to_string();
     let ends = format!(
         "#!/bin/sh\n{real} \"$@\" &\npid=$!\n\
-         while [ ! -e $2/run/endpoints.json ]; do sleep 0.1; done\nsleep 1\nkill -9 $pid\nexit 3\n"
+         while [ ! -e $2/run/endpoints.json ]; do sleep 0.1; done\nkill -9 $pid\nexit 3\n"
     );
     let destroys = format!(
         "#!/bin/sh\nfor f in lathe.toml state.db state.key owner-token; do echo no > $2/$f; done\n\
