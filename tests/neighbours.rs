@@ -47,8 +47,9 @@ fn is_at_its_worst(platform: &Platform, process_type: &str) -> bool {
     match process_type {
         "burn" => {
             let (_, credits) = platform.api("GET", "/apps/greedy/cpu", &Value::Null);
-            let mut credits = credits.as_array().unwrap().iter();
-            credits.any(|credit| credit["dyno"] == "burn.1" && credit["held"] == true)
+            // Whoever asks too often gets another answer.
+            let held = |credit: &Value| credit["dyno"] == "burn.1" && credit["held"] == true;
+            credits.as_array().is_some_and(|all| all.iter().any(held))
         }
         "fill" => said("fill.1]: full 1") == 2 && said("No space left on device") == 2,
         "eat" => said("heroku[eat.1]: Error R15 (Memory quota vastly exceeded)") > 0,

@@ -51,6 +51,8 @@ fn releases(platform: &Platform) -> Vec<Value> {
 /// Waits until the release has come to its end, whoever answers meanwhile.
 pub(crate) fn settled(platform: &Platform, number: u64) -> Value {
     until("the release has come to its end", BOUND, || {
+        // The API counts who asks, and this may take minutes.
+        std::thread::sleep(Duration::from_millis(200));
         // Another version may say nonsense where it is, or be gone.
         let at = std::fs::read(platform.data().join("run/endpoints.json")).ok()?;
         let at: Value = serde_json::from_slice(&at).ok()?;
