@@ -179,7 +179,8 @@ fn a_version_that_answers_no_more_is_taken_back() {
     until("it is on trial", BOUND, || (platform.holder() != before).then_some(()));
     let on_trial = || (answers(&platform) && routes(&platform, number)).then_some(());
     until("it answers, and its router does", BOUND, on_trial);
-    std::thread::sleep(Duration::from_secs(5));
+    // Nobody says when its keeper has seen that, too.
+    std::thread::sleep(Duration::from_secs(15));
     signal(platform.holder(), "STOP");
     let failed = settled(&platform, number);
     let failure = failed["failure"].as_str().unwrap_or_default();
