@@ -38,7 +38,9 @@ impl DataLock {
             let mut pid = String::new();
             file.rewind().and_then(|()| file.read_to_string(&mut pid)).map_err(key)?;
             let pid = pid.trim().to_owned();
-            if Instant::now() > until || Path::new("/proc").join(&pid).exists() {
+            // Without a name it is nobody's yet: somebody looks whose it is, or has just taken it.
+            let is_there = !pid.is_empty() && Path::new("/proc").join(&pid).exists();
+            if Instant::now() > until || is_there {
                 return Err(StateError::Locked { path: dir.to_owned(), pid });
             }
             sleep(AGAIN);
