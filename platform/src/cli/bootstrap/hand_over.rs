@@ -106,7 +106,9 @@ pub(super) fn bootstrap(
     flags: &Flags,
     how: &HandOver,
 ) -> Result<ExitCode, CliError> {
-    let kept = instance::holder(&instance::keeper_dir(&config.data))?.is_some();
+    // One that was killed is named for as long as what it was just starting has a copy of its lock.
+    let keeper = instance::holder(&instance::keeper_dir(&config.data))?;
+    let kept = keeper.is_some_and(|pid| Path::new("/proc").join(pid.to_string()).exists());
     crate::cli::readable_by_dynos();
     let launch = up::launch(config, flags, how.no_install, false);
     let keeps_on = runtime()?.block_on(async {
