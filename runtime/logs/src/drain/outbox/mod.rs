@@ -20,6 +20,8 @@ pub(super) struct Outbox {
     wire: Wire,
     stamps: Stamps,
     waiting: Shelf,
+    /// The last line that an earlier run has left: no frame holds it and a later one.
+    left_to: Option<Cursor>,
     under_way: Option<UnderWay>,
     /// Lost and in no frame yet.
     loss: Loss,
@@ -69,6 +71,7 @@ impl Outbox {
             wire,
             stamps: Stamps::default(),
             waiting: Shelf::default(),
+            left_to: None,
             under_way: None,
             loss: Loss::default(),
             failures: 0,
@@ -93,8 +96,10 @@ impl Outbox {
             (counts.taken, counts.delivered, counts.dropped);
         self.loss = untold;
         self.waiting = under_way;
-        // The same lines make the same frame, before others join them.
+        // The same lines make the same frame, before others join them. Frames that were sent after the
+        // mark was made held only lines that waited then: they are made again, too.
         self.frame(now);
+        self.left_to = waiting.last().map(Block::last);
         self.waiting.extend(waiting.blocks().cloned());
         self.trim(now, policy);
     }
@@ -114,6 +119,10 @@ impl Outbox {
             body = self.wire.overflow(told.lines, since, now);
         }
         while let Some(block) = self.waiting.first() {
+            let was_left = |line: Cursor| self.left_to.is_some_and(|last| line <= last);
+            if lines.last().is_some_and(|line| was_left(line.last())) && !was_left(block.first) {
+                break;
+            }
             let at_least = usize::from(lines.is_empty());
             let fitting = self.wire.append(block, at_least, &mut body, &mut self.stamps);
             let is_full = fitting < block.lines();

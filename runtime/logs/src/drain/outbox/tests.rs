@@ -185,6 +185,36 @@ fn what_is_left_is_taken_up_again_with_the_same_frame_first() {
     assert_eq!(after.frame(at(9)).unwrap().messages, 10);
 }
 
+/// The journal is a moment behind: what it takes for waiting may have been sent.
+#[test]
+fn what_was_sent_after_the_mark_is_sent_again_as_the_same_frames() {
+    let policy = policy();
+    let mut before = outbox();
+    let lines = block(1, &vec!["x".repeat(30_000); 5]);
+    before.offer(lines.clone(), at(0), &policy);
+    let (under_way, waiting, untold) = before.place();
+    let (drain, app, counts) = ("one".to_owned(), AppId::new("a"), before.counts());
+    let mark = Mark { drain, app, under_way, waiting, untold, counts };
+    let sent = (0..2).map(|_| {
+        let frame = before.frame(at(1)).unwrap();
+        before.settle(Outcome::Delivered, at(1), &policy);
+        frame.id.clone()
+    });
+    let sent: Vec<_> = sent.collect();
+
+    let mut after = outbox();
+    after.restore(Left::new(mark, [lines].iter()), at(9), &policy);
+    after.offer(entry(6, 5), at(9), &policy);
+    let again = (0..3).map(|_| {
+        let frame = after.frame(at(9)).unwrap();
+        after.settle(Outcome::Delivered, at(9), &policy);
+        (frame.id.clone(), frame.messages)
+    });
+    let again: Vec<_> = again.collect();
+    assert_eq!(again.iter().map(|(_, messages)| *messages).collect::<Vec<_>>(), [3, 2, 1]);
+    assert!(sent.iter().eq(again[..2].iter().map(|(id, _)| id)), "{sent:?} {again:?}");
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     /// So many lines of this length.
