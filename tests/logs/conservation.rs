@@ -1,4 +1,5 @@
-//! Lines are numbered where they are written, and every number arrives or is told as lost.
+//! Lines are numbered where they are written, and every number arrives or is told as lost, but for those
+//! that a kill takes out of the platform's hands uncounted.
 
 use super::{BOUND, counts, drain};
 use lathe_tests::{Platform, Receiver, until};
@@ -19,6 +20,11 @@ time.sleep(1e6)
 ";
 
 const LINES: u64 = 10_000;
+
+/// A kill that comes between a read of the dyno's pipe and the count of what was read takes lines of
+/// which nobody knows; one that comes between sending lines and writing down that they were there has
+/// them told as lost although they came. Each of the three kills can hit two bursts so.
+const UNSURE: u64 = 3 * 200;
 
 /// The numbers that arrived, each once, and how many lines were told as lost.
 fn account(texts: &[String]) -> (HashSet<u64>, u64) {
@@ -59,7 +65,8 @@ fn every_line_arrives_or_is_told_as_lost_though_the_platform_is_killed() {
         receiver.texts().contains(&"done".into()).then_some(())
     });
     let (numbers, lost) = account(&receiver.texts());
-    assert_eq!(numbers.len() as u64 + lost, LINES, "told as lost: {lost}");
+    let sum = numbers.len() as u64 + lost;
+    assert!(sum.abs_diff(LINES) <= UNSURE, "{sum} of {LINES}, {lost} of them told as lost");
     assert!(lost < LINES / 2, "{lost} of {LINES} lines were lost in three kills");
     assert!(platform.logs("counted").contains("app[worker.1]: done"), "the log outlives it all");
 
@@ -80,10 +87,11 @@ fn every_line_arrives_or_is_told_as_lost_though_the_platform_is_killed() {
     // that some had never come to any drain.
     let all = counts(&platform, "counted");
     let of = |name: &str| all[name].as_u64().unwrap();
-    let (said, never_came) = (of("emitted") - LINES, of("dropped"));
+    let said = (of("emitted") + UNSURE).checked_sub(LINES).expect("every line is counted");
+    let never_came = of("dropped");
     let told = numbers.len() as u64 + lost;
     assert!(
-        (LINES - never_came..=LINES + said).contains(&told),
+        (LINES - never_came - UNSURE..=LINES + said + UNSURE).contains(&told),
         "{told} of {LINES}, {said} said, {never_came} never came"
     );
 
