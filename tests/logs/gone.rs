@@ -17,7 +17,11 @@ fn what_the_dynos_of_an_app_that_is_no_more_say_is_forgotten() {
     let gone = gone["id"].as_str().unwrap();
     // Their ends are told after the app was forgotten.
     until("it is counted again", BOUND, || metrics(&platform).contains(gone).then_some(()));
-    until("one runs", BOUND, || (platform.dynos().len() == 1).then_some(()));
+    until("one runs, and nothing is left of any other", BOUND, || {
+        let places = std::fs::read_dir(platform.data().join("cell/dynos")).unwrap().count();
+        let (of_apps, routers) = (platform.dynos().len(), platform.routers().len());
+        (of_apps == 1 && places == of_apps + routers).then_some(())
+    });
     let emitted = |platform: &Platform| counts(platform, "kept")["emitted"].as_u64().unwrap();
     let before = emitted(&platform);
     platform.stop();
