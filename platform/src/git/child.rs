@@ -3,6 +3,7 @@
 use super::pushes::Underway;
 use crate::plumbing;
 use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use std::io;
 use std::path::Path;
@@ -66,8 +67,7 @@ impl Git {
     }
 
     pub(super) async fn wait(&mut self) -> io::Result<ExitStatus> {
-        let child = self.child.as_mut().ok_or_else(|| io::Error::other("ended"))?;
-        child.wait().await
+        ended(self.child.as_mut().ok_or_else(|| io::Error::other("ended"))?).await
     }
 
     pub(super) fn push(&self) -> Option<&Underway> {
@@ -95,15 +95,29 @@ impl Drop for Git {
 }
 
 async fn end(mut child: Child, push: Option<Underway>) {
-    if timeout(END_TIMEOUT, child.wait()).await.is_err() {
+    if timeout(END_TIMEOUT, ended(&mut child)).await.is_err() {
         signal(&child, Signal::SIGKILL);
-        if let Err(error) = child.wait().await {
+        if let Err(error) = ended(&mut child).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "git was not seen to end");
         }
     }
     if let Some(underway) = push {
         underway.sweep().await;
     }
+}
+
+/// Waits for git. One that does not end well may leave behind what it has started, which would go on
+/// writing where others sweep: that is told to end, too.
+async fn ended(child: &mut Child) -> io::Result<ExitStatus> {
+    if let Some(id) = child.id().and_then(|id| i32::try_from(id).ok()) {
+        let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+        let seen = move || waitid(Id::Pid(Pid::from_raw(id)), look);
+        let seen = tokio::task::spawn_blocking(seen).await.map_err(io::Error::other)?;
+        if seen.is_ok_and(|seen| !matches!(seen, WaitStatus::Exited(_, 0))) {
+            signal(child, Signal::SIGTERM);
+        }
+    }
+    child.wait().await
 }
 
 /// To git and all it started. Its group has this number for as long as git was not waited for; after

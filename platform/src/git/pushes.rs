@@ -4,9 +4,15 @@ use super::access::Access;
 use super::repo;
 use crate::state::secrets::random_token;
 use std::collections::HashMap;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
+
+/// How long a quarantine is swept that does not get empty, and how long between two tries.
+const SWEEP_MAX: Duration = Duration::from_secs(3);
+const SWEEP_PAUSE: Duration = Duration::from_millis(20);
 
 /// One push. Its id is a secret between us and the hooks of its own git.
 #[derive(Debug)]
@@ -82,10 +88,25 @@ impl Underway {
         let (pushes, repo) = (self.pushes.clone(), self.push.repo.clone());
         drop(self);
         let swept = tokio::task::spawn_blocking(move || {
-            pushes.abandoned(&repo).iter().try_for_each(std::fs::remove_dir_all)
+            pushes.abandoned(&repo).iter().try_for_each(|quarantine| remove(quarantine))
         });
         if let Ok(Err(error)) = swept.await {
             tracing::warn!(error = &error as &dyn std::error::Error, "a quarantine stays");
+        }
+    }
+}
+
+/// Whoever was killed while it made a file in there has made it a moment later.
+fn remove(quarantine: &Path) -> io::Result<()> {
+    let began = Instant::now();
+    loop {
+        match std::fs::remove_dir_all(quarantine) {
+            Err(error)
+                if error.kind() == ErrorKind::DirectoryNotEmpty && began.elapsed() < SWEEP_MAX =>
+            {
+                std::thread::sleep(SWEEP_PAUSE);
+            }
+            done => return done,
         }
     }
 }
