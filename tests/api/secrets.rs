@@ -141,6 +141,13 @@ fn secrets_stay_where_they_belong() {
         ("authority's key", key_in(&std::fs::read_to_string(data.join("tls/ca.key")).unwrap())),
         ("app's key", key_in(&used.key)),
     ];
+    // It has the key in memory first; what it writes beside its file is not there for long.
+    until("the router has saved its keyring", BOUND, || {
+        let [saved, fresh] =
+            ["json", "new"].map(|end| data.join("cell/router/keyring").with_extension(end));
+        let (_, key) = secrets.last()?;
+        (contains(&std::fs::read(saved).ok()?, key) && !fresh.exists()).then_some(())
+    });
     let shown = command_lines();
     let mut wrong = Vec::new();
     look(&data, "up", &secrets, &mut wrong);

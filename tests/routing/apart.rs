@@ -257,6 +257,13 @@ fn a_router_that_is_killed_is_back_at_once() {
     deploy(&platform);
     let router = platform.address("router");
     let (before, _) = lines(&platform);
+    // The next one begins with what this one has saved, and it serves before it saves.
+    let target = platform.dyno("web.1");
+    let target = format!("\"{}:{}\"", target.address, target.port.unwrap());
+    until("the dyno is in the table on the disk", BOUND, || {
+        let table = std::fs::read_to_string(platform.data().join("cell/router/routes.json"));
+        table.ok()?.contains(&target).then_some(())
+    });
     let visitors = Visitors::come(router);
     std::thread::sleep(Duration::from_millis(500));
     let [pid] = platform.routers()[..] else { panic!("one router: {:?}", platform.routers()) };
