@@ -88,7 +88,8 @@ fn objects_have_the_properties_of_herokus() {
     post("/apps/shape/collaborators", &json!({"user": "ada@example.com"}));
     let run = post("/apps/shape/dynos", &json!({"command": "sleep 100", "attach": true}));
     assert!(text(&run["attach_url"]).starts_with("rendezvous://localhost:"), "{run}");
-    let buildpacks = json!({"updates": [{"buildpack": "https://example.com/buildpack.git"}]});
+    // Nobody is there, which is found out at once.
+    let buildpacks = json!({"updates": [{"buildpack": "https://localhost:1/buildpack.git"}]});
     owner(&platform, "PUT", "/apps/shape/buildpack-installations", &buildpacks);
     let source = post("/sources", &Value::Null);
     let blob = super::archive("s", &[("Procfile", "web: true\n")]);
