@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 const MAIN: &[u8] = b"refs/heads/main";
 const BOUND: Duration = Duration::from_mins(1);
-/// After so much silence a client is cut: longer than it takes many of them to come.
+/// After so much silence a client is cut.
 const IDLE: Duration = Duration::from_secs(8);
 /// Whoever could run a command by a name would make this file.
 const CANARY: &str = "/tmp/lathe-canary-of-refs";
@@ -191,18 +191,30 @@ fn hostile_refs(platform: &Platform, checkout: &Checkout, old: &str) {
 
 /// fault G12: as many as may push at once hang in the middle, and are cut.
 fn silent_clients(platform: &Platform, checkout: &Checkout, old: &str) {
-    checkout.commit(&[("silent", "1")]);
+    // Enough for a byte at each look below.
+    std::fs::write(checkout.path().join("silent"), noise(16 << 10)).unwrap();
+    checkout.commit(&[]);
     let list = commands(&[(old, &checkout.head(), MAIN)]);
     let body = [list, checkout.pack()].concat();
-    let half = &body[..body.len() / 2];
+    let (half, mut unsaid) = body.split_at(body.len() / 2);
     let began = Instant::now();
-    let hanging: Vec<_> =
+    let mut hanging: Vec<_> =
         (0..16).map(|_| platform.begin_push("target", half, body.len())).collect();
+    // Nobody falls silent before all are there, however long they take to come.
+    let mut speak = || {
+        let (byte, rest) = unsaid.split_at(1);
+        for stream in &mut hanging {
+            drop(stream.write_all(byte));
+        }
+        unsaid = rest;
+    };
     // Each has its slot before one is asked for: we would take it away.
     until("all have begun", BOUND, || {
-        (quarantined(platform, "target").len() >= hanging.len()).then_some(())
+        speak();
+        (quarantined(platform, "target").len() >= 16).then_some(())
     });
     until("all slots are taken", BOUND, || {
+        speak();
         let answer = platform.receive_pack("target", b"0000");
         (answer.status == 503).then(|| assert!(answer.body.contains("Try again")))
     });
