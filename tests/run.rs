@@ -70,12 +70,12 @@ const WITH_A_TERMINAL: &[Case] = &[
 ];
 
 const WITH_PIPES: &[Case] = &[
-    ("test -t 0 || echo no terminal", "", "no terminal\n", 0),
+    ("test -t 0 || echo no terminal", "\x04", "no terminal\n", 0),
     ("wc -l", "a\nb\nc\n\x04", "3\n", 0),
     ("cat", "no newline\x04", "no newline", 0),
-    ("echo out; echo err >&2", "", "out\nerr\n", 0),
+    ("echo out; echo err >&2", "\x04", "out\nerr\n", 0),
     ("head -c 1", "12345\x04", "1", 0),
-    ("exec >&- 2>&-; sleep 1; exit 5", "", "", 5),
+    ("exec >&- 2>&-; sleep 1; exit 5", "\x04", "", 5),
 ];
 
 #[test]
@@ -89,7 +89,7 @@ fn bytes_go_both_ways_and_the_exit_status_is_exact() {
             let mut session = one_off.attach(&platform);
             if *stdin == "\x03" {
                 // An interrupt is for what runs, not for what is about to.
-                session.until("on");
+                session.until("on\r\n");
             }
             session.send(stdin.as_bytes());
             assert_eq!(session.end(), *output, "{command}");

@@ -26,8 +26,10 @@ const SELF_END_MAX: Duration = Duration::from_millis(500);
 /// How long a dyno may take to read what a client sent before it left.
 const LAST_INPUT_MAX: Duration = Duration::from_secs(2);
 /// A client without input sends its end of input right after the greeting; a connection that is
-/// closed before that makes the Heroku CLI lose the exit status.
-const LINGER: Duration = Duration::from_secs(1);
+/// closed before that makes the Heroku CLI lose the exit status. It may be a slow one; somebody at a
+/// terminal sends nothing and should not wait for that.
+const LINGER: Duration = Duration::from_secs(5);
+const LINGER_AT_A_TERMINAL: Duration = Duration::from_secs(1);
 /// How long a client that has closed its side may take to read what is left.
 const LAST_OUTPUT_MAX: Duration = Duration::from_secs(30);
 
@@ -55,6 +57,7 @@ pub(super) async fn run(
 ) {
     let id = expected.id;
     let chunks = Chunks::of(&expected.spec.command);
+    let at_a_terminal = expected.window.is_some_and(|window| window.is_seen);
     // Seen through even when this session is dropped: the row must follow the dyno.
     let start = tokio::spawn(start(services.clone(), expected));
     let started = tokio::select! {
@@ -81,7 +84,8 @@ pub(super) async fn run(
     match ended_by {
         EndedBy::Dyno => {
             if !dyno.traffic.heard() {
-                drop(timeout(LINGER, client.next_bytes()).await);
+                let linger = if at_a_terminal { LINGER_AT_A_TERMINAL } else { LINGER };
+                drop(timeout(linger, client.next_bytes()).await);
             }
             client.close().await;
         }

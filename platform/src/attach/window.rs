@@ -10,6 +10,8 @@ const SIDE_MAX: u16 = 4096;
 pub struct Window {
     pub rows: u16,
     pub columns: u16,
+    /// Whether the client has one: it says no size otherwise.
+    pub is_seen: bool,
 }
 
 impl Window {
@@ -20,7 +22,8 @@ impl Window {
             let said = env.get(name).and_then(|value| value.trim().parse::<u16>().ok());
             said.filter(|side| (1..=SIDE_MAX).contains(side)).unwrap_or(default)
         };
-        Self { rows: side("LINES", 24), columns: side("COLUMNS", 80) }
+        let is_seen = ["LINES", "COLUMNS"].iter().any(|name| env.contains_key(*name));
+        Self { rows: side("LINES", 24), columns: side("COLUMNS", 80), is_seen }
     }
 }
 
@@ -43,7 +46,8 @@ mod tests {
         ];
         for (said, (rows, columns)) in cases {
             let env = said.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-            assert_eq!(Window::of(&env), Window { rows: *rows, columns: *columns }, "{said:?}");
+            let window = Window { rows: *rows, columns: *columns, is_seen: !said.is_empty() };
+            assert_eq!(Window::of(&env), window, "{said:?}");
         }
     }
 }
