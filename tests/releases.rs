@@ -129,6 +129,7 @@ fn migrate(platform: &Platform, app: &str, seconds: u32) -> u64 {
     until("the migration begins", BOUND, || {
         platform.logs(app).contains("migration begins").then_some(())
     });
+    platform.writes_down("migration begins");
     version
 }
 

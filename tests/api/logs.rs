@@ -111,6 +111,7 @@ fn a_tail_that_was_cut_goes_on_after_the_last_event_even_on_another_platform() {
     }
     platform.app("resumed", "/missed-1");
     assert!(lines.any(|line| line.contains("served /missed-1")), "the log has it");
+    platform.writes_down("served /missed-1");
     platform.kill();
     assert!(lines.all(|line| !line.contains("/missed-2")), "it ends with the platform");
     platform.up();

@@ -91,6 +91,14 @@ impl Platform {
         request(self.address("api_plain"), "GET", "localhost", path, &[], b"").unwrap().body
     }
 
+    /// Waits until what a log shows is on the disk, too: only then it outlives a kill.
+    pub fn writes_down(&self, text: &str) {
+        crate::until("the log's journal has it", BOUND, || {
+            let journal = std::fs::read(self.data().join("logs.journal")).ok()?;
+            journal.windows(text.len()).any(|part| part == text.as_bytes()).then_some(())
+        });
+    }
+
     pub fn spawner_pid(&self) -> u32 {
         let wanted = format!("spawner\0--dir\0{}", self.data().join("cell").display());
         // A dyno's first process is a copy of the spawner, until it has a title of its own.
