@@ -10,6 +10,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
 /// Why a control plane could not be ended.
 #[derive(Debug, thiserror::Error)]
 pub enum InstanceError {
@@ -82,17 +84,25 @@ pub fn keeper_dir(data: &Path) -> PathBuf {
 }
 
 fn end(data: &Path, dynos: Dynos, patience: Duration) -> Result<(), InstanceError> {
-    let Some(pid) = holder(data)? else {
-        return Err(InstanceError::NotRunning { data: data.to_owned() });
+    let started = Instant::now();
+    let pid = loop {
+        let Some(pid) = holder(data)? else {
+            return Err(InstanceError::NotRunning { data: data.to_owned() });
+        };
+        match kill(Pid::from_raw(pid), dynos.signal()) {
+            Ok(()) => break pid,
+            // Killed while it was starting a process: that one has a copy of the lock until it is
+            // executed.
+            Err(Errno::ESRCH) if started.elapsed() < patience => std::thread::sleep(LOOK_AGAIN),
+            Err(source) => return Err(InstanceError::Signal { pid, source }),
+        }
     };
-    kill(Pid::from_raw(pid), dynos.signal())
-        .map_err(|source| InstanceError::Signal { pid, source })?;
     let started = Instant::now();
     while holder(data)? == Some(pid) {
         if started.elapsed() > patience {
             return Err(InstanceError::StillThere { pid, waited: patience });
         }
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(LOOK_AGAIN);
     }
     Ok(())
 }
@@ -132,6 +142,25 @@ mod tests {
             // Also when a process that is gone left its number behind.
             fs::write(dir.path().join("lock"), "1\n").unwrap();
         }
+    }
+
+    #[test]
+    fn a_lock_that_outlives_its_holder_for_a_moment_is_nobody_s() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Config::defaults(&Surroundings::default());
+        config.data = dir.path().to_path_buf();
+        let path = dir.path().join("lock");
+        let mut gone = std::process::Command::new("true").spawn().unwrap();
+        gone.wait().unwrap();
+        fs::write(&path, gone.id().to_string()).unwrap();
+        let held = Flock::lock(File::open(&path).unwrap(), FlockArg::LockExclusive).unwrap();
+        let error = std::thread::scope(|scope| {
+            let stopped = scope.spawn(|| stop(&config, Dynos::Stay, Duration::from_mins(1)));
+            std::thread::sleep(LOOK_AGAIN * 2);
+            drop(held);
+            stopped.join().unwrap().unwrap_err()
+        });
+        assert!(matches!(error, InstanceError::NotRunning { .. }), "{error}");
     }
 
     #[test]
