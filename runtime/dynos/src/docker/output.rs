@@ -1,7 +1,7 @@
 //! A dyno's output, from the daemon's files into pipes, on from where it was last read.
 
 use super::engine::Shared;
-use super::position::Position;
+use super::position::{self, Way};
 use crate::containers::Output;
 use crate::spec::DynoId;
 use bollard::container::LogOutput;
@@ -9,7 +9,6 @@ use futures_util::StreamExt;
 use jiff::Timestamp;
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
-use std::fmt;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -25,7 +24,7 @@ const NOTE: Duration = Duration::from_millis(25);
 /// While the daemon does not answer.
 const RETRY: Duration = Duration::from_millis(250);
 
-/// Where the times of the last lines that were read are kept.
+/// Where the time up to which all was read is kept.
 pub(super) fn position_file(dir: &Path, id: DynoId) -> PathBuf {
     dir.join(format!("{id}.read"))
 }
@@ -35,31 +34,11 @@ pub(super) fn open(shared: &Arc<Shared>, id: DynoId, container: String) -> io::R
     let (stdout, out) = pipe_with(PipeFlags::CLOEXEC)?;
     let (stderr, err) = pipe_with(PipeFlags::CLOEXEC)?;
     let file = position_file(&shared.config.dir, id);
-    let read = ReadUpTo::from(&fs::read_to_string(&file).unwrap_or_default());
-    let pipes = [Pipe::new(out, read.0[0])?, Pipe::new(err, read.0[1])?];
-    let follower = Follower { id, container, pipes, file, read };
+    let read_ns = fs::read_to_string(&file).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+    let pipes = [Pipe::new(out, read_ns)?, Pipe::new(err, read_ns)?];
+    let follower = Follower { id, container, pipes, file, read_ns };
     shared.spawn(follower.run(Arc::clone(shared)));
     Ok(Output { stdout, stderr, dropped_bytes: 0 })
-}
-
-/// The times up to which standard output and standard error have been read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct ReadUpTo([i128; 2]);
-
-impl ReadUpTo {
-    /// One number is what an earlier version has written down, of both.
-    fn from(text: &str) -> Self {
-        let mut times = text.split_ascii_whitespace().map_while(|time| time.parse().ok());
-        let out = times.next().unwrap_or(0);
-        Self([out, times.next().unwrap_or(out)])
-    }
-}
-
-impl fmt::Display for ReadUpTo {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self([out, err]) = self;
-        write!(f, "{out} {err}")
-    }
 }
 
 /// What one stream of the daemon's had of what there is.
@@ -74,30 +53,24 @@ struct Follower {
     container: String,
     pipes: [Pipe; 2],
     file: PathBuf,
-    /// As it is on record.
-    read: ReadUpTo,
+    /// Up to when all was read, as it is on record.
+    read_ns: i128,
 }
 
 /// One of the two ways of the dyno's output.
 struct Pipe {
     sender: Sender,
-    /// All lines up to this time went in.
-    told_ns: i128,
-    position: Position,
+    way: Way,
 }
 
 impl Pipe {
-    fn new(end: OwnedFd, told_ns: i128) -> io::Result<Self> {
-        Ok(Self { sender: Sender::from_owned_fd(end)?, told_ns, position: Position::default() })
+    fn new(end: OwnedFd, read_ns: i128) -> io::Result<Self> {
+        Ok(Self { sender: Sender::from_owned_fd(end)?, way: Way::read_up_to(read_ns) })
     }
 
     async fn tell(&mut self, line: &[u8], time_ns: i128) -> io::Result<()> {
         self.sender.write_all(line).await?;
-        // The pieces of a long line have its one time; all is told with the last.
-        if line.ends_with(b"\n") {
-            self.told_ns = self.told_ns.max(time_ns);
-        }
-        self.position.wrote(line.len(), self.told_ns);
+        self.way.wrote(line.len(), time_ns, line.ends_with(b"\n"));
         Ok(())
     }
 }
@@ -121,12 +94,14 @@ impl Follower {
     /// Closes the pipes; what is still in them counts as read when it is out.
     async fn close(self, shared: &Shared) {
         let readers = self.pipes.each_ref().map(|pipe| reader(&pipe.sender));
-        let Self { id, pipes, file, mut read, .. } = self;
-        let mut positions = pipes.map(|pipe| pipe.position);
+        let Self { id, pipes, file, mut read_ns, .. } = self;
+        let [mut out, mut err] = pipes.map(|pipe| pipe.way);
+        out.end();
+        err.end();
         let [Ok(stdout), Ok(stderr)] = readers else { return };
         while shared.knows(id) {
             let unread = [unread(&stdout), unread(&stderr)];
-            note(id, &file, &mut read, positions.each_mut(), unread);
+            note(id, &file, &mut read_ns, position::read_up_to([&mut out, &mut err], unread));
             if unread == [0, 0] {
                 return;
             }
@@ -136,10 +111,11 @@ impl Follower {
 
     /// Until the stream ends, be it with the dyno or with the daemon.
     async fn follow(&mut self, shared: &Shared) -> io::Result<Told> {
-        // Of this stream of the daemon's all that comes is told: its two ways overtake each other, and
-        // the clock may be set back.
-        let told_ns = self.pipes.each_ref().map(|pipe| pipe.told_ns);
-        let since_s = i32::try_from(told_ns[0].min(told_ns[1]) / 1_000_000_000).unwrap_or(0);
+        // Of one stream of the daemon's all that comes is told: the two ways overtake each other, the
+        // pieces of a long line have one time, and the clock may be set back.
+        let told_ns = self.pipes.each_ref().map(|pipe| pipe.way.told_ns());
+        let since_s = position::ask_from(told_ns).max(0) / 1_000_000_000;
+        let since_s = i32::try_from(since_s).unwrap_or(0);
         let mut lines = Box::pin(shared.daemon.logs(&self.container, since_s));
         let mut tick = interval(NOTE);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -165,9 +141,10 @@ impl Follower {
     }
 
     fn note(&mut self) {
-        let unread = self.pipes.each_ref().map(|pipe| unread(&pipe.sender));
-        let positions = self.pipes.each_mut().map(|pipe| &mut pipe.position);
-        note(self.id, &self.file, &mut self.read, positions, unread);
+        let [out, err] = &mut self.pipes;
+        let unread = [unread(&out.sender), unread(&err.sender)];
+        let read_ns = position::read_up_to([&mut out.way, &mut err.way], unread);
+        note(self.id, &self.file, &mut self.read_ns, read_ns);
     }
 }
 
@@ -189,21 +166,13 @@ fn unread(pipe: impl AsFd) -> u64 {
     rustix::io::ioctl_fionread(pipe).unwrap_or(0)
 }
 
-/// Puts on record what has been taken out of the pipes since it was last asked.
-fn note(
-    id: DynoId,
-    file: &Path,
-    read: &mut ReadUpTo,
-    positions: [&mut Position; 2],
-    unread: [u64; 2],
-) {
-    let before = *read;
-    for ((position, unread), read_ns) in positions.into_iter().zip(unread).zip(&mut read.0) {
-        *read_ns = position.read(unread).unwrap_or(*read_ns);
+/// Puts on record up to when all was read, unless it is there.
+fn note(id: DynoId, file: &Path, noted_ns: &mut i128, read_ns: i128) {
+    if read_ns == *noted_ns {
+        return;
     }
-    if *read != before
-        && let Err(error) = fs::write(file, read.to_string())
-    {
+    *noted_ns = read_ns;
+    if let Err(error) = fs::write(file, read_ns.to_string()) {
         tracing::warn!(%error, dyno = %id, "how far its output was read is not on record");
     }
 }
@@ -218,13 +187,5 @@ mod tests {
         assert_eq!(line, Some((1_767_323_045_000_000_006, b"two words\n".as_slice())));
         assert_eq!(timed(b"2026-01-02T03:04:05Z \n").unwrap().1, b"\n");
         assert_eq!([timed(b"no time"), timed(b"")], [None, None]);
-    }
-
-    #[test]
-    fn what_is_on_record_is_of_each_way_or_of_both() {
-        let record = ReadUpTo([5, 7]);
-        assert_eq!(ReadUpTo::from(&record.to_string()), record);
-        assert_eq!(ReadUpTo::from("6"), ReadUpTo([6, 6]));
-        assert_eq!(ReadUpTo::from(""), ReadUpTo([0, 0]));
     }
 }
