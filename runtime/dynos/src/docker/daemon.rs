@@ -26,6 +26,8 @@ use tokio::time::timeout;
 
 /// A daemon that takes longer has hung or is gone.
 const CALL_TIMEOUT: Duration = Duration::from_secs(4);
+/// At the start: it may just have begun, and a platform on trial that is kept waiting is taken back.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// One that answers may still be slow to do what means disks and processes.
 const WORK_TIMEOUT: Duration = Duration::from_secs(30);
 /// An image comes over the network; the caller has a bound of its own.
@@ -97,7 +99,7 @@ impl Daemon {
     }
 
     pub(super) async fn info(&self) -> Result<SystemInfo, Trouble> {
-        within(WORK_TIMEOUT, self.client.info()).await
+        within(OPEN_TIMEOUT, self.client.info()).await
     }
 
     /// Ours, running and ended.
@@ -155,13 +157,13 @@ impl Daemon {
             working_dir: Some("/app".to_owned()),
             ..CreateExecOptions::default()
         };
-        let id = within(WORK_TIMEOUT, self.client.create_exec(name, options)).await?.id;
-        let output = within(WORK_TIMEOUT, self.client.start_exec(&id, None)).await?;
+        let id = within(CALL_TIMEOUT, self.client.create_exec(name, options)).await?.id;
+        let output = within(CALL_TIMEOUT, self.client.start_exec(&id, None)).await?;
         Ok((id, output))
     }
 
     pub(super) async fn inspect_exec(&self, id: &str) -> Result<ExecInspectResponse, Trouble> {
-        within(WORK_TIMEOUT, self.client.inspect_exec(id)).await
+        within(CALL_TIMEOUT, self.client.inspect_exec(id)).await
     }
 
     /// What it has said since that second, with the time of each line, until it ends.
@@ -219,7 +221,7 @@ impl Daemon {
     }
 
     pub(super) async fn ensure_network(&self, wanted: NetworkCreateRequest) -> Result<(), Trouble> {
-        match within(WORK_TIMEOUT, self.client.inspect_network(&wanted.name, None)).await {
+        match within(OPEN_TIMEOUT, self.client.inspect_network(&wanted.name, None)).await {
             Ok(_) => Ok(()),
             Err(Trouble::Missing) => {
                 within(WORK_TIMEOUT, self.client.create_network(wanted)).await.map(drop)

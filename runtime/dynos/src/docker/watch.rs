@@ -43,7 +43,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
 }
 
 /// Until the daemon says no more.
-async fn listen(shared: &Shared) {
+async fn listen(shared: &Arc<Shared>) {
     let mut events = Box::pin(shared.daemon.ends());
     let mut look_after = FIRST_LOOK;
     loop {
@@ -62,37 +62,35 @@ async fn listen(shared: &Shared) {
     }
 }
 
-async fn heard(shared: &Shared, event: EventMessage) {
+async fn heard(shared: &Arc<Shared>, event: EventMessage) {
     let attributes = event.actor.and_then(|actor| actor.attributes).unwrap_or_default();
     let id = attributes.get(DYNO).and_then(|id| id.parse().ok()).map(DynoId);
     let Some(id) = id else { return };
     let container = shared.dynos().get(&id).map(|dyno| dyno.container.clone());
-    let state = match container {
-        Some(container) => end_of(shared, id, &container).await.ok().flatten(),
-        None => return,
-    };
+    let Some(container) = container else { return };
+    let state = shared.daemon.inspect(&container).await.ok().and_then(|seen| seen.state);
     // It may have been removed in the same moment: the event knows its status, too.
     let status = attributes.get("exitCode").and_then(|code| code.parse().ok());
     let state = state.unwrap_or(ContainerState { exit_code: status, ..ContainerState::default() });
-    settle(shared, id, &state);
+    ended(shared, id, container, state);
 }
 
-/// How it has ended. The daemon hears of an end and of memory that has run out by two messages, and
-/// they come in either order.
-async fn end_of(
-    shared: &Shared,
-    id: DynoId,
-    container: &str,
-) -> Result<Option<ContainerState>, Trouble> {
-    let since = Instant::now();
-    loop {
-        let state = shared.daemon.inspect(container).await?.state;
-        let unexplained = state.as_ref().is_some_and(|state| lacks_reason(shared, id, state));
-        if !unexplained || since.elapsed() >= REASON {
-            return Ok(state);
-        }
-        sleep(ASK_AGAIN).await;
+/// Tells of an end. The daemon hears of it and of memory that has run out by two messages, and they come
+/// in either order: what lacks a reason waits a moment for one, apart from all others.
+fn ended(shared: &Arc<Shared>, id: DynoId, container: String, mut state: ContainerState) {
+    if !lacks_reason(shared, id, &state) {
+        return settle(shared, id, &state);
     }
+    let waiting = Arc::clone(shared);
+    shared.spawn(async move {
+        let since = Instant::now();
+        while lacks_reason(&waiting, id, &state) && since.elapsed() < REASON {
+            sleep(ASK_AGAIN).await;
+            let seen = waiting.daemon.inspect(&container).await.ok();
+            state = seen.and_then(|seen| seen.state).unwrap_or(state);
+        }
+        settle(&waiting, id, &state);
+    });
 }
 
 /// Killed at its limit, and nobody says by whom.
@@ -106,7 +104,7 @@ fn lacks_reason(shared: &Shared, id: DynoId, state: &ContainerState) -> bool {
 }
 
 /// Compares what the daemon has with what is known, and puts that right.
-pub(super) async fn look(shared: &Shared) -> Result<(), Trouble> {
+pub(super) async fn look(shared: &Arc<Shared>) -> Result<(), Trouble> {
     let before: BTreeSet<DynoId> =
         shared.dynos().values().filter(|dyno| !dyno.starting).map(|dyno| dyno.known.id).collect();
     let listed = shared.daemon.list().await?;
@@ -121,8 +119,8 @@ pub(super) async fn look(shared: &Shared) -> Result<(), Trouble> {
             Some(_) => {
                 let running = container.state.is_some_and(|state| state.to_string() == "running");
                 if !running {
-                    match end_of(shared, id, &name).await {
-                        Ok(state) => settle(shared, id, &state.unwrap_or_default()),
+                    match shared.daemon.inspect(&name).await {
+                        Ok(seen) => ended(shared, id, name, seen.state.unwrap_or_default()),
                         // Removed since it was listed.
                         Err(Trouble::Missing) => missed(shared, id),
                         Err(trouble) => return Err(trouble),
