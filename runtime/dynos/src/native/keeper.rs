@@ -19,6 +19,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// Spawners that were started have this many attempts to open their socket.
 const PATIENCE: u32 = 500;
+/// As often another one is started when the last has given way.
+const LAUNCH_EVERY: u32 = 10;
 
 /// Where the spawner says why it could not begin.
 pub(super) fn log(dir: &Path) -> PathBuf {
@@ -122,8 +124,9 @@ async fn reach(shared: &Shared) -> io::Result<Arc<Link>> {
     if let Ok(link) = Link::connect(&shared.config.dir) {
         return Ok(link);
     }
-    let mut child = launch(shared)?;
-    for _ in 0..PATIENCE {
+    let log = File::create(log(&shared.config.dir))?;
+    let mut child = launch(shared, &log)?;
+    for attempt in 1..=PATIENCE {
         tokio::time::sleep(PAUSE).await;
         if let Ok(link) = Link::connect(&shared.config.dir) {
             // Somebody has to reap it, however long it lives.
@@ -134,7 +137,10 @@ async fn reach(shared: &Shared) -> io::Result<Arc<Link>> {
             None => {}
             // Somebody has its lock: another spawner that has not opened its socket yet, or one that
             // has just ended, in a child of its that does not run its own program yet.
-            Some(status) if status.success() => child = launch(shared)?,
+            Some(status) if status.success() && attempt % LAUNCH_EVERY == 0 => {
+                child = launch(shared, &log)?;
+            }
+            Some(status) if status.success() => {}
             Some(status) => {
                 return Err(io::Error::other(format!("the spawner ended with {status}")));
             }
@@ -143,8 +149,7 @@ async fn reach(shared: &Shared) -> io::Result<Arc<Link>> {
     Err(io::ErrorKind::TimedOut.into())
 }
 
-fn launch(shared: &Shared) -> io::Result<Child> {
-    let log = File::create(log(&shared.config.dir))?;
+fn launch(shared: &Shared, log: &File) -> io::Result<Child> {
     Command::new(&shared.config.lathe)
         .arg("spawner")
         .arg("--dir")
@@ -153,6 +158,6 @@ fn launch(shared: &Shared) -> io::Result<Child> {
         .env_clear()
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(log)
+        .stderr(log.try_clone()?)
         .spawn()
 }
