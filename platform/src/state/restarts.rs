@@ -1,6 +1,6 @@
 //! Restarts: how often each dyno was marked for replacement.
 
-use super::{StateError, Tx};
+use super::{StateError, Tx, apps};
 use rusqlite::params;
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ pub enum Restart<'a> {
     Type(&'a str),
     /// Of each release that runs: whoever names a dyno names no release.
     Dyno(&'a str),
-    /// Of this release only, so that the next one's probation goes on.
+    /// Of the release that serves only, so that the next one's probation goes on.
     OfRelease(u32, &'a str),
 }
 
@@ -47,7 +47,11 @@ pub fn restart(tx: &Tx<'_>, app: &str, which: Restart<'_>) -> Result<(), StateEr
                  WHERE app = ?1 AND dyno GLOB 'v*/*' AND dyno NOT GLOB ?2",
                 [app, &of_release(version, "*")],
             )?;
-            count(tx, app, &of_release(version, name))?;
+            // With no other release beside it the name is enough: what an earlier version of the
+            // platform does not count would be one more restart when it comes back.
+            let is_alone = apps::by_id(tx, app)?.candidate.is_none();
+            let key = if is_alone { name.to_owned() } else { of_release(version, name) };
+            count(tx, app, &key)?;
         }
     }
     Ok(())

@@ -329,15 +329,20 @@ async fn what_was_overtaken_and_then_failed_is_nobody_s_base() {
 async fn who_names_a_dyno_restarts_it_in_each_release_and_the_platform_in_one() {
     let fixture = Fixture::new();
     let steps = [
-        (Restart::Dyno("web.1"), [1, 1, 0]),
-        (Restart::OfRelease(2, "web.1"), [2, 1, 0]),
-        (Restart::OfRelease(2, "web.1"), [3, 1, 0]),
-        (Restart::OfRelease(2, "web.2"), [3, 1, 1]),
+        (false, Restart::Dyno("web.1"), [1, 1, 0]),
+        (false, Restart::OfRelease(2, "web.1"), [2, 2, 0]),
+        (true, Restart::OfRelease(2, "web.1"), [3, 2, 0]),
+        (true, Restart::OfRelease(2, "web.2"), [3, 2, 1]),
         // What was counted of a release before it is of no use any more.
-        (Restart::OfRelease(3, "web.1"), [1, 2, 0]),
+        (true, Restart::OfRelease(3, "web.1"), [2, 3, 0]),
     ];
-    for (which, counts) in steps {
-        let restarts = fixture.in_app(move |tx, app, _| {
+    for (is_another_coming, which, counts) in steps {
+        let restarts = fixture.in_app(move |tx, app, account| {
+            if is_another_coming {
+                let slug = slugs::insert(tx, &app.id, &new_slug(&[("web", "run")]))?;
+                let deploy = Change { slug: Some(slug), ..change("Deploy") };
+                releases::append(tx, app, account, deploy)?;
+            }
             restarts::restart(tx, &app.id, which)?;
             restarts::of_app(tx, &app.id)
         });
