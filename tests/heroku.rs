@@ -309,6 +309,8 @@ impl Desk {
             .env("PATH", &self.path)
             .env("LC_ALL", "C.UTF-8")
             .env_remove("HEROKU_APP")
+            // It would leave a process behind that looks for updates.
+            .env("HEROKU_DISABLE_AUTOUPDATE", "1")
             .envs([("HEROKU_COLOR", "0"), ("NO_COLOR", "1"), ("GIT_TERMINAL_PROMPT", "0")]);
         command
     }
