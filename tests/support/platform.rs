@@ -33,6 +33,11 @@ pub fn unique_network() -> String {
     format!("10.{}.{}.0/24", 224 + run, NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
+/// A directory for a platform's data, removed with what it is kept in.
+fn scratch(parent: &Path) -> TempDir {
+    tempfile::Builder::new().prefix("lathe-it-").tempdir_in(parent).unwrap()
+}
+
 #[derive(Debug)]
 pub struct Platform {
     child: Option<Child>,
@@ -58,13 +63,13 @@ impl Platform {
 
     /// With these variables in its environment.
     pub fn start_within(environment: &[(String, String)]) -> Self {
-        let dir = tempfile::Builder::new().prefix("lathe-it-").tempdir().unwrap();
-        Self::begin_within(environment, dir.path().to_owned(), Some(dir), &[], false)
+        let dir = scratch(&std::env::temp_dir());
+        Self::prepare(environment, dir.path().to_owned(), Some(dir), &[], false).risen()
     }
 
     /// Its data in a directory of its own below `parent`.
     pub fn start_in(parent: &Path, settings: &[&str]) -> Self {
-        let dir = tempfile::Builder::new().prefix("lathe-it-").tempdir_in(parent).unwrap();
+        let dir = scratch(parent);
         Self::begin(dir.path().to_owned(), Some(dir), settings, false)
     }
 
@@ -74,19 +79,19 @@ impl Platform {
     }
 
     pub fn start_self_hosted_in(parent: &Path, settings: &[&str]) -> Self {
-        let dir = tempfile::Builder::new().prefix("lathe-it-").tempdir_in(parent).unwrap();
+        let dir = scratch(parent);
         Self::begin(dir.path().to_owned(), Some(dir), settings, true)
     }
 
     /// With these variables in its environment.
     pub fn start_self_hosted_within(environment: &[(String, String)], settings: &[&str]) -> Self {
-        let dir = tempfile::Builder::new().prefix("lathe-it-").tempdir().unwrap();
-        Self::begin_within(environment, dir.path().to_owned(), Some(dir), settings, true)
+        let dir = scratch(&std::env::temp_dir());
+        Self::prepare(environment, dir.path().to_owned(), Some(dir), settings, true).risen()
     }
 
     /// Not started: an empty data directory, and the commands for it.
     pub fn on_a_bare_machine(settings: &[&str]) -> Self {
-        let dir = tempfile::Builder::new().prefix("lathe-it-").tempdir().unwrap();
+        let dir = scratch(&std::env::temp_dir());
         Self::prepare(&[], dir.path().to_owned(), Some(dir), settings, true)
     }
 
@@ -106,19 +111,7 @@ impl Platform {
     }
 
     fn begin(data: PathBuf, dir: Option<TempDir>, settings: &[&str], self_hosted: bool) -> Self {
-        Self::begin_within(&[], data, dir, settings, self_hosted)
-    }
-
-    fn begin_within(
-        environment: &[(String, String)],
-        data: PathBuf,
-        dir: Option<TempDir>,
-        settings: &[&str],
-        self_hosted: bool,
-    ) -> Self {
-        let mut platform = Self::prepare(environment, data, dir, settings, self_hosted);
-        platform.up();
-        platform
+        Self::prepare(&[], data, dir, settings, self_hosted).risen()
     }
 
     fn prepare(
@@ -139,6 +132,11 @@ impl Platform {
             program: lathe(),
             self_hosted,
         }
+    }
+
+    fn risen(mut self) -> Self {
+        self.up();
+        self
     }
 
     /// Starts `lathe up` on the same data and waits until it says where it listens.
