@@ -1,10 +1,8 @@
 //! The unmodified Heroku CLI from npm drives a platform: every everyday command, by a table.
 
 use crate::hosting::{Visitors, serve};
-use lathe_tests::{Authority, Checkout, Platform, host, request, until};
-use serde_json::Value;
+use lathe_tests::{Authority, Checkout, Platform, host, until};
 use std::fs::File;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -218,31 +216,12 @@ fn the_heroku_cli_shows_the_platform_itself_and_restarts_it() {
     desk.all(&[step(&["ps:restart", "-a", "lathe"], &["Restarting", "done"])]);
     another_router(&routers);
     until("it says so", BOUND, || {
-        let log = log_once_it_is_back(&platform)?;
+        let log = platform.logs_if_there("lathe")?;
         (log.matches("heroku[platform.1]: State changed").count() > 1).then_some(())
     });
     assert_eq!(platform.holder(), holder, "the same process, anew");
     desk.all(&[step(&["ps", "-a", "lathe"], &["platform.1: up", "router.1: up"])]);
     visitors.end();
-}
-
-/// The platform's own log; none while it says nowhere where it is, or cuts who has come.
-fn log_once_it_is_back(platform: &Platform) -> Option<String> {
-    let at = std::fs::read(platform.data().join("run/endpoints.json")).ok()?;
-    let at: Value = serde_json::from_slice(&at).ok()?;
-    let at: SocketAddr = at["api_plain"].as_str()?.parse().ok()?;
-    let bearer = format!("Bearer {}", platform.token());
-    let headers = [
-        ("Accept", "application/vnd.heroku+json; version=3"),
-        ("Content-Type", "application/json"),
-        ("Authorization", bearer.as_str()),
-    ];
-    let wish = br#"{"lines": 1500, "tail": false}"#;
-    let session = request(at, "POST", "localhost", "/apps/lathe/log-sessions", &headers, wish)?;
-    let session: Value = serde_json::from_str(&session.body).ok()?;
-    let url = session["logplex_url"].as_str()?;
-    let path = &url[url.find("/log-sessions/")?..];
-    Some(request(at, "GET", "localhost", path, &[], b"")?.body)
 }
 
 #[test]
